@@ -1,0 +1,200 @@
+"""Text in, concept vectors out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from pyterrier_saesplade.encoding.precision import Precision, autocast, pick_device, pick_dtype
+from pyterrier_saesplade.encoding.quiet import no_progress
+from pyterrier_saesplade.encoding.tokens import TextTokenizer
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.impacts.terms import Terms
+from pyterrier_saesplade.model import SaeSpladeConfig, SaeSpladeModel, Side
+from pyterrier_saesplade.model.digest import tokenizer_digest, weights_digest
+from pyterrier_saesplade.model.pooling import Pooled
+
+#: Word pieces in one batch, padding included: enough to keep two cores busy, small enough for their caches.
+BATCH_TOKENS = 4096
+#: Texts that are sorted by length together.
+WINDOW = 4096
+
+
+class Encoder:
+    """A model with its tokenizer, ready to encode.
+
+    Texts are sorted by length inside a window and batched by tokens, so that little is padding; padding never reaches the
+    head, and no dense row over the vocabulary is kept. The vector of a text depends on the texts beside it by float rounding
+    alone: 1e-5 of its largest weight in float32; in bfloat16 the token states are rounded to 8 bits, and a weight moves by up
+    to 2 % of the largest one.
+
+    Args:
+        model: The network; moved to ``device`` and put in evaluation mode.
+        tokenizer: Its tokenizer.
+        device: Where to compute; ``None``: the first GPU, else the CPU.
+        precision: ``"bfloat16"`` runs the backbone under autocast and searches the head's latents in bfloat16 (their values
+            are computed in float32); ``"auto"`` does so where the device has it.
+    """
+
+    def __init__(
+        self,
+        model: SaeSpladeModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        device: str | torch.device | None = None,
+        precision: Precision = "auto",
+    ) -> None:
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(precision, self.device)
+        self.config: SaeSpladeConfig = model.config
+        self.tokenizer = tokenizer
+        self._tokenize = TextTokenizer(tokenizer, self.config)
+        if not self.config.weights_digest:
+            self.config.weights_digest = weights_digest(model)
+        if not self.config.tokenizer_digest:
+            self.config.tokenizer_digest = tokenizer_digest(tokenizer)
+        self.model = model.eval().to(self.device)
+        self.terms = terms_of(self.config, tokenizer)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        device: str | torch.device | None = None,
+        precision: Precision = "auto",
+    ) -> Encoder:
+        """Loads a SAE-SPLADE model from a folder or the hub."""
+        with no_progress():
+            model = SaeSpladeModel.from_pretrained(name_or_path)
+            return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
+
+    @classmethod
+    def from_splade(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        device: str | torch.device | None = None,
+        precision: Precision = "auto",
+        **settings: Any,
+    ) -> Encoder:
+        """Loads any SPLADE checkpoint; ``settings`` as in :meth:`SaeSpladeModel.from_splade`."""
+        with no_progress():
+            model = SaeSpladeModel.from_splade(name_or_path, **settings)
+            return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
+
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Writes model and tokenizer to a folder, which :meth:`from_pretrained` reads."""
+        with no_progress():
+            self.model.save_pretrained(path)
+            self.tokenizer.save_pretrained(path)
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the vectors of documents: see :meth:`SaeSpladeConfig.fingerprint`."""
+        return self.config.fingerprint()
+
+    def encode(
+        self,
+        texts: Sequence[str | None],
+        *,
+        side: Side,
+        k: int | None = None,
+        max_length: int | None = None,
+        positions: bool = False,
+        batch_tokens: int = BATCH_TOKENS,
+        verbose: bool = False,
+    ) -> ConceptVectors:
+        """Encodes texts.
+
+        Args:
+            texts: The texts; ``None``, empty and blank ones have an empty vector.
+            side: Whether they are documents or queries.
+            k: Latents kept per token; ``None``: as the model is configured.
+            max_length: Word pieces kept per text, markers included; ``None``: as the model is configured.
+            positions: Whether to return the token position that gave each weight.
+            batch_tokens: Word pieces in one batch, padding included.
+            verbose: Whether to show a progress bar.
+
+        Returns:
+            One row per text, in their order, with float weights.
+        """
+        parts = []
+        with tqdm(total=len(texts), desc=f"Encoding ({side})", unit="text", disable=not verbose) as bar:
+            for start in range(0, len(texts), WINDOW):
+                ids = self._tokenize(texts[start : start + WINDOW], side, max_length)
+                lengths = np.array([len(pieces) for pieces in ids])
+                rows, order = [], []
+                for batch in token_batches(lengths, batch_tokens):
+                    rows.append(self._encode_batch([ids[i] for i in batch], k, positions))
+                    order.append(batch)
+                    bar.update(len(batch))
+                parts.append(ConceptVectors.concatenate(rows).take(np.argsort(np.concatenate(order))))
+        return ConceptVectors.concatenate(parts)
+
+    def token_states(self, ids: list[list[int]]) -> Tensor:
+        """Returns the states ``[T, d]`` of one batch of tokenised texts (none of them empty), text after text."""
+        input_ids, mask = pad(ids, self.tokenizer.pad_token_id or 0)
+        with torch.inference_mode(), autocast(self.device, self.dtype):
+            return self.model.token_states(input_ids.to(self.device), mask.to(self.device))
+
+    def _encode_batch(self, ids: list[list[int]], k: int | None, positions: bool) -> ConceptVectors:
+        bounds = np.cumsum([0, *map(len, ids)])
+        if bounds[-1] == 0:
+            return _to_numpy(Pooled(*(torch.empty(0, dtype=torch.long) for _ in range(4))), bounds, positions)
+        states = self.token_states([pieces for pieces in ids if pieces])
+        with torch.inference_mode():
+            pooled = self.model.pool(states, bounds.tolist(), self.config.k if k is None else k, dtype=self.dtype)
+        return _to_numpy(pooled, bounds, positions)
+
+
+def terms_of(config: SaeSpladeConfig, tokenizer: PreTrainedTokenizerBase) -> Terms:
+    """Returns the names of a model's latents: of an MLM head's, its word pieces."""
+    if config.head == "sae":
+        return Terms(config.width)
+    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    # Projections are often padded to a multiple of 8 or 64, or cover pieces that the tokenizer never gives.
+    return Terms(config.width, (pieces + [f"[piece{i}]" for i in range(len(pieces), config.width)])[: config.width])
+
+
+def token_batches(lengths: NDArray[np.integer[Any]], batch_tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Cuts texts into batches of at most ``batch_tokens`` once padded, the longest first.
+
+    Args:
+        lengths: ``[n]``, word pieces of each text.
+        batch_tokens: The most that a batch may hold; a longer text is a batch of its own.
+
+    Yields:
+        Indexes of texts; together they are all of them.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        stop = start + max(1, batch_tokens // longest)
+        yield order[start:stop]
+        start = stop
+
+
+def pad(ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Returns token ids and attention mask, ``[B, L]`` each, padded on the right."""
+    lengths = torch.tensor([len(pieces) for pieces in ids])
+    mask = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+    padded = torch.full(mask.shape, pad_id)
+    padded[mask] = torch.tensor([piece for pieces in ids for piece in pieces])
+    return padded, mask.long()
+
+
+def _to_numpy(pooled: Pooled, bounds: NDArray[np.int64], positions: bool) -> ConceptVectors:
+    texts, latents, weights, tokens = (tensor.cpu().numpy() for tensor in pooled)
+    indptr = np.searchsorted(texts, np.arange(len(bounds)))
+    within = (tokens - bounds[:-1][texts]).astype(np.int32) if positions else None
+    return ConceptVectors(indptr.astype(np.int64), latents.astype(np.int32), weights.astype(np.float32), within)

@@ -1,0 +1,40 @@
+"""Which number format a device multiplies fast."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """Returns the device asked for, else the first GPU, else the CPU."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Returns ``torch.bfloat16`` where it is asked for or, with ``"auto"``, native to the device; else ``None``.
+
+    Raises:
+        ValueError: If the precision is unknown.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
+    if precision == "bfloat16" or (precision == "auto" and _has_bfloat16(device)):
+        return torch.bfloat16
+    return None
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[None]:
+    """Returns the context in which the backbone runs in ``dtype``; ``None``: as its weights are."""
+    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Without these instructions bfloat16 is emulated, slower than float32.
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,93 @@
+"""The one place where floats become integers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+
+
+class AlreadyQuantizedError(ValueError):
+    """Integers reached a place that makes integers: they would be scaled twice."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "these weights are integers already: to quantise them again would scale them twice, and scores would grow by "
+            "the square of the scale. Give floats (an encoder with scale=None), or leave this quantiser out."
+        )
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How weights become impacts: ``round(weight * scale)``, zeros dropped.
+
+    Every engine that stores integers truncates what it is given, and some damage their postings on a zero; so rounding
+    happens here alone, and its settings travel with the index.
+
+    Attributes:
+        scale: Levels per unit of weight, positive. The default of 10 suits Terrier, whose postings grow with the impacts: a
+            finer grid costs space and gains nothing measurable.
+        clip: The largest impact, for engines that have a ceiling (255 in one byte); larger ones are cut with a warning that
+            says how many. ``None``: no ceiling.
+
+    Examples:
+        >>> Quantization(scale=10).toks({"c1": 0.04, "c2": 0.05, "c3": 1.26})
+        {'c2': 1, 'c3': 13}
+    """
+
+    scale: float = 10.0
+    clip: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"scale must be a positive number of levels per unit of weight, not {self.scale!r}")
+        if self.clip is not None and self.clip < 1:
+            raise ValueError(f"clip must be at least 1, not {self.clip!r}")
+
+    def vectors(self, vectors: ConceptVectors) -> ConceptVectors:
+        """Quantises concept vectors.
+
+        Args:
+            vectors: Float weights.
+
+        Returns:
+            The same texts with ``int32`` weights of at least 1.
+
+        Raises:
+            AlreadyQuantizedError: If the weights are integers.
+        """
+        impacts = self._impacts(vectors.weights)
+        return replace(vectors, weights=impacts).where(impacts > 0)
+
+    def toks(self, toks: Mapping[str, float]) -> dict[str, int]:
+        """Quantises one text's weights by term, keeping their order.
+
+        Raises:
+            AlreadyQuantizedError: If all the weights are integers (of Python or numpy).
+        """
+        if not toks:
+            return {}
+        weights = list(toks.values())
+        if all(isinstance(weight, int | np.integer) for weight in weights):
+            raise AlreadyQuantizedError
+        impacts = self._impacts(np.asarray(weights, np.float64))
+        return {term: impact for term, impact in zip(toks, impacts.tolist(), strict=True) if impact > 0}
+
+    def _impacts(self, weights: NDArray[Any]) -> NDArray[np.int32]:
+        if np.issubdtype(weights.dtype, np.integer):
+            raise AlreadyQuantizedError
+        if not np.isfinite(weights).all():
+            raise ValueError("weights must be finite: a model that gives NaN or infinity is broken")
+        # Half up, in float64: numpy's rint rounds halves to even, so that 0.05 and 0.15 would differ by two levels.
+        levels = np.floor(weights.astype(np.float64) * self.scale + 0.5)
+        ceiling = np.iinfo(np.int32).max if self.clip is None else self.clip
+        clipped = int((levels > ceiling).sum())
+        if clipped:
+            warnings.warn(f"{clipped} of {len(levels)} impacts were above {ceiling} and were clipped", stacklevel=3)
+        return np.clip(levels, 0, ceiling).astype(np.int32)

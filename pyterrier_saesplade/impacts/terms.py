@@ -1,0 +1,40 @@
+"""Pseudo-terms: what a latent is called in an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Terms:
+    """The names of a model's latents: ``c`` + number for an SAE, the word piece itself for SPLADE.
+
+    Pseudo-terms travel in ``toks`` and ``query_toks`` alone, never as text: Terrier's tokeniser drops words with more
+    than four digits.
+
+    Args:
+        width: The number of latents, M.
+        pieces: The word pieces in the order of the vocabulary, for an MLM head; ``None`` for an SAE.
+
+    Examples:
+        >>> terms = Terms(16384)
+        >>> terms.name(12345), terms.latent("c12345"), terms.latent("c99999")
+        ('c12345', 12345, None)
+    """
+
+    def __init__(self, width: int, pieces: Sequence[str] | None = None) -> None:
+        if pieces is not None and len(pieces) != width:
+            raise ValueError(f"a vocabulary of {len(pieces)} word pieces does not name {width} latents")
+        self._names = list(pieces) if pieces is not None else [f"c{latent}" for latent in range(width)]
+        self._latents = {name: latent for latent, name in enumerate(self._names)}
+
+    def __len__(self) -> int:
+        """Returns the number of latents, M."""
+        return len(self._names)
+
+    def name(self, latent: int) -> str:
+        """Returns the pseudo-term of a latent."""
+        return self._names[latent]
+
+    def latent(self, name: str) -> int | None:
+        """Returns the latent that a pseudo-term names, or ``None`` if it names none."""
+        return self._latents.get(name)

@@ -1,0 +1,64 @@
+"""The transformer under the head, cut down to what gives the token states."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
+
+Layer = int | Literal["last", "h"]
+
+
+def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrainedModel:
+    """Loads an encoder with its weights and cuts it to ``layer``.
+
+    Args:
+        name_or_path: Hub name or folder of any encoder that ``AutoModel`` (for ``"h"``: ``AutoModelForMaskedLM``) loads.
+        layer: As in :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
+
+    Raises:
+        ValueError: If the encoder has no such layer.
+    """
+    auto = AutoModelForMaskedLM if layer == "h" else AutoModel
+    return _cut(auto.from_pretrained(name_or_path), layer)
+
+
+def build_backbone(config: dict[str, Any], layer: Layer) -> PreTrainedModel:
+    """Builds the same network without weights, from the configuration of the encoder as it was loaded."""
+    settings = dict(config)
+    backbone_config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    auto = AutoModelForMaskedLM if layer == "h" else AutoModel
+    return _cut(auto.from_config(backbone_config), layer)
+
+
+class _States(nn.Identity):
+    """Stands where the projection on the vocabulary stood, so that the "logits" are the transform's states."""
+
+    bias: Tensor | None = None
+
+
+def _cut(backbone: PreTrainedModel, layer: Layer) -> PreTrainedModel:
+    if layer == "h":
+        backbone.set_output_embeddings(_States())
+        # Nothing is left to be tied to the embeddings.
+        backbone.config.tie_word_embeddings = False
+        backbone.all_tied_weights_keys = {}
+    elif layer != "last":
+        _drop_layers(backbone, layer)
+    if getattr(backbone, "pooler", None) is not None:
+        # A sentence's single vector: never used here, and parameters without a gradient upset distributed training.
+        backbone.pooler = None
+    return backbone
+
+
+def _drop_layers(backbone: PreTrainedModel, layer: int) -> None:
+    depth = backbone.config.num_hidden_layers
+    if not 1 <= layer <= depth:
+        raise ValueError(f"this backbone has layers 1 to {depth}: layer {layer} cannot be read")
+    stacks = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
+    if len(stacks) != 1:
+        raise ValueError(f"cannot tell which part of {type(backbone).__name__} holds its layers: use layer='last'")
+    del stacks[0][layer:]
+    backbone.config.num_hidden_layers = layer

@@ -1,0 +1,81 @@
+"""What turns token states into activations over the vocabulary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyterrier_saesplade.model.pooling import Pooled, max_pool
+from pyterrier_saesplade.model.topk import select_active, select_topk, selected_linear
+
+
+class SparseHead(nn.Module):
+    """The encoder of a TopK sparse autoencoder, or the vocabulary projection of a masked language model.
+
+    Both are ``p = (x - b_dec) W_encᵀ + b_enc`` with, per token, the ``k`` largest kept and cut at zero (paper, section 3.1);
+    for the masked language model ``b_dec`` is fixed at 0.
+
+    Args:
+        width: The number of latents, M.
+        dimension: The size of a token state, d.
+        decoder: Whether the head has the decoder's dictionary ``W_dec`` too, which training needs.
+    """
+
+    def __init__(self, width: int, dimension: int, *, decoder: bool = False) -> None:
+        super().__init__()
+        self.W_enc = nn.Parameter(torch.empty(width, dimension))
+        self.b_enc = nn.Parameter(torch.empty(width))
+        self.b_dec = nn.Parameter(torch.empty(dimension))
+        self.W_dec = nn.Parameter(torch.empty(width, dimension)) if decoder else None
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Initialises as the paper does: the encoder like ``nn.Linear``, the decoder with its rows at unit norm."""
+        bound = self.W_enc.shape[1] ** -0.5
+        self.W_enc.uniform_(-bound, bound)
+        self.b_enc.zero_()
+        self.b_dec.zero_()
+        if self.W_dec is not None:
+            self.W_dec.copy_(nn.functional.normalize(self.W_enc, dim=1))
+
+    def forward(self, states: Tensor, k: int, *, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        """Computes the ``k`` strongest activations of each token.
+
+        Args:
+            states: ``[T, d]``, packed: no padding.
+            k: How many latents to keep per token.
+            dtype: The type in which they are searched; their values always have the weights' own.
+
+        Returns:
+            Activations ``[T, k]`` (not negative) and their latents ``[T, k]``.
+        """
+        centred = states - self.b_dec
+        latents = select_topk(centred, self.W_enc, self.b_enc, k, dtype=dtype)
+        return torch.relu(selected_linear(centred, self.W_enc, self.b_enc, latents)), latents
+
+    def pool(
+        self, states: Tensor, bounds: list[int], k: int | None, *, dtype: torch.dtype | None = None
+    ) -> Pooled:
+        """Computes the pooled activations of texts.
+
+        Args:
+            states: ``[T, d]``, the tokens of all texts one after the other.
+            bounds: ``n + 1`` ascending numbers: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
+            k: How many latents to keep per token; ``None`` (or M): all.
+            dtype: As in :meth:`forward`.
+
+        Returns:
+            The maximum of each active latent of each text.
+        """
+        lengths = torch.tensor(bounds, device=states.device).diff()
+        texts = torch.repeat_interleave(torch.arange(len(lengths), device=states.device), lengths)
+        width = len(self.W_enc)
+        if k is not None and k < width:
+            values, latents = self(states, k, dtype=dtype)
+            return max_pool(values, latents, texts, width)
+        centred = states - self.b_dec
+        tokens, latents = select_active(centred, self.W_enc, self.b_enc, bounds, dtype=dtype)
+        values = selected_linear(centred[tokens], self.W_enc, self.b_enc, latents.unsqueeze(1))
+        pooled = max_pool(values, latents.unsqueeze(1), texts[tokens], width)
+        return pooled._replace(tokens=tokens[pooled.tokens])

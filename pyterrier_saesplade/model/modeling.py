@@ -1,0 +1,158 @@
+"""The network: token ids in, pooled concept vectors out."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
+
+from pyterrier_saesplade.model.backbone import Layer, build_backbone, load_backbone
+from pyterrier_saesplade.model.config import SaeSpladeConfig, check_k
+from pyterrier_saesplade.model.digest import weights_digest
+from pyterrier_saesplade.model.heads import SparseHead
+from pyterrier_saesplade.model.pooling import Pooled
+
+
+class SaeSpladeModel(PreTrainedModel):
+    """SAE-SPLADE as a transformers model: ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` work.
+
+    ``AutoModel.from_pretrained`` finds it too, once this package is imported. Weights are stored as safetensors only.
+
+    Args:
+        config: The configuration; ``backbone_config`` must be filled in.
+        backbone: The encoder with its weights, where there is one already; otherwise it is built from ``config``.
+    """
+
+    config_class = SaeSpladeConfig
+    config: SaeSpladeConfig
+    base_model_prefix = "saesplade"
+    supports_gradient_checkpointing = True
+
+    def __init__(self, config: SaeSpladeConfig, backbone: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.backbone = backbone if backbone is not None else build_backbone(config.backbone_config, config.layer)
+        dimension = int(self.backbone.config.hidden_size)
+        self.head = SparseHead(config.width, dimension, decoder=config.decoder)
+        if config.head == "mlm":
+            # A projection on the vocabulary has no bias on its input, and must not acquire one in training.
+            self.head.b_dec.requires_grad_(False)
+        self.alpha = nn.Parameter(torch.tensor(float(config.alpha)))
+        if config.input_norm:
+            self.register_buffer("mean_bias", torch.zeros(dimension))
+            self.register_buffer("mean_norm", torch.ones(()))
+        self.post_init()
+
+    @classmethod
+    def from_backbone(cls, name_or_path: str | os.PathLike[str], **settings: Any) -> SaeSpladeModel:
+        """Puts a new, untrained SAE head on a pretrained encoder.
+
+        Args:
+            name_or_path: Hub name or folder of the encoder.
+            **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
+
+        Examples:
+            >>> model = SaeSpladeModel.from_backbone("distilbert-base-uncased", width=65536, k=8)  # doctest: +SKIP
+        """
+        layer: Layer = settings.get("layer", "last")
+        backbone_config = AutoConfig.from_pretrained(name_or_path).to_dict()
+        config = SaeSpladeConfig(backbone=str(name_or_path), backbone_config=backbone_config, **settings)
+        return cls(config, load_backbone(name_or_path, layer))
+
+    @classmethod
+    def from_splade(cls, name_or_path: str | os.PathLike[str], **settings: Any) -> SaeSpladeModel:
+        """Reads any SPLADE checkpoint: its head is a masked language model's projection on the vocabulary.
+
+        Args:
+            name_or_path: Hub name or folder of a checkpoint that ``AutoModelForMaskedLM`` loads.
+            **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`; ``k`` is ``None`` unless given: SPLADE
+                has no TopK.
+
+        Raises:
+            ValueError: If the checkpoint has no projection on a vocabulary.
+        """
+        source = AutoModelForMaskedLM.from_pretrained(name_or_path)
+        projection = source.get_output_embeddings()
+        if projection is None:
+            raise ValueError(f"{name_or_path} is no SPLADE checkpoint: it has no masked language model head")
+        settings = {"k": None, "weighting": "none"} | settings
+        config = SaeSpladeConfig(
+            backbone=str(name_or_path),
+            backbone_config=source.config.to_dict(),
+            head="mlm",
+            layer="h",
+            width=len(projection.weight),
+            k_sae=settings["k"] or len(projection.weight),
+            **settings,
+        )
+        model = cls(config, load_backbone(name_or_path, "h"))
+        with torch.no_grad():
+            model.head.W_enc.copy_(projection.weight)
+            model.head.b_enc.copy_(projection.bias if projection.bias is not None else torch.zeros(config.width))
+        return model
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, SparseHead):
+            module.reset_parameters()
+
+    def token_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Computes what the head reads: ``[T, d]``, one row per token that is not padding, text after text.
+
+        Args:
+            input_ids: ``[B, L]``.
+            attention_mask: ``[B, L]``, 1 for tokens, 0 for padding.
+        """
+        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
+        states: Tensor = output.logits if self.config.layer == "h" else output.last_hidden_state
+        states = states[attention_mask.bool()].to(self.head.W_enc.dtype)
+        return (states - self.mean_bias) / self.mean_norm if self.config.input_norm else states
+
+    def pool(self, states: Tensor, bounds: list[int], k: int | None, *, dtype: torch.dtype | None = None) -> Pooled:
+        """Computes the concept vectors of texts from their packed token states.
+
+        Args:
+            states: ``[T, d]``.
+            bounds: ``n + 1`` ascending numbers: text ``i`` has the rows ``bounds[i]`` to ``bounds[i + 1] - 1``.
+            k: Latents kept per token; ``None``: all.
+            dtype: The type in which the latents are searched; ``None``: the weights' own.
+
+        Returns:
+            ``alpha * log(1 + maximum)`` of each latent that is active in a text.
+        """
+        check_k(k, self.config.width)
+        pooled = self.head.pool(states, bounds, k, dtype=dtype)
+        values = pooled.values * self.mean_norm if self.config.input_norm else pooled.values
+        return pooled._replace(values=self.alpha * torch.log1p(values))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        k: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Pooled:
+        """Computes the concept vectors of a batch of tokenised texts, differentiably.
+
+        Args:
+            input_ids: ``[B, L]``.
+            attention_mask: ``[B, L]``.
+            k: Latents kept per token, for this call; ``None``: as configured.
+            dtype: The type in which the latents are searched.
+
+        Returns:
+            One entry per text and active latent; at most ``T * k`` of them.
+        """
+        bounds = [0, *attention_mask.sum(1).cumsum(0).tolist()]
+        states = self.token_states(input_ids, attention_mask)
+        return self.pool(states, bounds, self.config.k if k is None else k, dtype=dtype)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Saves configuration and weights; the configuration carries the digest of the weights it is saved with."""
+        self.config.weights_digest = weights_digest(self)
+        super().save_pretrained(save_directory, **kwargs)
+
+
+AutoModel.register(SaeSpladeConfig, SaeSpladeModel)

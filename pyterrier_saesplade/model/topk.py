@@ -1,0 +1,161 @@
+"""The head's linear map, of which only a few outputs per token are ever wanted.
+
+A dense head computes ``[tokens, M]`` pre-activations forward, and two more products of that size backward. Here the
+selection (which latents are active) runs without gradient, in chunks under a memory budget and in bfloat16 where the
+hardware multiplies it; the values of the selected latents are then computed again in full precision by an autograd function
+whose backward is a gather for the input and a scatter-add for the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+#: Memory for one chunk of pre-activations, or of gathered weights, in bytes.
+CHUNK_BYTES = 64 * 2**20
+
+
+def select_topk(
+    states: Tensor, weight: Tensor, bias: Tensor, k: int, *, dtype: torch.dtype | None = None, chunk_bytes: int = CHUNK_BYTES
+) -> Tensor:
+    """Finds the ``k`` largest pre-activations of each token.
+
+    Args:
+        states: ``[T, d]``.
+        weight: ``[M, d]``.
+        bias: ``[M]``.
+        k: How many to find.
+        dtype: The type of the product; ``None``, that of ``states``. In bfloat16 the set may differ from the exact one by
+            latents that lie near the k-th value: each operand and the result are rounded by a relative 2^-8 at most, hence a
+            latent is wrongly in or out only within ``2^-6 * (|x| |w| + |b|)`` of the k-th pre-activation.
+        chunk_bytes: Memory for the pre-activations that exist at one time.
+
+    Returns:
+        ``[T, k]`` latents, by falling pre-activation.
+    """
+    operands = _Operands(states, weight, bias, dtype)
+    size = max(1, chunk_bytes // (operands.weight.element_size() * len(weight)))
+    chunks = [operands.product(slice(start, start + size)).topk(k).indices for start in range(0, len(states), size)]
+    return torch.cat(chunks) if chunks else torch.empty((0, k), dtype=torch.long, device=states.device)
+
+
+def select_active(
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    bounds: list[int],
+    *,
+    dtype: torch.dtype | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> tuple[Tensor, Tensor]:
+    """Finds, without TopK, every latent that is active in a text, and the token where it is strongest.
+
+    Args:
+        states: ``[T, d]``, the tokens of all texts one after the other.
+        weight: ``[M, d]``.
+        bias: ``[M]``.
+        bounds: ``n + 1`` ascending numbers: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
+        dtype: As in :func:`select_topk`.
+        chunk_bytes: As in :func:`select_topk`; a single text may exceed it.
+
+    Returns:
+        Two tensors ``[n]``: the tokens, and the latents, by text and latent.
+    """
+    operands = _Operands(states, weight, bias, dtype)
+    size = max(1, chunk_bytes // (operands.weight.element_size() * len(weight)))
+    tokens, latents = [], []
+    for first, last in _groups(bounds, size):
+        start = bounds[first]
+        product = operands.product(slice(start, bounds[last]))
+        for i in range(first, last):
+            text = product[bounds[i] - start : bounds[i + 1] - start]
+            if len(text):
+                active = (text.amax(0) > 0).nonzero().squeeze(1)
+                tokens.append(text[:, active].argmax(0) + bounds[i])
+                latents.append(active)
+    empty = torch.empty(0, dtype=torch.long, device=states.device)
+    return torch.cat([empty, *tokens]), torch.cat([empty, *latents])
+
+
+def selected_linear(
+    states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, *, chunk_bytes: int = CHUNK_BYTES
+) -> Tensor:
+    """Computes the chosen outputs of ``states @ weight.T + bias`` in the precision of the weights, differentiably.
+
+    Args:
+        states: ``[T, d]``.
+        weight: ``[M, d]``.
+        bias: ``[M]``.
+        latents: ``[T, k]``, the outputs wanted of each token.
+        chunk_bytes: Memory for the weights gathered at one time.
+
+    Returns:
+        ``[T, k]`` pre-activations.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        values: Tensor = _SelectedLinear.apply(states.to(weight.dtype), weight, bias, latents, chunk_bytes)  # type: ignore[no-untyped-call]
+    return values
+
+
+class _Operands:
+    """The factors of a product of which the gradient is not wanted, in the type it is computed in."""
+
+    def __init__(self, states: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None) -> None:
+        dtype = dtype or weight.dtype
+        self.states = states.detach().to(dtype)
+        self.weight = weight.detach().to(dtype)
+        self.bias = bias.detach().to(dtype)
+
+    def product(self, tokens: slice) -> Tensor:
+        with torch.autocast(self.states.device.type, enabled=False):
+            return torch.nn.functional.linear(self.states[tokens], self.weight, self.bias)
+
+
+def _groups(bounds: list[int], size: int) -> Iterator[tuple[int, int]]:
+    """Cuts the texts into runs of at most ``size`` tokens, of at least one text each."""
+    first = 0
+    for i in range(1, len(bounds)):
+        if bounds[i] - bounds[first] > size and i - 1 > first:
+            yield first, i - 1
+            first = i - 1
+    if first < len(bounds) - 1:
+        yield first, len(bounds) - 1
+
+
+class _SelectedLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, chunk_bytes: int
+    ) -> Tensor:
+        ctx.save_for_backward(states, weight, latents)
+        ctx.size = size = max(1, chunk_bytes // (weight.element_size() * weight.shape[1] * max(1, latents.shape[1])))
+        values = bias[latents]
+        for chunk in _chunks(len(states), size):
+            values[chunk] += torch.bmm(weight[latents[chunk]], states[chunk].unsqueeze(2)).squeeze(2)
+        return values
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, latents = ctx.saved_tensors
+        wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        grad_states = torch.empty_like(states) if wants_states else None
+        grad_weight = torch.zeros_like(weight) if wants_weight else None
+        for chunk in _chunks(len(states), ctx.size):
+            if grad_states is not None:
+                grad_states[chunk] = torch.bmm(grad[chunk].unsqueeze(1), weight[latents[chunk]]).squeeze(1)
+            if grad_weight is not None:
+                outer = grad[chunk].unsqueeze(2) * states[chunk].unsqueeze(1)
+                grad_weight.index_add_(0, latents[chunk].flatten(), outer.flatten(0, 1))
+        grad_bias = None
+        if wants_bias:
+            grad_bias = grad.new_zeros(len(weight)).index_add_(0, latents.flatten(), grad.flatten())
+        return grad_states, grad_weight, grad_bias, None, None
+
+
+def _chunks(length: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, length, size))

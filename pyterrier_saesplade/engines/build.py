@@ -1,0 +1,151 @@
+"""Documents to an index: encode, spool, build beside, move into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyterrier as pt
+
+from pyterrier_saesplade.engines.exact import ExactConceptIndex
+from pyterrier_saesplade.engines.index import ConceptIndex, IndexedModel, read_metadata, write_metadata
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
+from pyterrier_saesplade.pipeline.toks import as_texts
+
+ENGINES: dict[str, type[ConceptIndex]] = {"terrier": TerrierConceptIndex, "exact": ExactConceptIndex}
+
+
+class ConceptIndexer(pt.Indexer):
+    """Builds an index of concept vectors from texts.
+
+    Everything is written to a folder beside the target that is moved into place at the end: a build that was
+    interrupted leaves no index, and does not hinder the next one.
+
+    Args:
+        model: The model that encodes the documents.
+        path: The folder that the index will be.
+        engine: ``"terrier"`` or ``"exact"``.
+        quantization: How weights become integers, in place of the engine's default (10 levels per unit of weight for
+            Terrier, floats for the exact engine).
+        text_field: The key under which a document has its text; ``None`` or an empty text makes an empty document.
+        batch_size: Documents that are encoded together.
+        overwrite: Replace an index of concept vectors that is at ``path``. Nothing else is ever replaced.
+        verbose: Whether to show progress.
+
+    Raises:
+        ValueError: If the engine is unknown.
+    """
+
+    def __init__(
+        self,
+        model: IndexedModel,
+        path: str | os.PathLike[str],
+        engine: str = "terrier",
+        *,
+        quantization: Quantization | None = None,
+        text_field: str = "text",
+        batch_size: int = 4096,
+        overwrite: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        require_positive(batch_size=batch_size)
+        if engine not in ENGINES:
+            raise ValueError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
+        self.model = model
+        self.path = Path(path)
+        self.engine = engine
+        self.quantization = quantization
+        self.text_field = text_field
+        self.batch_size = batch_size
+        self.overwrite = overwrite
+        self.verbose = verbose
+        self.schematic = {"label": "Concept indexer", "help_url": f"{DOCS}#pyterrier_saesplade.ConceptIndexer"}
+
+    def index(self, iter: Iterable[Mapping[str, Any]], **kwargs: object) -> ConceptIndex:
+        """Encodes and indexes documents.
+
+        Args:
+            iter: Dictionaries with ``docno`` and the text.
+            **kwargs: None is known.
+
+        Returns:
+            The index, open.
+
+        Raises:
+            FileExistsError: If there is something at the path.
+            ValueError: If there are no documents, one lacks a field, or a docno occurs twice.
+        """
+        if kwargs:
+            raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
+        engine = ENGINES[self.engine]
+        quantization = self.quantization or engine.default_quantization
+        self._check_target()
+        with _folder_beside(self.path) as workplace:
+            folder = workplace / "index"
+            folder.mkdir()
+            documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
+            with Spool(workplace / "spool.parquet", len(self.model.terms), quantization) as spool:
+                for window in _windows(documents, self.batch_size):
+                    docnos = [_field(document, "docno") for document in window]
+                    texts = as_texts(_field(document, self.text_field) for document in window)
+                    spool.append(docnos, self.model.encode(texts, "doc"))
+            if not spool.statistics.n_docs:
+                raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
+            engine.write(folder, spool, self.model.terms)
+            write_metadata(folder, engine, self.model, spool, quantization)
+            if self.path.exists():
+                self._check_target()
+                self.path.rename(workplace / "replaced")
+            folder.rename(self.path)
+        return engine(self.path)
+
+    def index_inputs(self) -> list[list[str]]:
+        """Returns the fields that documents must have."""
+        return [["docno", self.text_field]]
+
+    def _check_target(self) -> None:
+        if not self.path.exists():
+            return
+        if not self.overwrite:
+            raise FileExistsError(
+                f"{self.path} exists already: name another path, open it with pyterrier.Artifact.load, "
+                "or give overwrite=True"
+            )
+        read_metadata(self.path)
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """Makes a hidden folder on the target's file system, so that moving is one rename, and removes it afterwards."""
+    folder = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _windows(documents: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    rest = iter(documents)
+    while window := list(islice(rest, size)):
+        yield window
+
+
+def _field(document: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - a document's fields are of any type
+    if not isinstance(document, Mapping):
+        raise ValueError(
+            f"a document must be a dictionary, not a {type(document).__name__}; "
+            "of a frame, give frame.to_dict('records')"
+        )
+    if name not in document:
+        raise ValueError(f"the document {document.get('docno')!r} has no {name!r}; it has: {', '.join(document)}")
+    return document[name]

@@ -1,0 +1,242 @@
+"""What every index of concept vectors is, whatever its engine."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import abstractmethod
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+import pyterrier as pt
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
+from pyterrier_saesplade.pipeline.stage import ConceptModel
+
+Weighting = Literal["idf", "none"]
+
+#: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
+QUERY_SCALE = 100.0
+
+_METADATA = "pt_meta.json"
+_STATISTICS = "statistics.npz"
+_TERMS = "terms.json"
+_PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers")
+
+
+class IndexedModel(ConceptModel, Protocol):
+    """What an index remembers of the model that encoded its documents."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies its weights, its tokenizer and its document-side settings."""
+
+    @property
+    def weighting(self) -> Weighting:
+        """What its queries are multiplied by."""
+
+
+class Hits(NamedTuple):
+    """The documents that a search found for one query, best first."""
+
+    docnos: list[str]
+    scores: NDArray[np.float64]
+
+
+class ConceptIndex(pt.Artifact):
+    """An index of concept vectors: a folder that holds an engine's data, latent statistics and a description.
+
+    The description (``pt_meta.json``) has the model's fingerprint, how weights were quantised, what queries are
+    multiplied by, counts, and the versions of the packages that wrote it.
+
+    Args:
+        path: The folder, as :class:`~pyterrier_saesplade.engines.build.ConceptIndexer` left it.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If the folder is no finished index of this kind.
+    """
+
+    ARTIFACT_TYPE: ClassVar[str] = "concept_index"
+    ARTIFACT_FORMAT: ClassVar[str]
+    ARTIFACT_PACKAGE_HINT: ClassVar[str] = "pyterrier_saesplade"
+
+    default_quantization: ClassVar[Quantization | None]
+    """How the engine's documents are quantised unless its builder is told otherwise; ``None``: floats."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(Path(path))
+        self.metadata = read_metadata(Path(path))
+        if self.metadata["format"] != self.ARTIFACT_FORMAT:
+            raise ValueError(
+                f"{path} was built with engine={self.metadata['format']!r}, not {self.ARTIFACT_FORMAT!r}: "
+                "open it with pyterrier.Artifact.load, which finds the engine"
+            )
+
+    @classmethod
+    @abstractmethod
+    def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
+        """Writes the engine's own data into ``folder``, which exists."""
+
+    @abstractmethod
+    def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
+        """Finds the documents with the largest dot products.
+
+        Args:
+            queries: Their vectors, weighted; integers if the index holds integers.
+            num_results: How many documents to return per query at most.
+
+        Returns:
+            For each query the documents that share a latent with it, by descending dot product; equal ones in the order
+            in which they were indexed. Scores are in units of the stored weights.
+        """
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the model that encoded the documents."""
+        return str(self.metadata["fingerprint"])
+
+    @property
+    def weighting(self) -> Weighting:
+        """What queries are multiplied by: ``"idf"`` or ``"none"``."""
+        weighting: Weighting = self.metadata["weighting"]
+        return weighting
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the documents' weights were quantised; ``None``: they are floats."""
+        settings = self.metadata["quantization"]
+        return None if settings is None else Quantization(**settings)
+
+    @property
+    def query_scale(self) -> float | None:
+        """Levels per unit of a query's weight; ``None``: queries are floats."""
+        scale: float | None = self.metadata["query_scale"]
+        return scale
+
+    @property
+    def width(self) -> int:
+        """The number of latents, M."""
+        return int(self.metadata["width"])
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The names of the latents."""
+        pieces = json.loads((self._folder / _TERMS).read_text(encoding="utf-8"))
+        return Terms(self.width, pieces)
+
+    @cached_property
+    def statistics(self) -> LatentStatistics:
+        """How many of the indexed documents hold each latent."""
+        return LatentStatistics.load(self._folder / _STATISTICS)
+
+    def __len__(self) -> int:
+        """Returns the number of documents, empty ones included."""
+        return int(self.metadata["n_docs"])
+
+    def num_docs(self) -> int:
+        """Returns the number of documents, empty ones included."""
+        return len(self)
+
+    def retriever(
+        self, num_results: int = 1000, *, weighting: Weighting | None = None, verbose: bool = False
+    ) -> pt.Transformer:
+        """Returns a transformer that searches the index with ``query_toks`` of floats.
+
+        Args:
+            num_results: Documents per query at most.
+            weighting: ``"idf"`` or ``"none"`` in place of the index's own.
+            verbose: Whether to show progress.
+
+        Examples:
+            >>> pipeline = model.query_encoder() >> index.retriever(num_results=100)  # doctest: +SKIP
+        """
+        from pyterrier_saesplade.engines.retriever import ConceptRetriever
+
+        return ConceptRetriever(self, num_results, weighting=weighting, verbose=verbose)
+
+    def __eq__(self, other: object) -> bool:
+        """Holds for the same build at the same place."""
+        return (
+            type(other) is type(self)
+            and self._folder.resolve() == other._folder.resolve()
+            and self.metadata == other.metadata
+        )
+
+    def __hash__(self) -> int:
+        """Agrees with ``==``."""
+        return hash((type(self), self._folder.resolve()))
+
+    def __repr__(self) -> str:
+        """Returns the constructor's call."""
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[type[ConceptIndex], tuple[str]]:
+        """An index is pickled as its path."""
+        return type(self), (str(self.path),)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self.path))
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Reads the description of an index.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If the folder holds no finished index of concept vectors.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no index at {folder}: build one with model.indexer({str(folder)!r}).index(documents)"
+        )
+    try:
+        metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+        if metadata["type"] == ConceptIndex.ARTIFACT_TYPE:
+            return dict(metadata)
+    except (FileNotFoundError, KeyError, ValueError):
+        pass  # all of them mean the same to the user
+    raise ValueError(
+        f"{folder} is not a finished index of concept vectors: it was not built by this package, or the copy of it is "
+        f"not complete. Build it again with model.indexer({str(folder)!r}).index(documents)"
+    )
+
+
+def write_metadata(
+    folder: Path, engine: type[ConceptIndex], model: IndexedModel, spool: Spool, quantization: Quantization | None
+) -> None:
+    """Writes what all engines keep: statistics, names of the latents, and, last, the description."""
+    terms = model.terms
+    spool.statistics.save(folder / _STATISTICS)
+    names = [terms.name(latent) for latent in range(len(terms))]
+    pieces = None if names == [Terms(len(terms)).name(latent) for latent in range(len(terms))] else names
+    (folder / _TERMS).write_text(json.dumps(pieces), encoding="utf-8")
+    metadata = {
+        "type": engine.ARTIFACT_TYPE,
+        "format": engine.ARTIFACT_FORMAT,
+        "package_hint": engine.ARTIFACT_PACKAGE_HINT,
+        "model": str(model),
+        "fingerprint": model.fingerprint,
+        "width": len(terms),
+        "weighting": model.weighting,
+        "quantization": None if quantization is None else {"scale": quantization.scale, "clip": quantization.clip},
+        "query_scale": None if quantization is None else QUERY_SCALE,
+        "n_docs": spool.statistics.n_docs,
+        "n_postings": spool.n_postings,
+        "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+    }
+    (folder / _METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a source tree that was not installed
+        return None

@@ -1,0 +1,88 @@
+"""Search, the same for every engine: weighting, quantisation, the engine's dot products, scores in units of weight."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.index import ConceptIndex, Weighting
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.pipeline.stage import Stage, require_positive
+from pyterrier_saesplade.pipeline.weighting import float_queries, weight
+
+#: Queries searched between two updates of the progress bar.
+_WINDOW = 64
+
+
+class ConceptRetriever(Stage):
+    """Searches an index with ``query_toks``.
+
+    Scores are dot products in units of weight: an index of integers gives the integer dot product divided by both scales.
+    A query without a latent that is in the index has no row in the result. Equal scores are ranked in the order in which
+    the documents were indexed.
+
+    Args:
+        index: The index.
+        num_results: Documents per query at most.
+        weighting: ``"idf"`` or ``"none"``; ``None``: as the index says.
+        verbose: Whether to show progress.
+
+    Raises:
+        AlreadyQuantizedError: When a query's weights are integers: latent idf has to come before quantisation.
+    """
+
+    label: ClassVar[str] = "Concept retriever"
+
+    def __init__(
+        self, index: ConceptIndex, num_results: int = 1000, *, weighting: Weighting | None = None, verbose: bool = False
+    ) -> None:
+        require_positive(num_results=num_results)
+        if weighting not in (None, "idf", "none"):
+            raise ValueError(f"weighting must be 'idf', 'none' or None (as the index says), not {weighting!r}")
+        self.index = index
+        self.num_results = num_results
+        self.weighting = weighting
+        self.verbose = verbose
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns one row per query and document found: the query's columns, ``docno``, ``score`` and ``rank``."""
+        pt.validate.query_frame(inp, extra_columns=["query_toks"])
+        queries = self._prepare(inp["query_toks"]) if len(inp) else ConceptVectors.from_rows([])
+        with pt.tqdm(total=len(queries), desc="Searching", unit="query", disable=not self.verbose) as bar:
+            hits = []
+            for start in range(0, len(queries), _WINDOW):
+                window = queries.take(np.arange(start, min(start + _WINDOW, len(queries))))
+                hits += self.index.search(window, self.num_results)
+                bar.update(len(window))
+        rows = inp.iloc[np.repeat(np.arange(len(hits)), [len(found.docnos) for found in hits])].reset_index(drop=True)
+        unit = self._unit()
+        return rows.assign(
+            docno=pd.Series([docno for found in hits for docno in found.docnos], dtype=object),
+            score=np.concatenate([found.scores / unit for found in hits] or [np.empty(0)]),
+            rank=np.concatenate([np.arange(len(found.docnos)) for found in hits] or [np.empty(0, np.int64)]),
+        )
+
+    def fuse_rank_cutoff(self, k: int) -> ConceptRetriever:
+        """Searches for no more documents than a following rank cut-off keeps."""
+        if k >= self.num_results:
+            return self
+        return ConceptRetriever(self.index, k, weighting=self.weighting, verbose=self.verbose)
+
+    def subtransformers(self) -> dict[str, pt.Transformer]:
+        """Returns none: the index is no stage."""
+        return {}
+
+    def _prepare(self, query_toks: pd.Series) -> ConceptVectors:
+        queries = float_queries(query_toks, self.index)
+        if (self.weighting or self.index.weighting) == "idf":
+            queries = weight(queries, self.index.statistics.idf())
+        scale = self.index.query_scale
+        return queries if scale is None else Quantization(scale).vectors(queries)
+
+    def _unit(self) -> float:
+        quantization, query_scale = self.index.quantization, self.index.query_scale
+        return 1.0 if quantization is None or query_scale is None else quantization.scale * query_scale

@@ -1,0 +1,92 @@
+"""Terrier: concept vectors as a pre-tokenised inverted index, searched with the plain ``Tf`` model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.pipeline.toks import to_toks
+
+_SUBFOLDER = "terrier"
+
+#: In no vocabulary: word pieces hold no blank.
+_NORMALIZER = "power of two"
+
+
+class TerrierConceptIndex(ConceptIndex):
+    """A plain Terrier index of impacts, in the subfolder ``terrier``, beside what is known of the model.
+
+    The Terrier index is usable without this package: ``pt.terrier.TerrierIndex(path / "terrier").tf()`` takes
+    ``query_toks``.
+    """
+
+    ARTIFACT_FORMAT: ClassVar[str] = "terrier"
+    default_quantization: ClassVar[Quantization | None] = Quantization()
+
+    @classmethod
+    def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
+        """Indexes with one thread, so that documents keep their order.
+
+        Raises:
+            RuntimeError: If Terrier did not index everything (its reader's errors reach only the log).
+        """
+        terrier = folder / _SUBFOLDER
+        # The length is that of the longest docno: Terrier reserves three bytes per character in every document.
+        indexer = pt.terrier.TerrierIndex(terrier).toks_indexer(meta={"docno": spool.docno_length})
+        indexer.index(_documents(spool, terms))
+        indexed = _counts(terrier)
+        expected = (spool.statistics.n_docs, spool.n_postings)
+        if indexed != expected:
+            raise RuntimeError(f"Terrier indexed (documents, postings) {indexed} of {expected}: see its log above")
+
+    @cached_property
+    def terrier(self) -> pt.terrier.TerrierIndex:
+        """The plain ``pt.terrier.TerrierIndex``."""
+        return pt.terrier.TerrierIndex(self._folder / _SUBFOLDER)
+
+    def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
+        """Searches with Terrier; see :meth:`ConceptIndex.search`."""
+        toks = to_toks(queries, self.terms)
+        hits = [Hits([], np.empty(0))] * len(toks)
+        searched = [query for query, weights in enumerate(toks) if weights]
+        if not searched:
+            return hits
+        # Terrier divides a query's weights by the largest. A term that no document has makes that a power of two, so
+        # that the division is exact, equal scores stay equal, and multiplying back gives the integers.
+        largest = {query: _power_of_two(max(toks[query].values())) for query in searched}
+        frame = pd.DataFrame(
+            {
+                "qid": [str(query) for query in searched],
+                "query_toks": [{**toks[query], _NORMALIZER: largest[query]} for query in searched],
+            }
+        )
+        for qid, found in self.terrier.tf(num_results=num_results)(frame).groupby("qid", sort=False):
+            query = int(str(qid))
+            hits[query] = Hits(found["docno"].tolist(), found["score"].to_numpy(np.float64) * largest[query])
+        return hits
+
+
+def _documents(spool: Spool, terms: Terms) -> Iterator[dict[str, Any]]:
+    for docnos, vectors in spool:
+        for docno, toks in zip(docnos, to_toks(vectors, terms), strict=True):
+            yield {"docno": docno, "toks": toks}
+
+
+def _power_of_two(weight: float) -> int:
+    return 1 << (int(weight) - 1).bit_length()
+
+
+def _counts(folder: Path) -> tuple[int, int]:
+    lines = (folder / "data.properties").read_text(encoding="latin-1").splitlines()
+    properties = dict(line.split("=", 1) for line in lines if "=" in line)
+    return int(properties["num.Documents"]), int(properties["num.Pointers"])

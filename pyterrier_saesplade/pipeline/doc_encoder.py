@@ -1,0 +1,69 @@
+"""Documents to pseudo-terms."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.pipeline.stage import ConceptModel, Stage, require_positive, windows
+from pyterrier_saesplade.pipeline.toks import as_texts, to_toks
+
+
+class DocEncoder(Stage):
+    """Adds the concept vectors of documents as ``toks``, ready for any indexer that takes them.
+
+    Args:
+        model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.
+        scale: Levels per unit of weight: ``toks`` holds integers, because most engines truncate floats. ``None`` gives
+            the floats themselves, for :class:`Quantizer`, stores and engines that keep floats.
+        k: Latents kept per token, in place of the model's.
+        text_field: The column that holds the text. ``None`` or an empty text gives an empty dictionary.
+        batch_size: Documents that are encoded together. They are sorted by length among themselves, so a larger number
+            is faster until it fills memory; an indexing pipeline hands over as many at a time.
+        verbose: Whether to show progress.
+
+    Examples:
+        >>> pipeline = model.doc_encoder() >> pt.terrier.TerrierIndex("x").toks_indexer()  # doctest: +SKIP
+    """
+
+    label: ClassVar[str] = "Concepts of docs"
+
+    def __init__(
+        self,
+        model: ConceptModel,
+        *,
+        scale: float | None = Quantization.scale,
+        k: int | None = None,
+        text_field: str = "text",
+        batch_size: int = 1024,
+        verbose: bool = False,
+    ) -> None:
+        require_positive(k=k, batch_size=batch_size)
+        self.model = model
+        self.scale = scale
+        self.k = k
+        self.text_field = text_field
+        self.batch_size = batch_size
+        self.verbose = verbose
+        self._quantization = None if scale is None else Quantization(scale)
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with a column ``toks``."""
+        with pt.validate.any(inp) as v:
+            v.document_frame(extra_columns=[self.text_field])
+            v.columns(includes=[self.text_field])
+        texts = as_texts(inp[self.text_field])
+        toks: list[dict[str, float]] = []
+        for window in windows(texts, self.batch_size, verbose=self.verbose, desc="Encoding documents", unit="doc"):
+            vectors = self.model.encode(window, "doc", k=self.k)
+            if self._quantization is not None:
+                vectors = self._quantization.vectors(vectors)
+            toks += to_toks(vectors, self.model.terms)
+        return inp.assign(toks=pd.Series(toks, index=inp.index, dtype=object))
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
+        """Cuts a ranking before its documents are encoded."""
+        return pt.RankCutoff(k) >> self

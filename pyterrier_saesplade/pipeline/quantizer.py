@@ -1,0 +1,52 @@
+"""Floats to impacts, as a stage."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.pipeline.stage import Stage
+
+
+class Quantizer(Stage):
+    """Turns the float weights of ``toks`` (or ``query_toks``) into integer impacts.
+
+    Args:
+        scale: Levels per unit of weight; the default suits Terrier.
+        clip: The largest impact, for engines that have a ceiling; ``None``: no ceiling.
+        column: ``"toks"`` or ``"query_toks"``.
+
+    Raises:
+        AlreadyQuantizedError: When a text's weights are integers already.
+
+    Examples:
+        >>> import pandas as pd
+        >>> Quantizer(10)(pd.DataFrame([{"docno": "d1", "toks": {"c1": 0.04, "c3": 1.26}}])).toks[0]
+        {'c3': 13}
+    """
+
+    label: ClassVar[str] = "Quantize"
+
+    def __init__(
+        self, scale: float = Quantization.scale, *, clip: int | None = Quantization.clip, column: str = "toks"
+    ) -> None:
+        require_toks_column(column)
+        self.scale = scale
+        self.clip = clip
+        self.column = column
+        self._quantization = Quantization(scale, clip)
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with its column of weights quantised."""
+        pt.validate.columns(inp, includes=[self.column])
+        toks = [self._quantization.toks(weights or {}) for weights in inp[self.column]]
+        return inp.assign(**{self.column: pd.Series(toks, index=inp.index, dtype=object)})
+
+
+def require_toks_column(column: str) -> None:
+    """Raises a :exc:`ValueError` unless ``column`` is one that holds pseudo-terms."""
+    if column not in ("toks", "query_toks"):
+        raise ValueError(f"column must be 'toks' (documents) or 'query_toks' (queries), not {column!r}")

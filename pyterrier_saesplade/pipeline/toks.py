@@ -1,0 +1,39 @@
+"""Between PyTerrier's dictionaries of pseudo-terms (``toks``, ``query_toks``) and arrays of latents."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.impacts import Terms
+
+
+def to_toks(vectors: ConceptVectors, terms: Terms) -> list[dict[str, float]]:
+    """Returns one dictionary per text, from pseudo-term to weight: Python floats, or integers once quantised."""
+    bounds = vectors.indptr.tolist()
+    names = [terms.name(latent) for latent in vectors.latents.tolist()]
+    weights = vectors.weights.tolist()
+    return [dict(zip(names[start:end], weights[start:end], strict=True)) for start, end in itertools.pairwise(bounds)]
+
+
+def from_toks(toks: Iterable[Mapping[str, float] | None], terms: Terms) -> ConceptVectors:
+    """Returns the float concept vectors of dictionaries; pseudo-terms that ``terms`` does not know are left out."""
+    return ConceptVectors.from_rows(_row(text or {}, terms) for text in toks)
+
+
+def are_impacts(toks: Mapping[str, float] | None) -> bool:
+    """Tells whether a text's weights are integers, that is, were quantised. An empty text's are not."""
+    return toks is not None and len(toks) > 0 and all(isinstance(weight, int | np.integer) for weight in toks.values())
+
+
+def as_texts(column: Iterable[object]) -> list[str | None]:
+    """Returns texts; what is no string (``None``, NaN) becomes ``None``."""
+    return [text if isinstance(text, str) else None for text in column]
+
+
+def _row(toks: Mapping[str, float], terms: Terms) -> tuple[list[int], list[float]]:
+    known = sorted((latent, weight) for name, weight in toks.items() if (latent := terms.latent(name)) is not None)
+    return [latent for latent, _ in known], [weight for _, weight in known]

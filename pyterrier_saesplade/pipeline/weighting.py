@@ -1,0 +1,68 @@
+"""Latent idf, as a stage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.impacts import AlreadyQuantizedError
+from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
+from pyterrier_saesplade.pipeline.toks import are_impacts, from_toks, to_toks
+
+
+class LatentWeighting(Stage):
+    """Multiplies the weights of ``query_toks`` by the latents' idf in a collection.
+
+    Common latents say little, as common words do. A model that was pre-trained but not fine-tuned needs this; an index
+    of such a model does it by itself, so the stage is for engines that are searched without this package.
+
+    Args:
+        collection: Whose document frequencies count: an index of concept vectors.
+
+    Raises:
+        AlreadyQuantizedError: When a query's weights are integers: idf comes before quantisation.
+
+    Examples:
+        >>> pipeline = model.query_encoder() >> LatentWeighting(index) >> index.terrier.tf()  # doctest: +SKIP
+    """
+
+    label: ClassVar[str] = "Latent idf"
+
+    def __init__(self, collection: CollectionStatistics) -> None:
+        self.collection = collection
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with ``query_toks`` weighted; pseudo-terms that the collection's model lacks are dropped."""
+        pt.validate.columns(inp, includes=["query_toks"])
+        if inp.empty:
+            return inp.assign(query_toks=inp["query_toks"].astype(object))
+        queries = float_queries(inp["query_toks"], self.collection)
+        weighted = weight(queries, self.collection.statistics.idf())
+        toks = to_toks(weighted, self.collection.terms)
+        return inp.assign(query_toks=pd.Series(toks, index=inp.index, dtype=object))
+
+    def subtransformers(self) -> dict[str, pt.Transformer]:
+        """Returns none: the index is where the counts come from, not a part of the pipeline."""
+        return {}
+
+
+def weight(queries: ConceptVectors, idf: NDArray[np.float32]) -> ConceptVectors:
+    """Returns ``queries`` with each weight multiplied by its latent's ``idf`` (``[M]``), in float32."""
+    return replace(queries, weights=queries.weights * idf[queries.latents])
+
+
+def float_queries(query_toks: pd.Series, collection: CollectionStatistics) -> ConceptVectors:
+    """Returns the vectors of a column of float ``query_toks``.
+
+    Raises:
+        AlreadyQuantizedError: If a query's weights are integers.
+    """
+    if any(are_impacts(toks) for toks in query_toks):
+        raise AlreadyQuantizedError
+    return from_toks(query_toks, collection.terms)

@@ -1,0 +1,187 @@
+"""A model beside its baselines on one collection, in one experiment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection
+from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
+from pyterrier_saesplade.evaluation.report import Comparison, require_plots
+from pyterrier_saesplade.evaluation.runs import check_new, check_no_blanks, write_run
+from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, System, make_baselines
+from pyterrier_saesplade.saesplade import SaeSplade
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    collection: Collection | str | os.PathLike[str],
+    model: SaeSplade | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    baselines: Iterable[str] = ("bm25", "dense"),
+    measures: Iterable[str] = DEFAULT_MEASURES,
+    overwrite: bool = False,
+) -> Comparison:
+    """Compares a model with baselines on a collection, with one ``pt.Experiment``.
+
+    Indexes that are missing are built under ``out/indexes``; those that are there are used again when they were made from the
+    same documents by the same system. Only queries with judgements are run. The results are ``results.json``, ``results.csv``
+    and ``results.png`` (see :class:`~pyterrier_saesplade.evaluation.report.Comparison`), and one TREC run of depth 1,000 per
+    system in ``runs/``; they are written beside and moved into place when they are complete.
+
+    Args:
+        collection: A collection, or what :func:`~pyterrier_saesplade.evaluation.collections.open_collection` takes.
+        model: A model, or its folder or hub name.
+        out: The folder of indexes and results.
+        baselines: ``bm25`` (Terrier's, k1 0.9, b 0.4), ``dense`` (``pyterrier_dr`` with the model's backbone),
+            ``splade=FOLDER`` (any SPLADE checkpoint, through the same encoder and index as the model).
+        measures: Names of ir_measures.
+        overwrite: Replace results that are there.
+
+    Returns:
+        The table, the model's line last; ``str()`` shows it with a note for each system.
+
+    Raises:
+        ValueError: If a baseline or measure is unknown, a qid or docno cannot stand in a run file, or there are no judged
+            queries.
+        FileExistsError: If there are results in ``out`` and ``overwrite`` is false.
+        ImportError: If matplotlib, or what a baseline needs, is not installed.
+
+    Examples:
+        >>> print(evaluate("docstrings", "model", "comparison", measures=["nDCG@10", "AP(rel=2)"]))  # doctest: +SKIP
+    """
+    out = Path(out)
+    check_new(out / "results.json", overwrite)
+    require_plots()
+    parsed = parse_measures(measures)
+    collection = collection if isinstance(collection, Collection) else open_collection(collection)
+    model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
+    systems = [*make_baselines(baselines, model), Concepts("saesplade", model)]
+    topics, qrels = _judged(collection)
+    corpus = Corpus.read(collection)
+
+    searches = [_Search.prepare(system, corpus, out / "indexes") for system in systems]
+    table = _run(searches, topics, qrels, parsed)
+    title = f"{collection.name}: {corpus.n_docs:,} documents, {len(topics):,} judged queries"
+    comparison = Comparison(title, table, [str(measure) for measure in parsed], [system.note for system in systems])
+    with _staged(out, "results") as staging:
+        (staging / "runs").mkdir()
+        for search in searches:
+            write_run(search.retrieve.output, staging / "runs" / f"{search.system.name}.trec.gz", tag=search.system.name)
+        comparison.write(staging)
+        _move_in(staging, out)
+    return comparison
+
+
+class _Timed(pt.Transformer):
+    """A stage that remembers how long it took and what it gave; frames without rows, which only inspect it, don't count."""
+
+    def __init__(self, stage: pt.Transformer) -> None:
+        self.stage = stage
+        self.seconds = 0.0
+        self.output = pd.DataFrame()
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        start = time.perf_counter()
+        result = self.stage(inp)
+        if len(inp):
+            self.seconds, self.output = time.perf_counter() - start, result
+        return result
+
+
+class _Search:
+    """A system with its index, ready to be run."""
+
+    def __init__(self, system: System, index: Path, build_seconds: float) -> None:
+        self.system = system
+        self.index = index
+        self.build_seconds = build_seconds
+        self.encode, self.retrieve = (_Timed(stage) for stage in system.stages(index))
+
+    @classmethod
+    def prepare(cls, system: System, corpus: Corpus, folder: Path) -> _Search:
+        """Builds the system's index of the corpus, or takes the one that is there."""
+        key = {"system": system.identity, "documents": corpus.digest}
+        digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+        home = folder / f"{system.name}-{digest}"
+        if not home.exists():
+            _log.info("%s: indexing %s documents", system.name, f"{corpus.n_docs:,}")
+            with _staged(folder, home.name) as staging:
+                start = time.perf_counter()
+                system.build(corpus, staging / "index")
+                record = key | {"build_seconds": time.perf_counter() - start}
+                (staging / "build.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+                staging.rename(home)
+        record = json.loads((home / "build.json").read_text(encoding="utf-8"))
+        return cls(system, home / "index", record["build_seconds"])
+
+    def costs(self, queries: list[str]) -> dict[str, float | None]:
+        """What the last run cost, beside ``mrt``."""
+        return {
+            "qd_flops": self.system.qd_flops(self.index, queries),
+            "index_mb": sum(file.stat().st_size for file in self.index.rglob("*") if file.is_file()) / 1e6,
+            "encode_ms_per_query": self.encode.seconds * 1000 / len(queries),
+            "retrieve_ms_per_query": self.retrieve.seconds * 1000 / len(queries),
+            "build_seconds": self.build_seconds,
+        }
+
+
+def _judged(collection: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The topics that have judgements, and their judgements.
+
+    Without the others ``mrt`` is a mean over the queries that were run: PyTerrier divides by the number of judged ones.
+    """
+    topics, qrels = collection.topics(), collection.qrels()
+    topics = topics[topics["qid"].isin(set(qrels["qid"]))].reset_index(drop=True)
+    if topics.empty:
+        raise ValueError(f"the collection {collection.name} has no query with judgements")
+    check_no_blanks(topics["qid"], "qid")
+    return topics, qrels
+
+
+def _run(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame, measures: list[Any]) -> pd.DataFrame:
+    pipelines = {search.system.name: search.encode >> search.retrieve for search in searches}
+    for name, pipeline in pipelines.items():
+        _log.info("%s: loading", name)
+        pipeline(topics.head(1))  # so that loading a model or starting Java is in nobody's time
+    _log.info("running %s queries", f"{len(topics):,}")
+    table = pt.Experiment(pipelines, topics, qrels, [*measures, "mrt"], validate="error")
+    costs = pd.DataFrame([search.costs(topics["query"].tolist()) for search in searches]).astype(float)
+    names = [str(measure) for measure in measures]
+    table = pd.concat([table[["name", *names, "mrt"]], costs], axis="columns")
+    return table[["name", *names, "qd_flops", "index_mb", "mrt", *costs.columns[2:]]]
+
+
+@contextmanager
+def _staged(folder: Path, name: str) -> Iterator[Path]:
+    """A new folder inside ``folder`` to write in; what is left of it afterwards is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = folder / f".{name}.{os.getpid()}"
+    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed and had our number
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move_in(staging: Path, out: Path) -> None:
+    """Moves results into place, ``results.json`` last: where it is, all of them are."""
+    (out / "results.json").unlink(missing_ok=True)
+    if (out / "runs").exists():
+        (out / "runs").rename(staging / "replaced")
+    for name in ("runs", "results.csv", "results.png", "results.json"):
+        (staging / name).replace(out / name)

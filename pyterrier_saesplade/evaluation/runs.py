@@ -1,0 +1,72 @@
+"""TREC run files."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+import pandas as pd
+
+_BLANK = re.compile(r"\s")
+
+
+def check_no_blanks(values: Iterable[str], column: str) -> None:
+    """Raises ``ValueError`` if a value cannot be a field of a run file, whose fields end at a blank.
+
+    Args:
+        values: Document or query identifiers.
+        column: What they are (``docno`` or ``qid``), for the message.
+    """
+    for value in values:
+        if not value or _BLANK.search(value):
+            raise ValueError(f"the {column} {value!r} is empty or holds a blank: a TREC run file cannot hold it; rename it first")
+
+
+def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, overwrite: bool = False) -> Path:
+    """Writes a run file, ``qid Q0 docno rank score tag`` per line, complete or not at all.
+
+    Args:
+        run: A result frame (``qid``, ``docno``, ``score``, ``rank`` from 0), written in its order. Scores keep every digit.
+        path: The file; compressed if it ends in ``.gz``.
+        tag: The name of the system.
+        overwrite: Replace an existing file.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If a docno, a qid or the tag is empty or holds a blank.
+        FileExistsError: If the file exists and ``overwrite`` is false.
+
+    Examples:
+        >>> write_run(index.retriever()(topics), "concepts.trec.gz", tag="concepts")  # doctest: +SKIP
+    """
+    path = Path(path)
+    check_new(path, overwrite)
+    check_no_blanks(run["qid"].unique(), "qid")
+    check_no_blanks(run["docno"].unique(), "docno")
+    check_no_blanks([tag], "run tag")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with _open(partial, compressed=path.suffix == ".gz") as file:
+            for qid, docno, rank, score in zip(run["qid"], run["docno"], run["rank"], run["score"], strict=True):
+                file.write(f"{qid} Q0 {docno} {rank} {float(score)!r} {tag}\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Raises ``FileExistsError`` if ``path`` exists and may not be replaced; to be called before long work."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already: name another path, remove it, or ask to overwrite it")
+
+
+def _open(path: Path, *, compressed: bool) -> TextIO:
+    return gzip.open(path, "wt", encoding="utf-8") if compressed else path.open("w", encoding="utf-8")

@@ -1,0 +1,80 @@
+"""From a file of topics to a run file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_saesplade.engines.index import read_metadata
+from pyterrier_saesplade.evaluation.runs import check_new, check_no_blanks, write_run
+from pyterrier_saesplade.saesplade import SaeSplade
+
+
+def search(
+    index: str | os.PathLike[str],
+    model: SaeSplade | str | os.PathLike[str],
+    topics: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    num_results: int = 1000,
+    tag: str = "saesplade",
+    overwrite: bool = False,
+) -> Path:
+    """Searches an index for all topics of a file and writes a TREC run.
+
+    Args:
+        index: The folder of an index of concept vectors, of any engine.
+        model: The model that encoded its documents, or its folder or hub name.
+        topics: A file of ``qid<TAB>query`` lines.
+        out: The run file; compressed if it ends in ``.gz``.
+        num_results: Documents per query at most.
+        tag: The name of the run, its last column.
+        overwrite: Replace an existing run file.
+
+    Returns:
+        The path of the run file.
+
+    Raises:
+        FileNotFoundError: If there is no such index or topics file.
+        FileExistsError: If the run file exists and ``overwrite`` is false.
+        ValueError: If a line of the topics is malformed, an identifier holds a blank, or the index was built with another model.
+    """
+    out = Path(out)
+    check_new(out, overwrite)
+    check_no_blanks([tag], "run tag")
+    queries = read_topics(topics)
+    read_metadata(Path(index))
+    model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
+    run = model.retriever(pt.Artifact.load(str(index)), num_results=num_results)(queries)
+    return write_run(run, out, tag=tag, overwrite=overwrite)
+
+
+def read_topics(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Reads topics, ``qid<TAB>query`` per line in UTF-8; empty lines are passed over.
+
+    Returns:
+        A frame of ``qid`` and ``query``.
+
+    Raises:
+        ValueError: If a line has not two columns, a qid is empty, holds a blank or occurs twice, or there is no line.
+    """
+    queries: dict[str, str] = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line:
+            continue
+        qid, tab, query = line.partition("\t")
+        if not tab or "\t" in query:
+            raise ValueError(f"{path}:{number}: expected qid<TAB>query")
+        try:
+            check_no_blanks([qid], "qid")
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from error
+        if qid in queries:
+            raise ValueError(f"{path}:{number}: the qid {qid!r} occurs twice")
+        queries[qid] = query
+    if not queries:
+        raise ValueError(f"{path} has no topics")
+    return pd.DataFrame({"qid": list(queries), "query": list(queries.values())}, dtype=str)

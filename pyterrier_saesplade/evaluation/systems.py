@@ -1,0 +1,243 @@
+"""The systems that a comparison puts side by side: how each indexes, searches, and what its scoring costs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyterrier as pt
+
+from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
+from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.measures import qd_flops
+from pyterrier_saesplade.evaluation.runs import check_no_blanks
+from pyterrier_saesplade.model.digest import weights_digest
+from pyterrier_saesplade.saesplade import SaeSplade
+
+if TYPE_CHECKING:
+    from pyterrier_dr import SBertBiEncoder
+
+#: The depth of every run.
+NUM_RESULTS = 1000
+
+BM25_K1, BM25_B = 0.9, 0.4
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A collection's documents, read once.
+
+    Attributes:
+        collection: Where they come from.
+        digest: SHA-256 of all docnos and texts, in order.
+        n_docs: How many there are.
+        docno_length: Characters of the longest docno.
+    """
+
+    collection: Collection
+    digest: str
+    n_docs: int
+    docno_length: int
+
+    @classmethod
+    def read(cls, collection: Collection) -> Corpus:
+        """Reads all documents once.
+
+        Raises:
+            ValueError: If there are none, or a docno cannot stand in a run file.
+        """
+        digest, n_docs, docno_length = sha256(), 0, 0
+        for document in collection.get_corpus_iter():
+            check_no_blanks([document["docno"]], "docno")
+            digest.update(f"{document['docno']}\t{len(document['text'])}\t{document['text']}\n".encode())
+            n_docs += 1
+            docno_length = max(docno_length, len(document["docno"]))
+        if n_docs == 0:
+            raise ValueError(f"the collection {collection.name} has no documents")
+        return cls(collection, digest.hexdigest(), n_docs, docno_length)
+
+    def documents(self) -> Iterator[dict[str, str]]:
+        """Yields ``docno`` and ``text`` (which begins with the title), what every system indexes."""
+        for document in self.collection.get_corpus_iter():
+            yield {"docno": document["docno"], "text": document["text"]}
+
+
+class System(ABC):
+    """A line of the table.
+
+    Attributes:
+        name: What the line is called.
+        note: What it is, settings included, for the foot of the table.
+    """
+
+    name: str
+    note: str
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Everything but the documents that an index depends on: with equal ones, an index is used again."""
+
+    @abstractmethod
+    def build(self, corpus: Corpus, path: Path) -> None:
+        """Indexes a corpus at ``path``, which does not exist."""
+
+    @abstractmethod
+    def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
+        """Returns how the index at ``path`` is searched: what encodes queries, and what retrieves for them."""
+
+    @abstractmethod
+    def qd_flops(self, path: Path, queries: Sequence[str]) -> float | None:
+        """Returns the QD-FLOPs of these queries, ``None`` for a system that has no inverted index."""
+
+
+class Concepts(System):
+    """Concept vectors (or SPLADE's, which are the same with another head) in Terrier.
+
+    Args:
+        name: What the line is called.
+        model: The model.
+    """
+
+    def __init__(self, name: str, model: SaeSplade) -> None:
+        self.name = name
+        self.model = model
+        self.note = f"{name}: {model!r}, weighting {model.weighting}, in Terrier"
+
+    @property
+    def identity(self) -> str:
+        """The model's fingerprint: the same weights with the same document-side settings index alike."""
+        return f"terrier {self.model.fingerprint}"
+
+    def build(self, corpus: Corpus, path: Path) -> None:
+        """Encodes and indexes the corpus."""
+        self.model.indexer(str(path)).index(corpus.documents())
+
+    def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
+        """The query encoder, and Terrier over pseudo-terms (latent weighting and quantisation are its part)."""
+        return self.model.query_encoder(), TerrierConceptIndex(path).retriever(num_results=NUM_RESULTS)
+
+    def qd_flops(self, path: Path, queries: Sequence[str]) -> float:
+        """Counts latents of the queries as encoded, and of the documents as indexed."""
+        statistics = TerrierConceptIndex(path).statistics
+        encoded = self.model.encode(queries, side="query")
+        query_df = np.bincount(encoded.latents, minlength=len(statistics.df))
+        return qd_flops(query_df, len(queries), statistics.df, statistics.n_docs)
+
+
+class Words(System):
+    """Terrier's BM25 over stemmed words, with k1 = 0.9 and b = 0.4, the usual baseline of learned sparse retrieval."""
+
+    name = "bm25"
+    note = f"bm25: Terrier's, k1 {BM25_K1}, b {BM25_B}, Porter stemmer, Terrier's stop words, title and text as one field"
+    identity = "terrier words, porter, stop words"
+
+    def build(self, corpus: Corpus, path: Path) -> None:
+        """Indexes the words of the corpus."""
+        indexer = pt.terrier.TerrierIndex(str(path)).indexer(meta={"docno": corpus.docno_length})
+        indexer.index(corpus.documents())
+
+    def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
+        """Nothing to encode; punctuation, which is syntax in Terrier's query language, is taken out before retrieval."""
+        bm25 = pt.terrier.TerrierIndex(str(path)).bm25(k1=BM25_K1, b=BM25_B, num_results=NUM_RESULTS)
+        return pt.Transformer.identity(), pt.rewrite.tokenise() >> bm25
+
+    def qd_flops(self, path: Path, queries: Sequence[str]) -> float:
+        """Counts words after stopping and stemming, which the documents of the index hold."""
+        index = pt.terrier.TerrierIndex(str(path)).index_obj()
+        stop_words = pt.java.autoclass("org.terrier.terms.Stopwords")(None)
+        stem = pt.terrier.TerrierStemmer.porter.stem
+        query_df: Counter[str] = Counter()
+        for query in pt.rewrite.tokenise()(pt.new.queries(list(queries)))["query"]:
+            query_df.update({stem(word) for word in query.split() if not stop_words.isStopword(word)})
+        lexicon = index.getLexicon()
+        entries = ((count, lexicon.getLexiconEntry(word)) for word, count in query_df.items())
+        known = [(count, entry.getDocumentFrequency()) for count, entry in entries if entry is not None]
+        n_docs = index.getCollectionStatistics().getNumberOfDocuments()
+        return qd_flops([count for count, _ in known], len(queries), [df for _, df in known], n_docs)
+
+
+class Dense(System):
+    """A bi-encoder of ``pyterrier_dr``, one vector for each text, searched exhaustively.
+
+    Args:
+        backbone: A sentence-transformers model, hub name or folder.
+        max_length: Texts are cut at this many word pieces.
+
+    Raises:
+        ImportError: If ``pyterrier_dr`` is not installed.
+    """
+
+    name = "dense"
+
+    def __init__(self, backbone: str, max_length: int) -> None:
+        try:
+            import pyterrier_dr
+        except ImportError as error:
+            raise ImportError("the baseline 'dense' needs pyterrier_dr: pip install 'pyterrier_saesplade[dense]'") from error
+        self._dr = pyterrier_dr
+        self.backbone = backbone
+        self.max_length = max_length
+        self.note = f"dense: pyterrier_dr, {backbone}, texts cut at {max_length} word pieces, exhaustive search"
+
+    @cached_property
+    def encoder(self) -> SBertBiEncoder:
+        """The bi-encoder, loaded at first use."""
+        encoder = self._dr.SBertBiEncoder(self.backbone)
+        encoder.model.max_seq_length = self.max_length
+        return encoder
+
+    @property
+    def identity(self) -> str:
+        """The weights and the length at which texts are cut."""
+        return f"flex {weights_digest(self.encoder.model)} {self.max_length}"
+
+    def build(self, corpus: Corpus, path: Path) -> None:
+        """Encodes the corpus into a FLEX index."""
+        (self.encoder.doc_encoder(batch_size=256) >> self._index(path)).index(corpus.documents())
+
+    def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
+        """The query encoder, and the inner products with all documents."""
+        retriever = self._index(path).np_retriever(num_results=NUM_RESULTS, drop_query_vec=True)
+        return self.encoder.query_encoder(), retriever
+
+    def qd_flops(self, path: Path, queries: Sequence[str]) -> None:
+        """Dense vectors have no inverted index."""
+
+    def _index(self, path: Path) -> Any:  # noqa: ANN401 - pyterrier_dr is not typed
+        return self._dr.FlexIndex(str(path), verbose=False)
+
+
+def make_baselines(names: Iterable[str], model: SaeSplade) -> list[System]:
+    """Makes the systems that a model is compared with.
+
+    Args:
+        names: ``bm25``; ``dense``, with the backbone and the document length of ``model``; ``splade=FOLDER``, any SPLADE
+            checkpoint (folder or hub name), through the same encoder and index as ``model``.
+        model: The model that is compared.
+
+    Raises:
+        ValueError: If a name is none of these, or is given twice.
+    """
+    systems = [_baseline(name, model) for name in names]
+    repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
+    if repeated:
+        raise ValueError(f"the baseline {repeated[0]} is given twice")
+    return systems
+
+
+def _baseline(name: str, model: SaeSplade) -> System:
+    if name == "bm25":
+        return Words()
+    if name == "dense":
+        return Dense(model.config.backbone, model.config.doc_max_length)
+    if name.startswith("splade=") and name != "splade=":
+        return Concepts("splade", SaeSplade.from_splade(name.removeprefix("splade=")))
+    raise ValueError(f"{name!r} is no baseline: give bm25, dense or splade=FOLDER")

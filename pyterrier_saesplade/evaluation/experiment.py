@@ -76,7 +76,9 @@ def evaluate(
     searches = [_Search.prepare(system, corpus, out / "indexes") for system in systems]
     table = _run(searches, topics, qrels, parsed)
     title = f"{collection.name}: {corpus.n_docs:,} documents, {len(topics):,} judged queries"
-    comparison = Comparison(title, table, [str(measure) for measure in parsed], [system.note for system in systems])
+    comparison = Comparison(
+        title, table, [str(measure) for measure in parsed], [system.note for system in systems], searches[-1].index
+    )
     with _staged(out, "results") as staging:
         (staging / "runs").mkdir()
         for search in searches:

@@ -34,12 +34,14 @@ class Comparison:
             ``build_seconds`` (encoding and indexing all documents, measured when the index was built).
         measures: The names of the measures, in the table's order.
         notes: What each system is.
+        index: The folder of the compared model's index.
     """
 
     title: str
     table: pd.DataFrame
     measures: Sequence[str]
     notes: Sequence[str]
+    index: Path
 
     def __str__(self) -> str:
         """The table as text, as wide as its columns need, with the notes below it."""

@@ -62,19 +62,20 @@ def read_topics(path: str | os.PathLike[str]) -> pd.DataFrame:
         ValueError: If a line has not two columns, a qid is empty, holds a blank or occurs twice, or there is no line.
     """
     queries: dict[str, str] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), 1):
-        if not line:
-            continue
-        qid, tab, query = line.partition("\t")
-        if not tab or "\t" in query:
-            raise ValueError(f"{path}:{number}: expected qid<TAB>query")
-        try:
-            check_no_blanks([qid], "qid")
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from error
-        if qid in queries:
-            raise ValueError(f"{path}:{number}: the qid {qid!r} occurs twice")
-        queries[qid] = query
+    with Path(path).open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip("\n"):
+                continue
+            qid, tab, query = line.rstrip("\n").partition("\t")
+            if not tab or "\t" in query:
+                raise ValueError(f"{path}:{number}: expected qid<TAB>query")
+            try:
+                check_no_blanks([qid], "qid")
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: {error}") from error
+            if qid in queries:
+                raise ValueError(f"{path}:{number}: the qid {qid!r} occurs twice")
+            queries[qid] = query
     if not queries:
         raise ValueError(f"{path} has no topics")
     return pd.DataFrame({"qid": list(queries), "query": list(queries.values())}, dtype=str)

@@ -18,6 +18,7 @@ from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.evaluation.measures import qd_flops
 from pyterrier_saesplade.evaluation.runs import check_no_blanks
+from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -237,7 +238,10 @@ def _baseline(name: str, model: SaeSplade) -> System:
     if name == "bm25":
         return Words()
     if name == "dense":
-        return Dense(model.config.backbone, model.config.doc_max_length)
+        if model.head != "sae":
+            raise ValueError("the baseline 'dense' is made from a SAE-SPLADE model's backbone, and a SPLADE model has none")
+        config = SaeSpladeConfig.from_pretrained(model.source)
+        return Dense(config.backbone, model.doc_max_length or config.doc_max_length)
     if name.startswith("splade=") and name != "splade=":
         return Concepts("splade", SaeSplade.from_splade(name.removeprefix("splade=")))
     raise ValueError(f"{name!r} is no baseline: give bm25, dense or splade=FOLDER")

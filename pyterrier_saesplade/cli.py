@@ -1,0 +1,156 @@
+"""The ``saesplade`` command: one verb for each step of the road, each a public function of the package."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES
+
+# Where this version of typer keeps click's UsageError is its own affair.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+class _Saesplade(TyperGroup):
+    """Reports a user's mistake in one line, without a traceback, and with exit code 2."""
+
+    def main(self, args: Sequence[str] | None = None, *positional: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        try:
+            code = super().main(args, *positional, standalone_mode=False, **extra)
+        except (ValueError, OSError, ImportError, _UsageError) as error:
+            message = error.format_message() if isinstance(error, _UsageError) else str(error)
+            print(f"saesplade: {' '.join(message.split())}", file=sys.stderr)
+            code = 2
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+app = typer.Typer(cls=_Saesplade, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+_Collection = Annotated[
+    str,
+    typer.Option(
+        help="Folder with docs.jsonl[.gz], queries.tsv and qrels.txt; a data set of PyTerrier or ir_datasets; or docstrings."
+    ),
+]
+_Model = Annotated[str, typer.Option(help="Folder or hub name of a SAE-SPLADE model.")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@app.callback()
+def _saesplade() -> None:
+    """Learned sparse retrieval over the concepts of a sparse autoencoder (SAE-SPLADE)."""
+    log = logging.getLogger("pyterrier_saesplade")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+
+
+@app.command()
+def pretrain(
+    collection: _Collection,
+    backbone: Annotated[str, typer.Option(help="Folder or hub name of any Hugging Face encoder.")],
+    out: Annotated[Path, typer.Option(help="Folder that the model will be.")],
+    width: Annotated[int, typer.Option(help="Number of latents.")] = 16384,
+    k: Annotated[int, typer.Option(help="Latents kept per token.")] = 8,
+) -> None:
+    """Learn a vocabulary of concepts from a collection, without labels.
+
+    Example: saesplade pretrain --collection docstrings --backbone distilbert-base-uncased --out model
+    """
+    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.saesplade import SaeSplade
+
+    SaeSplade.pretrain(backbone, open_collection(collection).get_corpus_iter(), width=width, k=k, out=out)
+
+
+@app.command()
+def index(
+    collection: _Collection,
+    model: _Model,
+    out: Annotated[Path, typer.Option(help="Folder that the index will be.")],
+    engine: Annotated[str, typer.Option(help="terrier or exact.")] = "terrier",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Index the documents of a collection.
+
+    Example: saesplade index --collection docstrings --model model --out concepts.index
+    """
+    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.saesplade import SaeSplade
+
+    indexer = SaeSplade.from_pretrained(model).indexer(out, engine, overwrite=overwrite, verbose=True)
+    indexer.index(open_collection(collection).get_corpus_iter())
+
+
+@app.command()
+def search(
+    index: Annotated[Path, typer.Option(help="Folder of an index.")],
+    model: Annotated[str, typer.Option(help="The model that built it, folder or hub name.")],
+    topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines.")],
+    out: Annotated[Path, typer.Option(help="TREC run file to write; compressed if it ends in .gz.")],
+    num_results: Annotated[int, typer.Option(help="Documents per query.")] = 1000,
+    tag: Annotated[str, typer.Option(help="Name of the run.")] = "saesplade",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Search an index and write a TREC run.
+
+    Example: saesplade search --index concepts.index --model model --topics queries.tsv --out run.trec
+    """
+    from pyterrier_saesplade.evaluation.search import search as search_index
+
+    search_index(index, model, topics, out, num_results=num_results, tag=tag, overwrite=overwrite)
+
+
+@app.command()
+def evaluate(
+    collection: _Collection,
+    model: _Model,
+    out: Annotated[Path, typer.Option(help="Folder of indexes and results.")],
+    baseline: Annotated[
+        list[str], typer.Option(help="bm25, dense (same backbone) or splade=FOLDER; repeat for several.")
+    ] = ["bm25", "dense"],  # noqa: B006 - typer's way to write a default
+    measure: Annotated[list[str], typer.Option(help="Any ir_measures name, such as AP(rel=2); repeat for several.")] = list(
+        DEFAULT_MEASURES
+    ),
+    overwrite: _Overwrite = False,
+) -> None:
+    """Compare a model with baselines, and write a table, TREC runs and a figure.
+
+    Example: saesplade evaluate --collection docstrings --model model --baseline bm25 --out comparison
+    """
+    from pyterrier_saesplade.evaluation.experiment import evaluate as compare
+
+    print(compare(collection, model, out, baselines=baseline, measures=measure, overwrite=overwrite))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder that everything is kept in.")] = Path("demo"),
+    backbone: Annotated[str | None, typer.Option(help="Encoder in place of MiniLM-L6, folder or hub name.")] = None,
+    splade: Annotated[str | None, typer.Option(help="SPLADE checkpoint to compare with, folder or hub name.")] = None,
+) -> None:
+    """Pre-train on the docstrings of the installed libraries, compare, and explain three queries: some minutes.
+
+    Example: saesplade demo --out demo
+    """
+    from pyterrier_saesplade.demo import demo as run_demo
+
+    for part in run_demo(out, backbone=backbone, splade=splade):
+        print(part, end="\n\n", flush=True)
+
+
+def main() -> None:
+    """Runs the command line."""
+    app(prog_name="saesplade")
+
+
+if __name__ == "__main__":
+    main()

@@ -63,14 +63,6 @@ class Collection(ABC):
             query_set: A further query set over the same documents, such as `"train"`.
         """
 
-    @abstractmethod
-    def __len__(self) -> int:
-        """Return the number of documents.
-
-        Raises:
-            TypeError: The source does not say how many it holds.
-        """
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
@@ -159,7 +151,7 @@ class DatasetCollection(Collection):
     """A collection that PyTerrier or `ir_datasets` knows by name.
 
     Documents and queries of `ir_datasets` become text as their `default_text()` says. A query set is a variant of
-    the topics (`"title"`) in PyTerrier's own data sets, and a part of the data set (`"test"`) in those of `ir_datasets`.
+    the topics (`"title"`) in PyTerrier's own data sets, a part of the data set (`"test"`) in those of `ir_datasets`.
 
     Args:
         name: A name that `pt.get_dataset` takes, such as `"vaswani"` or `"irds:beir/scifact/test"`.
@@ -201,11 +193,7 @@ class DatasetCollection(Collection):
         rows = [(judged.query_id, judged.doc_id, judged.relevance) for judged in source.qrels_iter()]
         return pd.DataFrame(rows, columns=["qid", "docno", "label"])
 
-    def __len__(self) -> int:
-        """Return the number of documents, where the data set says it (`TypeError` where not)."""
-        return len(self._dataset.get_corpus_iter(verbose=False))
-
-    def _ir_query_set(self, query_set: str | None) -> Any:  # noqa: ANN401 - ir_datasets has no type for it
+    def _ir_query_set(self, query_set: str | None) -> Any:
         return _ir_dataset(_get_dataset(f"{self.name}/{query_set}") if query_set and self._is_ir else self._dataset)
 
     @property
@@ -356,6 +344,6 @@ def _get_dataset(name: str) -> "Dataset":
         raise ValueError(f"{message} ({error.args[0]})") from error
 
 
-def _ir_dataset(dataset: "Dataset") -> Any:  # noqa: ANN401 - ir_datasets has no type for it
+def _ir_dataset(dataset: "Dataset") -> Any:
     """Return what `ir_datasets` gives for a data set, or None where it is not one of its own."""
     return dataset.irds_ref() if hasattr(dataset, "irds_ref") else None

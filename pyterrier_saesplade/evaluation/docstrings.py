@@ -19,12 +19,12 @@ import pandas as pd
 
 from pyterrier_saesplade.evaluation.collections import Collection, FolderCollection, write_collection
 
-LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "sklearn", "statsmodels")
+LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "sklearn")
 """The packages that are read beside the standard library; one that is not installed is passed over."""
 
 _NOT_READ = frozenset({"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"})
-_MIN_QUERY_WORDS = 3
-_MIN_DOCUMENT_WORDS = 20
+_MIN_QUERY_WORDS = 4
+_MIN_DOCUMENT_WORDS = 30
 
 
 class Docstring(NamedTuple):
@@ -77,7 +77,7 @@ def docstring_collection(
 def installed_docstrings() -> Iterator[Docstring]:
     """Yield the public docstrings of the standard library and of `LIBRARIES`, without duplicates.
 
-    A docstring counts if its first line has three words at least and the rest twenty. Of those that share a name, a
+    A docstring counts if its first line has four words at least and the rest thirty. Of those that share a name, a
     first line or a rest, the first is taken.
     """
     seen: set[tuple[str, str]] = set()

@@ -1,0 +1,282 @@
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import ir_datasets
+import pandas as pd
+import pytest
+
+from pyterrier_saesplade.evaluation import docstrings
+from pyterrier_saesplade.evaluation.collections import (
+    DatasetCollection,
+    FolderCollection,
+    open_collection,
+    write_collection,
+)
+from pyterrier_saesplade.evaluation.docstrings import Docstring, docstring_collection, installed_docstrings
+
+DOCUMENT = '{"docno": "d1", "title": "Sparse", "text": "vectors"}\n'
+TOPICS = pd.DataFrame({"qid": ["q1"], "query": ["what \t is\nsparse"]})
+QRELS = pd.DataFrame({"qid": ["q1"], "docno": ["d1"], "label": [2]})
+
+
+def write(folder: Path, docs: str = DOCUMENT, queries: str = "q1\tsparse\n", qrels: str = "q1 0 d1 1\n") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "docs.jsonl").write_text(docs, "utf-8")
+    (folder / "queries.tsv").write_text(queries, "utf-8")
+    (folder / "qrels.txt").write_text(qrels, "utf-8")
+    return folder
+
+
+def test_folder(tmp_path: Path) -> None:
+    docs = DOCUMENT + "\n" + '{"docno": "é2", "title": "", "text": "", "url": "x"}\n'
+    collection = open_collection(write(tmp_path / "mine", docs, "q1\tsparse\n\nq2\t\n", "q1 0 d1 2\nq1 Q0 é2 -1\n"))
+    assert collection.name == "mine"
+    assert len(collection) == 2
+    expected = [
+        {"docno": "d1", "title": "Sparse", "text": "Sparse vectors"},
+        {"docno": "é2", "text": ""},
+    ]
+    assert list(collection.get_corpus_iter()) == expected
+    assert list(collection.get_corpus_iter()) == expected, "every call starts again"
+    assert collection.topics().to_dict("list") == {"qid": ["q1", "q2"], "query": ["sparse", ""]}
+    assert collection.qrels().to_dict("list") == {"qid": ["q1", "q1"], "docno": ["d1", "é2"], "label": [2, -1]}
+
+
+def test_folder_gzip_and_byte_order_mark(tmp_path: Path) -> None:
+    write(tmp_path, queries="\ufeffq1\tsparse\r\n")
+    (tmp_path / "docs.jsonl.gz").write_bytes(gzip.compress(DOCUMENT.encode("utf-8-sig")))
+    with pytest.raises(ValueError, match=r"holds docs.jsonl and docs.jsonl.gz"):
+        open_collection(tmp_path)
+    (tmp_path / "docs.jsonl").unlink()
+    collection = open_collection(tmp_path)
+    assert [document["docno"] for document in collection.get_corpus_iter()] == ["d1"]
+    assert collection.topics().to_dict("records") == [{"qid": "q1", "query": "sparse"}]
+
+
+def test_query_sets(tmp_path: Path) -> None:
+    write(tmp_path)
+    write(tmp_path / "train", queries="q7\ttraining\n", qrels="q7 0 d1 1\n")
+    collection = open_collection(tmp_path)
+    assert collection.topics("train")["qid"].tolist() == ["q7"]
+    assert collection.qrels("train")["qid"].tolist() == ["q7"]
+    with pytest.raises(FileNotFoundError, match=r"dev.queries\.tsv does not exist; further query sets here: train"):
+        collection.topics("dev")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{'docno': 1}", "not JSON: Expecting property name enclosed in double quotes at character 2"),
+        ("[1]", "expected a JSON object with docno and text"),
+        ('{"text": "t"}', "docno must be a string that is not empty and free of blanks, found None"),
+        ('{"docno": 3, "text": "t"}', "docno must be a string that is not empty and free of blanks, found 3"),
+        ('{"docno": "", "text": "t"}', "docno must be a string that is not empty and free of blanks, found ''"),
+        ('{"docno": "d 2", "text": "t"}', "docno must be a string that is not empty and free of blanks, found 'd 2'"),
+        ('{"docno": "d2"}', "text must be a string, found None"),
+        ('{"docno": "d2", "text": "t", "title": 4}', "title must be a string, found 4"),
+    ],
+)
+def test_malformed_document(tmp_path: Path, line: str, message: str) -> None:
+    collection = open_collection(write(tmp_path, docs=DOCUMENT + "\n" + line + "\n"))
+    with pytest.raises(ValueError, match=r"docs\.jsonl") as error:
+        list(collection.get_corpus_iter())
+    assert str(error.value) == f"{tmp_path / 'docs.jsonl'}:3: {message}"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("q2", "expected qid<TAB>query, found 1 column(s)"),
+        ("q2\ta\tb", "expected qid<TAB>query, found 3 column(s)"),
+        ("q 2\ta", "qid must be a string that is not empty and free of blanks, found 'q 2'"),
+        ("\ta", "qid must be a string that is not empty and free of blanks, found ''"),
+        ("q1\ta", "qid 'q1' stands in this file twice"),
+    ],
+)
+def test_malformed_query(tmp_path: Path, line: str, message: str) -> None:
+    collection = open_collection(write(tmp_path, queries="q1\tsparse\n" + line + "\n"))
+    with pytest.raises(ValueError, match=r"queries\.tsv") as error:
+        collection.topics()
+    assert str(error.value) == f"{tmp_path / 'queries.tsv'}:2: {message}"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("q1 0 d2", "expected `qid 0 docno rel`, found 3 column(s)"),
+        ("q1 0 d 2 1", "expected `qid 0 docno rel`, found 5 column(s)"),
+        ("q1 0 d2 1.0", "rel must be an integer, found '1.0'"),
+        ("q1 0 d1 0", "qid 'q1' and docno 'd1' are judged twice"),
+    ],
+)
+def test_malformed_judgement(tmp_path: Path, line: str, message: str) -> None:
+    collection = open_collection(write(tmp_path, qrels="q1 0 d1 1\n" + line + "\n"))
+    with pytest.raises(ValueError, match=r"qrels\.txt") as error:
+        collection.qrels()
+    assert str(error.value) == f"{tmp_path / 'qrels.txt'}:2: {message}"
+
+
+def test_broken_bytes(tmp_path: Path) -> None:
+    (tmp_path / "docs.jsonl").write_bytes(DOCUMENT.encode() + b'{"docno": "d\xff"}\n')
+    with pytest.raises(ValueError, match=r"docs\.jsonl:2: not UTF-8: invalid start byte"):
+        list(open_collection(tmp_path).get_corpus_iter())
+
+
+def test_truncated_gzip(tmp_path: Path) -> None:
+    (tmp_path / "docs.jsonl.gz").write_bytes(gzip.compress(DOCUMENT.encode())[:-4])
+    with pytest.raises(ValueError, match=r"docs\.jsonl\.gz:\d: cannot be decompressed: Compressed file ended before"):
+        list(open_collection(tmp_path).get_corpus_iter())
+
+
+def test_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'no-such' is neither a folder with docs\.jsonl or docs\.jsonl\.gz nor"):
+        open_collection("no-such")
+    with pytest.raises(ValueError, match=r"irds:no-such' is neither"):
+        open_collection("irds:no-such")
+    with pytest.raises(FileNotFoundError, match=r"holds neither docs\.jsonl nor docs\.jsonl\.gz"):
+        FolderCollection(tmp_path)
+
+
+def test_ir_datasets(tmp_path: Path) -> None:
+    (tmp_path / "docs.tsv").write_text("d1\tsparse vectors\nd2\tdense vectors\n")
+    (tmp_path / "queries.tsv").write_text("q1\twhat is sparse\n")
+    (tmp_path / "qrels.txt").write_text("q1 0 d1 2\n")
+    files = {"docs_tsv": "docs.tsv", "queries_tsv": "queries.tsv", "qrels_trec": "qrels.txt"}
+    dataset = ir_datasets.create_dataset(**{kind: str(tmp_path / file) for kind, file in files.items()})
+    ir_datasets.registry.register("saesplade-test", dataset)
+    ir_datasets.registry.register("saesplade-test/train", dataset)
+    collection = open_collection("irds:saesplade-test")
+    assert isinstance(collection, DatasetCollection)
+    assert list(collection.get_corpus_iter()) == [
+        {"docno": "d1", "text": "sparse vectors"},
+        {"docno": "d2", "text": "dense vectors"},
+    ]
+    for query_set in (None, "train"):
+        assert collection.topics(query_set).to_dict("records") == [{"qid": "q1", "query": "what is sparse"}]
+        assert collection.qrels(query_set).to_dict("records") == [{"qid": "q1", "docno": "d1", "label": 2}]
+
+
+def test_write_collection(tmp_path: Path) -> None:
+    documents = [{"docno": "d1", "title": "Sparse", "text": "Sparse vectors"}, {"docno": "d2", "text": "é"}]
+    collection = write_collection(tmp_path / "a" / "new", documents, TOPICS, QRELS)
+    assert list(collection.get_corpus_iter()) == [
+        {"docno": "d1", "text": "Sparse vectors"},
+        {"docno": "d2", "text": "é"},
+    ]
+    assert collection.topics().to_dict("records") == [{"qid": "q1", "query": "what is sparse"}]
+    assert collection.qrels().to_dict("records") == QRELS.to_dict("records")
+    with pytest.raises(FileExistsError, match="choose another folder, or delete it first"):
+        write_collection(tmp_path / "a" / "new", [], TOPICS, QRELS)
+
+
+def test_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="docno must be a string that is not empty and free of blanks, found 'd 1'"):
+        write_collection(tmp_path / "new", [{"docno": "d 1", "text": "t"}], TOPICS, QRELS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_real_collection(collection_folder: Callable[[str], Path]) -> None:
+    collection = open_collection(collection_folder("cranfield"))
+    documents = {document["docno"]: document for document in collection.get_corpus_iter()}
+    qrels = collection.qrels()
+    assert set(qrels["qid"]) <= set(collection.topics()["qid"])
+    assert set(qrels["docno"]) <= set(documents)
+    assert (qrels["label"] > 0).any()
+
+
+@pytest.fixture
+def small_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A library of our own in place of the installed ones."""
+    rest = "\n    ".join(["one two three four five"] * 6)
+    source = f'''
+class Public:
+    """A class of examples.
+
+    {rest} class
+    """
+
+    def method(self):
+        """Returns what methods return.
+
+        {rest} method
+        """
+
+    def _private(self):
+        """Not a public method.
+
+        {rest} private
+        """
+
+    def short(self):
+        """Four words, no more."""
+
+
+def duplicate():
+    """Says what another says.
+
+    {rest} method
+    """
+
+
+raise RuntimeError("imported")
+'''
+    library = tmp_path / "small_library"
+    for folder in (library, library / "tests", library / "_internal"):
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        (folder / "module.py").write_text(source)
+    (library / "broken.py").write_text("def")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(docstrings, "LIBRARIES", ("small_library", "not_installed_library"))
+    monkeypatch.setattr(docstrings.sysconfig, "get_path", lambda name: str(library / "tests"))
+    return library
+
+
+def test_docstrings_are_public_and_unique(small_library: Path) -> None:
+    rest = " ".join(["one two three four five"] * 6)
+    standard = [
+        Docstring("module.Public", "A class of examples.", f"{rest} class"),
+        Docstring("module.Public.method", "Returns what methods return.", f"{rest} method"),
+    ]
+    assert list(installed_docstrings()) == standard, "the library's copies are duplicates"
+    (small_library / "tests" / "module.py").unlink()
+    assert [docstring.name for docstring in installed_docstrings()] == [
+        "small_library.module.Public",
+        "small_library.module.Public.method",
+    ]
+
+
+def test_docstring_collection_is_seeded_and_kept(small_library: Path, tmp_path: Path) -> None:
+    first = docstring_collection(tmp_path / "a", documents=2, queries=1)
+    docstring_collection(tmp_path / "b", documents=2, queries=1)
+    for file in ("docs.jsonl.gz", "queries.tsv", "qrels.txt"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert len(list(first.get_corpus_iter())) == 2
+    (answer,) = first.qrels()["docno"]
+    question = {"module.Public": "A class of examples.", "module.Public.method": "Returns what methods return."}
+    assert first.topics().to_dict("records") == [{"qid": "q1", "query": question[answer]}]
+    kept = docstring_collection(tmp_path / "a", documents=1, queries=1)
+    assert len(list(kept.get_corpus_iter())) == 2
+
+
+def test_docstring_collection_says_what_is_missing(small_library: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="hold 2 docstrings, and 3 were asked for: ask for fewer, or install more of"):
+        docstring_collection(tmp_path / "a", documents=3, queries=1)
+    with pytest.raises(ValueError, match="each query needs its document: 3 queries from 2 documents"):
+        docstring_collection(tmp_path / "a", documents=2, queries=3)
+
+
+def test_docstrings_of_this_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docstrings, "_packages", lambda: [(("json",), Path(json.__file__).parent)])
+    found = {docstring.name: docstring for docstring in installed_docstrings()}
+    loads = found["json.loads"]
+    assert loads.summary.startswith("Deserialize ``s``")
+    assert loads.body.split()[-1] in json.loads.__doc__.split()
+
+
+def test_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTERRIER_HOME", str(tmp_path / "home"))
+    write_collection(tmp_path / "home" / "saesplade" / "docstrings", [{"docno": "d1", "text": "t"}], TOPICS, QRELS)
+    assert list(open_collection("docstrings").get_corpus_iter()) == [{"docno": "d1", "text": "t"}]

@@ -21,9 +21,9 @@ _WINDOW = 64
 class ConceptRetriever(Stage):
     """Searches an index with ``query_toks``.
 
-    Scores are dot products in units of weight: an index of integers gives the integer dot product divided by both scales.
-    A query without a latent that is in the index has no row in the result. Equal scores are ranked in the order in which
-    the documents were indexed.
+    Scores are dot products in units of weight: an index of integers gives the integer dot product divided by both
+    scales. A query without a latent that is in the index has no row in the result. Equal scores are ranked in the order
+    in which the documents were indexed.
 
     Args:
         index: The index.

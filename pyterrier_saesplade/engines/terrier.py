@@ -70,7 +70,8 @@ class TerrierConceptIndex(ConceptIndex):
                 "query_toks": [{**toks[query], _NORMALIZER: largest[query]} for query in searched],
             }
         )
-        for qid, found in self.terrier.tf(num_results=num_results)(frame).groupby("qid", sort=False):
+        results: pd.DataFrame = self.terrier.tf(num_results=num_results).transform(frame)
+        for qid, found in results.groupby("qid", sort=False):
             query = int(str(qid))
             hits[query] = Hits(found["docno"].tolist(), found["score"].to_numpy(np.float64) * largest[query])
         return hits

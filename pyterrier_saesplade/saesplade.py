@@ -1,0 +1,388 @@
+"""What a PyTerrier user holds: a model that makes stages, indexes and retrievers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pyterrier as pt
+from transformers import AutoConfig, PreTrainedConfig
+
+from pyterrier_saesplade.encoding.encoder import Encoder
+from pyterrier_saesplade.encoding.precision import Precision
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.build import ConceptIndexer
+from pyterrier_saesplade.engines.index import ConceptIndex, Weighting
+from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
+from pyterrier_saesplade.model import SaeSpladeConfig, Side
+from pyterrier_saesplade.model.config import check_k
+from pyterrier_saesplade.pipeline import DocEncoder, QueryEncoder, Scorer
+from pyterrier_saesplade.pipeline.stage import require_positive
+
+Head = Literal["sae", "mlm"]
+
+
+class SaeSplade:
+    """A SAE-SPLADE model, or a SPLADE one, as PyTerrier uses it.
+
+    Make one with :meth:`from_pretrained`, :meth:`from_splade` or :meth:`pretrain`. It is lazy: its weights are loaded
+    at the first text. It is pickled as its source and settings, and equal to another model that gives the same vectors.
+
+    Args:
+        source: Folder or hub name.
+        head: What the source is: ``"sae"`` a SAE-SPLADE model, ``"mlm"`` any SPLADE checkpoint.
+        k: Latents kept per token, in place of the model's.
+        doc_max_length: Word pieces kept per document, markers included, in place of the model's.
+        query_max_length: The same for queries.
+        device: Where to compute; ``None``: the first GPU, else the CPU.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the device has it.
+        verbose: Whether stages made from this model show progress, unless told otherwise.
+
+    Raises:
+        FileNotFoundError: If there is no model at the source.
+        ValueError: If the model is of another kind, or a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        head: Head = "sae",
+        *,
+        k: int | None = None,
+        doc_max_length: int | None = None,
+        query_max_length: int | None = None,
+        device: str | None = None,
+        precision: Precision = "auto",
+        verbose: bool = False,
+    ) -> None:
+        require_positive(k=k, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        self.source = str(source)
+        self.head = head
+        self.k = k
+        self.doc_max_length = doc_max_length
+        self.query_max_length = query_max_length
+        self.device = device
+        self.precision = precision
+        self.verbose = verbose
+        self._config = _read_config(self.source, head)
+        if isinstance(self._config, SaeSpladeConfig):
+            check_k(k, self._config.width)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        k: int | None = None,
+        doc_max_length: int | None = None,
+        query_max_length: int | None = None,
+        device: str | None = None,
+        precision: Precision = "auto",
+        verbose: bool = False,
+    ) -> SaeSplade:
+        """Opens a SAE-SPLADE model; see the class for the arguments.
+
+        Examples:
+            >>> model = SaeSplade.from_pretrained("my-model", k=16)  # doctest: +SKIP
+        """
+        return cls(
+            name_or_path,
+            "sae",
+            k=k,
+            doc_max_length=doc_max_length,
+            query_max_length=query_max_length,
+            device=device,
+            precision=precision,
+            verbose=verbose,
+        )
+
+    @classmethod
+    def from_splade(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        k: int | None = None,
+        doc_max_length: int | None = None,
+        query_max_length: int | None = None,
+        device: str | None = None,
+        precision: Precision = "auto",
+        verbose: bool = False,
+    ) -> SaeSplade:
+        """Opens any SPLADE checkpoint (``AutoModelForMaskedLM``), whose latents are word pieces.
+
+        Examples:
+            >>> splade = SaeSplade.from_splade("naver/splade-v3")  # doctest: +SKIP
+        """
+        return cls(
+            name_or_path,
+            "mlm",
+            k=k,
+            doc_max_length=doc_max_length,
+            query_max_length=query_max_length,
+            device=device,
+            precision=precision,
+            verbose=verbose,
+        )
+
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model to a folder that :meth:`from_pretrained` opens; the settings given here become its own.
+
+        Raises:
+            FileExistsError: If the folder exists.
+        """
+        path = Path(path)
+        if path.exists():
+            raise FileExistsError(f"{path} exists already: name another folder, or remove it")
+        partial = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
+        try:
+            self._encoder.save_pretrained(partial)
+            config = SaeSpladeConfig.from_pretrained(partial)
+            for name in ("k", "doc_max_length", "query_max_length"):
+                if getattr(self, name) is not None:
+                    setattr(config, name, getattr(self, name))
+            config.save_pretrained(partial)
+            partial.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    # ------------------------------------------------------------------ what it is
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the vectors of documents: weights, tokenizer and document-side settings (hexadecimal).
+
+        A SAE-SPLADE model has it in its configuration; for a SPLADE checkpoint the weights are loaded.
+        """
+        config = self._config if isinstance(self._config, SaeSpladeConfig) else self._encoder.config
+        overrides = {"k": self.k, "doc_max_length": self.doc_max_length}
+        return config.fingerprint(**{name: value for name, value in overrides.items() if value is not None})
+
+    @property
+    def weighting(self) -> Weighting:
+        """What an index multiplies queries by: ``"idf"`` for a model without labels, else ``"none"``."""
+        return self._config.weighting if isinstance(self._config, SaeSpladeConfig) else "none"
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The names of the latents."""
+        return Terms(self._config.width) if isinstance(self._config, SaeSpladeConfig) else self._encoder.terms
+
+    @property
+    def width(self) -> int:
+        """The number of latents, M."""
+        return len(self.terms)
+
+    def encode(
+        self,
+        texts: Sequence[str | None],
+        side: Side = "doc",
+        *,
+        k: int | None = None,
+        positions: bool = False,
+        verbose: bool | None = None,
+    ) -> ConceptVectors:
+        """Encodes texts.
+
+        Args:
+            texts: The texts; ``None`` and empty ones have an empty vector.
+            side: ``"doc"`` or ``"query"``: they are cut at different lengths and may be marked.
+            k: Latents kept per token, in place of the model's.
+            positions: Whether to return the token position that gave each weight.
+            verbose: Whether to show progress; ``None``: as the model does.
+
+        Returns:
+            One row per text, with float weights.
+
+        Examples:
+            >>> latents, weights = model.encode(["a text"]).row(0)  # doctest: +SKIP
+        """
+        if side not in ("doc", "query"):
+            raise ValueError(f"side must be 'doc' or 'query', not {side!r}")
+        return self._encoder.encode(
+            texts,
+            side=side,
+            k=self.k if k is None else k,
+            max_length=self.doc_max_length if side == "doc" else self.query_max_length,
+            positions=positions,
+            verbose=self._verbose(verbose),
+        )
+
+    # ------------------------------------------------------------------ stages
+
+    def doc_encoder(
+        self,
+        *,
+        scale: float | None = Quantization.scale,
+        k: int | None = None,
+        text_field: str = "text",
+        batch_size: int = 1024,
+        verbose: bool | None = None,
+    ) -> DocEncoder:
+        """Returns a stage that adds ``toks``: integers for any indexer, or floats with ``scale=None``.
+
+        Examples:
+            >>> model.doc_encoder() >> pt.terrier.TerrierIndex("x").toks_indexer()  # doctest: +SKIP
+        """
+        return DocEncoder(
+            self,
+            scale=scale,
+            k=k,
+            text_field=text_field,
+            batch_size=batch_size,
+            verbose=self._verbose(verbose),
+        )
+
+    def query_encoder(
+        self,
+        *,
+        scale: float | None = None,
+        k: int | None = None,
+        batch_size: int = 1024,
+        verbose: bool | None = None,
+    ) -> QueryEncoder:
+        """Returns a stage that adds ``query_toks``: floats for ``index.retriever()``, or integers at ``scale``.
+
+        Examples:
+            >>> model.query_encoder() >> index.retriever(num_results=100)  # doctest: +SKIP
+        """
+        return QueryEncoder(self, scale=scale, k=k, batch_size=batch_size, verbose=self._verbose(verbose))
+
+    def scorer(
+        self,
+        *,
+        statistics: ConceptIndex | LatentStatistics | None = None,
+        text_field: str = "text",
+        toks_scale: float = Quantization.scale,
+        batch_size: int = 1024,
+        verbose: bool | None = None,
+    ) -> Scorer:
+        """Returns a stage that re-ranks by dot products; ``statistics`` (an index) gives queries its latent idf.
+
+        Examples:
+            >>> bm25 >> dataset.text_loader() >> model.scorer(statistics=index)  # doctest: +SKIP
+        """
+        return Scorer(
+            self,
+            statistics=statistics,
+            text_field=text_field,
+            toks_scale=toks_scale,
+            batch_size=batch_size,
+            verbose=self._verbose(verbose),
+        )
+
+    # ------------------------------------------------------------------ indexes
+
+    def indexer(
+        self,
+        path: str | os.PathLike[str],
+        engine: str = "terrier",
+        *,
+        quantization: Quantization | None = None,
+        text_field: str = "text",
+        batch_size: int = 4096,
+        overwrite: bool = False,
+        verbose: bool | None = None,
+    ) -> ConceptIndexer:
+        """Returns an indexer of texts; see :class:`~pyterrier_saesplade.engines.build.ConceptIndexer`.
+
+        Examples:
+            >>> index = model.indexer("concepts.index").index(dataset.get_corpus_iter())  # doctest: +SKIP
+        """
+        return ConceptIndexer(
+            self,
+            path,
+            engine,
+            quantization=quantization,
+            text_field=text_field,
+            batch_size=batch_size,
+            overwrite=overwrite,
+            verbose=self._verbose(verbose),
+        )
+
+    def retriever(
+        self,
+        index: ConceptIndex,
+        num_results: int = 1000,
+        *,
+        weighting: Weighting | None = None,
+        verbose: bool | None = None,
+    ) -> pt.Transformer:
+        """Returns a pipeline from ``query`` to results: :meth:`query_encoder`, then the index's retriever.
+
+        Args:
+            index: An index that this model built.
+            num_results: Documents per query at most.
+            weighting: ``"idf"`` or ``"none"``, in place of the index's own.
+            verbose: Whether to show progress; ``None``: as the model does.
+
+        Raises:
+            ValueError: If another model built the index, or this one with other document-side settings.
+        """
+        if index.fingerprint != self.fingerprint:
+            raise ValueError(
+                f"{index.path} was built by another model, {index.metadata['model']} "
+                f"(fingerprint {index.fingerprint[:8]}…), than {self!r} (fingerprint {self.fingerprint[:8]}…): "
+                "search it with the model that built it, with the same k and doc_max_length, or index the documents "
+                "again with this one"
+            )
+        search = index.retriever(num_results, weighting=weighting, verbose=self._verbose(verbose))
+        return self.query_encoder(verbose=verbose) >> search
+
+    # ------------------------------------------------------------------ Python
+
+    def __eq__(self, other: object) -> bool:
+        """Holds for a model that gives the same vectors, computed in the same way."""
+        if not isinstance(other, SaeSplade) or self._settings() != other._settings():
+            return False
+        return self.source == other.source or self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        """Agrees with ``==``."""
+        return hash(tuple(self._settings().values()))
+
+    def __repr__(self) -> str:
+        """Returns the call that makes the model."""
+        defaults = {"head": self.head, "precision": "auto"}
+        changed = {name: value for name, value in self._settings().items() if value != defaults.get(name)}
+        arguments = ", ".join([repr(self.source), *(f"{name}={value!r}" for name, value in changed.items())])
+        return f"SaeSplade.{'from_pretrained' if self.head == 'sae' else 'from_splade'}({arguments})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A model is pickled without its weights, which are loaded again from the source."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_encoder", "terms")}
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        load = Encoder.from_pretrained if self.head == "sae" else Encoder.from_splade
+        return load(self.source, device=self.device, precision=self.precision)
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("head", "k", "doc_max_length", "query_max_length", "device", "precision")
+        return {name: getattr(self, name) for name in names}
+
+    def _verbose(self, verbose: bool | None) -> bool:
+        return self.verbose if verbose is None else verbose
+
+
+def _read_config(source: str, head: Head) -> PreTrainedConfig:
+    try:
+        kind = PreTrainedConfig.get_config_dict(source)[0].get("model_type")
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"there is no model at {source}: no folder with a config.json, and none on the hub"
+        ) from error
+    if (kind == SaeSpladeConfig.model_type) != (head == "sae"):
+        advice = (
+            "open it with SaeSplade.from_splade if it is a SPLADE checkpoint; on any other encoder learn concepts with "
+            "SaeSplade.pretrain"
+            if head == "sae"
+            else "open it with SaeSplade.from_pretrained"
+        )
+        raise ValueError(f"{source} is a model of type {kind!r}: {advice}")
+    config: PreTrainedConfig = (SaeSpladeConfig if head == "sae" else AutoConfig).from_pretrained(source)
+    return config

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pyterrier_saesplade.encoding.precision import Precision, autocast, pick_device, pick_dtype
-from pyterrier_saesplade.encoding.quiet import no_progress
+from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.encoding.tokens import TextTokenizer
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts.terms import Terms
@@ -56,7 +56,7 @@ class Encoder:
         self.dtype = pick_dtype(precision, self.device)
         self.config: SaeSpladeConfig = model.config
         self.tokenizer = tokenizer
-        self._tokenize = TextTokenizer(tokenizer, self.config)
+        self.tokenize = TextTokenizer(tokenizer, self.config)
         if not self.config.weights_digest:
             self.config.weights_digest = weights_digest(model)
         if not self.config.tokenizer_digest:
@@ -73,7 +73,7 @@ class Encoder:
         precision: Precision = "auto",
     ) -> Encoder:
         """Loads a SAE-SPLADE model from a folder or the hub."""
-        with no_progress():
+        with quiet_transformers():
             model = SaeSpladeModel.from_pretrained(name_or_path)
             return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
 
@@ -87,13 +87,13 @@ class Encoder:
         **settings: Any,
     ) -> Encoder:
         """Loads any SPLADE checkpoint; ``settings`` as in :meth:`SaeSpladeModel.from_splade`."""
-        with no_progress():
+        with quiet_transformers():
             model = SaeSpladeModel.from_splade(name_or_path, **settings)
             return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Writes model and tokenizer to a folder, which :meth:`from_pretrained` reads."""
-        with no_progress():
+        with quiet_transformers():
             self.model.save_pretrained(path)
             self.tokenizer.save_pretrained(path)
 
@@ -130,7 +130,7 @@ class Encoder:
         parts = []
         with tqdm(total=len(texts), desc=f"Encoding ({side})", unit="text", disable=not verbose) as bar:
             for start in range(0, len(texts), WINDOW):
-                ids = self._tokenize(texts[start : start + WINDOW], side, max_length)
+                ids = self.tokenize(texts[start : start + WINDOW], side, max_length)
                 lengths = np.array([len(pieces) for pieces in ids])
                 rows, order = [], []
                 for batch in token_batches(lengths, batch_tokens):

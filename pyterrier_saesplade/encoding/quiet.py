@@ -1,4 +1,4 @@
-"""Keeps transformers from drawing progress bars of its own when it loads or saves a model."""
+"""Keeps transformers from printing while it loads or saves a model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from transformers.utils import logging
 
 
 @contextlib.contextmanager
-def no_progress() -> Iterator[None]:
-    """Turns transformers' progress bars off, and on again if they were on."""
-    shown = logging.is_progress_bar_enabled()
+def quiet_transformers() -> Iterator[None]:
+    """Turns transformers' progress bars and loading reports off, and back to what they were.
+
+    Weights that are missing are an error in this package, not a line in a report.
+    """
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

@@ -19,10 +19,14 @@ def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrai
         layer: As in :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
 
     Raises:
-        ValueError: If the encoder has no such layer.
+        ValueError: If the encoder has no such layer, or the checkpoint lacks weights that are needed.
     """
     auto = AutoModelForMaskedLM if layer == "h" else AutoModel
-    return _cut(auto.from_pretrained(name_or_path), layer)
+    backbone, report = auto.from_pretrained(name_or_path, output_loading_info=True)
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ValueError(f"{name_or_path} lacks weights of its {type(backbone).__name__}: {', '.join(missing[:5])}")
+    return _cut(backbone, layer)
 
 
 def build_backbone(config: dict[str, Any], layer: Layer) -> PreTrainedModel:

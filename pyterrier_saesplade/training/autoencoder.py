@@ -1,0 +1,136 @@
+"""The TopK sparse autoencoder and its loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+
+from pyterrier_saesplade.model.heads import SparseHead
+from pyterrier_saesplade.model.topk import select_topk, selected_linear
+
+
+class AutoencoderOutput(NamedTuple):
+    """What one batch of token states gives; all scalars.
+
+    Attributes:
+        loss: The reconstruction's error plus the weighted auxiliary loss.
+        reconstruction: Mean over tokens of the squared error, summed over the dimensions.
+        variance: Mean over tokens of the squared distance from the batch's mean state.
+        l0: Mean number of active latents per token.
+        dead: Share of the latents that are dead.
+    """
+
+    loss: Tensor
+    reconstruction: Tensor
+    variance: Tensor
+    l0: Tensor
+    dead: Tensor
+
+
+class SparseAutoencoder(nn.Module):
+    """A head with its decoder, trained to reconstruct token states (paper, section 3.1; Gao et al., 2024).
+
+    Args:
+        head: The head to train, in place; it must have a decoder.
+        k: Activations kept per token.
+        aux_weight: Weight of the auxiliary loss: what the ``2 k`` strongest dead latents leave of the residual.
+        dead_after: A latent is dead once this many tokens have not activated it.
+        dtype: The type in which latents are searched.
+    """
+
+    inactive: Tensor
+
+    def __init__(
+        self, head: SparseHead, k: int, *, aux_weight: float, dead_after: int, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.head = head
+        self.k = k
+        self.aux_weight = aux_weight
+        self.dead_after = dead_after
+        self.dtype = dtype
+        self.register_buffer("inactive", torch.zeros(len(head.W_enc), dtype=torch.long))
+
+    @property
+    def dictionary(self) -> nn.Parameter:
+        """The decoder's rows, ``[M, d]``, of unit norm."""
+        assert self.head.W_dec is not None, "the head has no decoder"
+        return self.head.W_dec
+
+    def forward(self, states: Tensor) -> AutoencoderOutput:
+        """Reconstructs a batch of token states ``[T, d]`` and measures the error."""
+        states = states.to(self.dictionary.dtype)
+        values, latents = self.head(states, self.k, dtype=self.dtype)
+        residual = states - self.head.b_dec - decode(values, latents, self.dictionary)
+        reconstruction = residual.square().sum(1).mean()
+        dead = self.inactive >= self.dead_after
+        loss = reconstruction
+        if self.aux_weight and dead.any():
+            loss = loss + self.aux_weight * self._auxiliary(states, residual.detach(), dead.nonzero().squeeze(1))
+        if self.training:
+            self._count(values, latents)
+        variance = (states - states.mean(0)).square().sum(1).mean()
+        l0 = (values > 0).sum(1).float().mean()
+        return AutoencoderOutput(loss, reconstruction.detach(), variance, l0, dead.float().mean())
+
+    @torch.no_grad()
+    def project_gradient(self) -> None:
+        """Removes from the dictionary's gradient what is parallel to its rows, before a step."""
+        gradient, rows = self.dictionary.grad, self.dictionary
+        if gradient is not None:
+            gradient -= (gradient * rows).sum(1, keepdim=True) * rows
+
+    @torch.no_grad()
+    def normalise_dictionary(self) -> None:
+        """Rescales the dictionary's rows to unit norm, after a step."""
+        self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True))
+
+    def _auxiliary(self, states: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
+        centred = states - self.head.b_dec
+        weight, bias = self.head.W_enc[dead], self.head.b_enc[dead]
+        latents = select_topk(centred, weight, bias, min(2 * self.k, len(dead)), dtype=self.dtype)
+        values = torch.relu(selected_linear(centred, weight, bias, latents))
+        return (residual - decode(values, latents, self.dictionary[dead])).square().sum(1).mean()
+
+    @torch.no_grad()
+    def _count(self, values: Tensor, latents: Tensor) -> None:
+        """Counts the tokens since each latent was last active, over all processes."""
+        processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        self.inactive += len(values) * processes
+        self.inactive[latents[values > 0]] = 0
+        if processes > 1:
+            distributed.all_reduce(self.inactive, distributed.ReduceOp.MIN)
+
+
+def decode(values: Tensor, latents: Tensor, dictionary: Tensor) -> Tensor:
+    """Sums the dictionary's rows, weighted by the activations: ``[T, d]`` from two ``[T, k]`` and ``[M, d]``."""
+    return nn.functional.embedding_bag(latents, dictionary, per_sample_weights=values, mode="sum")
+
+
+@torch.no_grad()
+def initialise_from_data(head: SparseHead, states: Tensor, generator: torch.Generator, *, noise: float = 0.02) -> None:
+    """Starts a head's dictionary as token states of the corpus.
+
+    ``b_dec`` is their mean; the rows of ``W_dec`` are centred states with a little noise, at unit norm; ``W_enc`` is half of
+    ``W_dec``, and ``b_enc`` is 0. Against a random start this leaves nearly no latent dead, and a few hundred steps do.
+
+    Args:
+        head: The head, with decoder.
+        states: ``[N, d]``, a sample of the corpus's token states.
+        generator: The source of randomness.
+        noise: Norm of the noise as a share of the state's.
+    """
+    assert head.W_dec is not None, "the head has no decoder"
+    width = len(head.W_enc)
+    states = states.to(head.W_enc.dtype)
+    head.b_dec.copy_(states.mean(0))
+    # A corpus of fewer tokens than latents is used several times over; the noise keeps the copies apart.
+    order = torch.cat([torch.randperm(len(states), generator=generator) for _ in range(-(-width // len(states)))])
+    rows = states[order[:width]] - head.b_dec
+    jitter = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
+    rows += noise * rows.norm(dim=1, keepdim=True) * nn.functional.normalize(jitter, dim=1)
+    head.W_dec.copy_(nn.functional.normalize(rows, dim=1))
+    head.W_enc.copy_(head.W_dec / 2)
+    head.b_enc.zero_()

@@ -1,0 +1,39 @@
+"""The texts of a corpus on disk, in Arrow, whatever they came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, Value
+from datasets.arrow_writer import ArrowWriter
+
+
+def spool_texts(documents: Iterable[Mapping[str, Any]], path: Path) -> Dataset:
+    """Writes the documents' texts to an Arrow file, unless it is there already, and opens it.
+
+    Training goes over a corpus several times, in random order, and again after a crash; an iterator of documents can do none of
+    this. The file is memory-mapped: what it takes is disk (as much as the texts), not memory.
+
+    Args:
+        documents: PyTerrier documents: dictionaries with ``docno`` and ``text``.
+        path: Where to write; it appears only when it is complete.
+
+    Raises:
+        ValueError: If a document has no ``text``, or there is no document with a text.
+    """
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        with ArrowWriter(path=str(partial), features=Features({"text": Value("large_string")})) as writer:
+            for number, document in enumerate(documents, start=1):
+                if "text" not in document:
+                    raise ValueError(f"document {number} has no 'text' (it has {', '.join(document) or 'nothing'})")
+                if document["text"] and document["text"].strip():
+                    writer.write({"text": document["text"]})
+            count, _ = writer.finalize()
+        if not count:
+            raise ValueError("the corpus is empty: there is no document with a text to learn from")
+        os.replace(partial, path)
+    return Dataset.from_file(str(path))

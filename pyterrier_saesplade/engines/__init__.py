@@ -1,0 +1,1 @@
+"""Indexes of concept vectors, one engine per file."""

@@ -1,0 +1,1 @@
+"""Collections, measures and comparisons."""

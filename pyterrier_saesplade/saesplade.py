@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyterrier as pt
 from transformers import AutoConfig, PreTrainedConfig
@@ -23,6 +25,9 @@ from pyterrier_saesplade.model import SaeSpladeConfig, Side
 from pyterrier_saesplade.model.config import check_k
 from pyterrier_saesplade.pipeline import DocEncoder, QueryEncoder, Scorer
 from pyterrier_saesplade.pipeline.stage import require_positive
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.training import PretrainConfig
 
 Head = Literal["sae", "mlm"]
 
@@ -128,6 +133,63 @@ class SaeSplade:
             precision=precision,
             verbose=verbose,
         )
+
+    @classmethod
+    def pretrain(
+        cls,
+        backbone: str | os.PathLike[str],
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        out: str | os.PathLike[str] | None = None,
+        width: int | None = None,
+        k: int | None = None,
+        doc_max_length: int | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+        config: PretrainConfig | None = None,
+        device: str | None = None,
+        verbose: bool = False,
+    ) -> SaeSplade:
+        """Learns a vocabulary of concepts from a corpus, without a label; minutes on a laptop.
+
+        Args:
+            backbone: Folder or hub name of any encoder; it is not changed.
+            documents: Dictionaries with ``docno`` and ``text``, as ``dataset.get_corpus_iter()`` gives them.
+            out: The folder to write. Without one the model lies in the system's folder for temporary files: keep it with
+                :meth:`save_pretrained`.
+            width: The number of latents, M; by default 16,384.
+            k: Latents kept per token; by default 8.
+            doc_max_length: Word pieces kept per document; by default 128.
+            steps: Steps of training; by default 250.
+            seed: Of everything random.
+            config: All the settings; those named above go before it.
+            device: Where to compute; ``None``: the first GPU, else the CPU.
+            verbose: Whether to show progress.
+
+        Returns:
+            The model, which is lazy as any other.
+
+        Raises:
+            FileExistsError: If ``out`` exists.
+            ValueError: If a setting is out of range, or there are no documents.
+
+        Examples:
+            >>> model = SaeSplade.pretrain("distilbert-base-uncased", dataset.get_corpus_iter())  # doctest: +SKIP
+        """
+        from pyterrier_saesplade.training import PretrainConfig, pretrain
+
+        given = {"width": width, "k": k, "doc_max_length": doc_max_length, "steps": steps, "seed": seed}
+        settings = {name: value for name, value in given.items() if value is not None}
+        folder = Path(tempfile.mkdtemp(prefix="saesplade-")) / "model" if out is None else out
+        trained = pretrain(
+            backbone,
+            documents,
+            folder,
+            dataclasses.replace(config or PretrainConfig(), **settings),
+            device=device,
+            verbose=verbose,
+        )
+        return cls.from_pretrained(trained, device=device, verbose=verbose)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a folder that :meth:`from_pretrained` opens; the settings given here become its own.

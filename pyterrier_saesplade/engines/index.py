@@ -215,9 +215,8 @@ def write_metadata(
     """Writes what all engines keep: statistics, names of the latents, and, last, the description."""
     terms = model.terms
     spool.statistics.save(folder / _STATISTICS)
-    names = [terms.name(latent) for latent in range(len(terms))]
-    pieces = None if names == [Terms(len(terms)).name(latent) for latent in range(len(terms))] else names
-    (folder / _TERMS).write_text(json.dumps(pieces), encoding="utf-8")
+    names, numbered = ([of.name(latent) for latent in range(len(of))] for of in (terms, Terms(len(terms))))
+    (folder / _TERMS).write_text(json.dumps(None if names == numbered else names), encoding="utf-8")
     metadata = {
         "type": engine.ARTIFACT_TYPE,
         "format": engine.ARTIFACT_FORMAT,

@@ -1,11 +1,12 @@
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ir_datasets
 import pandas as pd
 import pytest
+from pyterrier.datasets import DATASET_MAP, Dataset
 
 from pyterrier_saesplade.evaluation import docstrings
 from pyterrier_saesplade.evaluation.collections import (
@@ -156,6 +157,27 @@ def test_ir_datasets(tmp_path: Path) -> None:
     for query_set in (None, "train"):
         assert collection.topics(query_set).to_dict("records") == [{"qid": "q1", "query": "what is sparse"}]
         assert collection.qrels(query_set).to_dict("records") == [{"qid": "q1", "docno": "d1", "label": 2}]
+
+
+class Titled(Dataset):
+    """A data set as PyTerrier's own are."""
+
+    def get_corpus_iter(self, *, verbose: bool = True) -> Iterator[dict[str, str]]:
+        yield json.loads(DOCUMENT)
+
+    def get_topics(self, variant: str | None = None) -> pd.DataFrame:
+        return TOPICS.assign(query=variant, number=1)
+
+    def get_qrels(self, variant: str | None = None) -> pd.DataFrame:
+        return QRELS.assign(iteration=0, variant=variant)
+
+
+def test_pyterrier_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASET_MAP, "titled", Titled())
+    collection = open_collection("titled")
+    assert list(collection.get_corpus_iter()) == [{"docno": "d1", "title": "Sparse", "text": "Sparse vectors"}]
+    assert collection.topics("title").to_dict("records") == [{"qid": "q1", "query": "title"}]
+    assert collection.qrels().to_dict("records") == QRELS.to_dict("records")
 
 
 def test_write_collection(tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""The encoder: what a text's vector is, and what it does not depend on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pyterrier_saesplade.encoding import ConceptVectors, Encoder
+from pyterrier_saesplade.encoding.encoder import token_batches
+from pyterrier_saesplade.encoding.precision import pick_dtype
+from pyterrier_saesplade.model import SaeSpladeModel
+
+TEXTS = [
+    "Sparse retrieval with concepts",
+    "",
+    None,
+    "the quick brown fox jumps over the lazy dog " * 30,
+    "naïve café — ☃ 東京",
+    "   \n\t",
+    "dog",
+] + [f"text number {i} about " + "retrieval " * i for i in range(40)]
+
+
+@pytest.fixture(scope="module")
+def encoder(minilm_path: Path) -> Encoder:
+    torch.manual_seed(0)
+    model = SaeSpladeModel.from_backbone(minilm_path, width=2048, k=8, doc_max_length=64)
+    return Encoder(model, tokenizer_of(minilm_path), precision="float32")
+
+
+def tokenizer_of(path: Path) -> object:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path)
+
+
+def dense(vectors: ConceptVectors, width: int) -> np.ndarray:
+    return vectors.to_csr(width).toarray()
+
+
+def test_a_vector_is_the_formula(encoder: Encoder) -> None:
+    vectors = encoder.encode(TEXTS[:1], side="doc")
+    ids = encoder.tokenizer(TEXTS[0], return_tensors="pt")
+    head = encoder.model.head
+    with torch.no_grad():
+        states = encoder.model.backbone(**ids).last_hidden_state[0]
+        activations = (states - head.b_dec) @ head.W_enc.T + head.b_enc
+        best = activations.topk(8)
+        row = torch.zeros_like(activations).scatter(1, best.indices, torch.relu(best.values)).amax(0)
+    np.testing.assert_allclose(dense(vectors, 2048)[0], torch.log1p(row).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_company_order_and_padding_change_only_the_rounding(encoder: Encoder, precision: str) -> None:
+    encoder = Encoder(encoder.model, encoder.tokenizer, precision=precision)
+    together = dense(encoder.encode(TEXTS, side="doc"), 2048)
+    alone = np.concatenate([dense(encoder.encode([text], side="doc"), 2048) for text in TEXTS])
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    shuffled = encoder.encode([TEXTS[i] for i in order], side="doc", batch_tokens=200)
+    other = dense(shuffled.take(np.argsort(order)), 2048)
+    for mine in (alone, other):
+        if precision == "float32":
+            np.testing.assert_allclose(mine, together, atol=1e-5 * together.max())
+        else:
+            assert (cosines(mine, together) > 0.99).all()
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    assert ((norms > 0) == (a.any(1) | b.any(1))).all()
+    return (a * b).sum(1)[norms > 0] / norms[norms > 0]
+
+
+def test_bfloat16_stays_near_float32(encoder: Encoder) -> None:
+    half = Encoder(encoder.model, encoder.tokenizer, precision="bfloat16")
+    assert half.dtype is torch.bfloat16
+    a, b = (dense(e.encode(TEXTS, side="doc"), 2048) for e in (encoder, half))
+    assert (cosines(a, b) > 0.99).all()
+
+
+def test_empty_texts_have_empty_vectors(encoder: Encoder) -> None:
+    vectors = encoder.encode(TEXTS, side="doc")
+    sizes = np.diff(vectors.indptr)
+    assert [i for i, size in enumerate(sizes) if size == 0] == [1, 2, 5]
+    assert len(encoder.encode([], side="doc")) == 0
+    assert len(encoder.encode([None, ""], side="query")) == 2
+
+
+def test_rows_are_ascending_and_positive(encoder: Encoder) -> None:
+    vectors = encoder.encode(TEXTS, side="doc")
+    assert vectors.weights.dtype == np.float32
+    assert (vectors.weights > 0).all()
+    for i in range(len(vectors)):
+        assert (np.diff(vectors.row(i)[0]) > 0).all()
+
+
+def test_positions_name_the_token_that_gave_the_weight(encoder: Encoder) -> None:
+    vectors = encoder.encode(TEXTS[:1], side="doc", positions=True)
+    assert vectors.positions is not None
+    ids = encoder.tokenizer(TEXTS[0], return_tensors="pt")
+    head = encoder.model.head
+    with torch.no_grad():
+        activations = (encoder.model.backbone(**ids).last_hidden_state[0] - head.b_dec) @ head.W_enc.T + head.b_enc
+    assert (activations.argmax(0)[vectors.latents].numpy() == vectors.positions).all()
+
+
+def test_k_and_length_for_one_call(encoder: Encoder) -> None:
+    few, many = (encoder.encode(TEXTS, side="doc", k=k) for k in (2, 16))
+    assert len(few.latents) < len(many.latents)
+    assert encoder.tokenize([TEXTS[3]], "doc", 10)[0] == encoder.tokenize([TEXTS[3]], "doc")[0][:9] + [
+        encoder.tokenizer.sep_token_id
+    ]
+    assert len(encoder.tokenize([TEXTS[3]], "doc")[0]) == 64
+    assert len(encoder.tokenize([TEXTS[3]], "query")[0]) == 32
+    with pytest.raises(ValueError, match="at least 3"):
+        encoder.encode(TEXTS, side="doc", max_length=2)
+
+
+def test_a_long_query_is_cut_not_refused(encoder: Encoder) -> None:
+    words = " ".join(f"word{i}" for i in range(10_000))
+    assert 0 < len(encoder.encode([words], side="query").latents) <= 32 * 8
+
+
+def test_markers_follow_cls_and_count_as_tokens(minilm_path: Path) -> None:
+    model = SaeSpladeModel.from_backbone(minilm_path, width=64, markers=True, doc_max_length=16)
+    encoder = Encoder(model, tokenizer_of(minilm_path))
+    names = encoder.tokenizer.convert_ids_to_tokens
+    assert names(encoder.tokenize(["dog"], "doc")[0]) == ["[CLS]", "[unused1]", "dog", "[SEP]"]
+    assert names(encoder.tokenize(["dog"], "query")[0]) == ["[CLS]", "[unused0]", "dog", "[SEP]"]
+    long = encoder.tokenize(["dog " * 99], "doc")[0]
+    assert len(long) == 16
+    assert names(long[-1:]) == ["[SEP]"]
+
+
+def test_markers_that_the_vocabulary_lacks(minilm_path: Path) -> None:
+    model = SaeSpladeModel.from_backbone(minilm_path, width=64, markers=True, doc_marker="[nope]")
+    with pytest.raises(ValueError, match=r"no word piece '\[nope\]'.*markers=False"):
+        Encoder(model, tokenizer_of(minilm_path))
+
+
+def test_saved_and_loaded_it_encodes_alike_with_the_same_fingerprint(encoder: Encoder, tmp_path: Path) -> None:
+    before = encoder.fingerprint
+    encoder.save_pretrained(tmp_path / "model")
+    loaded = Encoder.from_pretrained(tmp_path / "model", precision="float32")
+    assert loaded.fingerprint == encoder.fingerprint == before
+    a, b = (e.encode(TEXTS, side="doc") for e in (encoder, loaded))
+    assert np.array_equal(a.latents, b.latents)
+    assert np.array_equal(a.weights, b.weights)
+
+
+def test_the_same_bytes_twice(encoder: Encoder) -> None:
+    a, b = (encoder.encode(TEXTS, side="doc") for _ in range(2))
+    assert a.weights.tobytes() == b.weights.tobytes()
+    assert a.latents.tobytes() == b.latents.tobytes()
+
+
+def test_batches_hold_every_text_once_and_stay_within_the_budget() -> None:
+    lengths = np.random.default_rng(0).integers(0, 300, size=500)
+    batches = list(token_batches(lengths, 1024))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
+    assert all(lengths[batch].max() * len(batch) <= 1024 for batch in batches)
+    padding = sum(lengths[batch].max() * len(batch) for batch in batches) / lengths.sum()
+    assert padding < 1.05
+
+
+def test_precision_by_name() -> None:
+    assert pick_dtype("float32", torch.device("cpu")) is None
+    assert pick_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+    with pytest.raises(ValueError, match="float16"):
+        pick_dtype("float16", torch.device("cpu"))

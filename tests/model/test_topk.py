@@ -1,0 +1,120 @@
+"""The sparse head against the dense computation it replaces."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyterrier_saesplade.model.heads import SparseHead
+from pyterrier_saesplade.model.pooling import max_pool
+from pyterrier_saesplade.model.topk import select_active, select_topk, selected_linear
+
+T, D, M, K = 37, 24, 120, 5
+
+
+def inputs(dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    states, weight, bias = (torch.randn(*shape, generator=generator, dtype=dtype) for shape in ((T, D), (M, D), (M,)))
+    return states.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()
+
+
+def dense_topk(states: Tensor, weight: Tensor, bias: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    values, latents = (states @ weight.T + bias).topk(k)
+    return values, latents
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 4 * M * 7, 4 * M * T, 2**26])
+def test_values_and_all_gradients_equal_the_dense_computation(chunk_bytes: int) -> None:
+    states, weight, bias = inputs()
+    upstream = torch.randn(T, K, generator=torch.Generator().manual_seed(1))
+    values, latents = dense_topk(states, weight, bias, K)
+    expected = torch.autograd.grad((torch.relu(values) * upstream).sum(), (states, weight, bias))
+
+    chosen = select_topk(states, weight, bias, K, chunk_bytes=chunk_bytes)
+    sparse = selected_linear(states, weight, bias, chosen, chunk_bytes=chunk_bytes)
+    actual = torch.autograd.grad((torch.relu(sparse) * upstream).sum(), (states, weight, bias))
+
+    assert torch.equal(chosen, latents)
+    torch.testing.assert_close(sparse, values, rtol=1e-5, atol=1e-5)
+    for mine, dense in zip(actual, expected, strict=True):
+        torch.testing.assert_close(mine, dense, rtol=1e-5, atol=1e-5)
+
+
+def test_gradcheck() -> None:
+    states, weight, bias = inputs(torch.float64)
+    latents = select_topk(states, weight, bias, K)
+    assert torch.autograd.gradcheck(
+        lambda *arguments: selected_linear(*arguments, latents, chunk_bytes=2000), (states, weight, bias)
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bfloat16_chooses_other_latents_only_near_the_kth_value(seed: int) -> None:
+    states, weight, bias = (tensor.detach() for tensor in inputs(seed=seed))
+    exact = states @ weight.T + bias
+    kth = exact.topk(K).values[:, -1:]
+    latents = select_topk(states, weight, bias, K, dtype=torch.bfloat16)
+    margin = 2**-6 * (states.norm(dim=1, keepdim=True) * weight.norm(dim=1).max() + bias.abs().max())
+
+    chosen = exact.gather(1, latents)
+    assert (chosen >= kth - margin).all()
+    left_out = exact.scatter(1, latents, float("-inf"))
+    assert (left_out.amax(1, keepdim=True) <= kth + margin).all()
+    # The values themselves are those of float32, whatever chose them.
+    torch.testing.assert_close(selected_linear(states, weight, bias, latents), chosen, rtol=1e-5, atol=1e-5)
+
+
+def test_without_topk_every_active_latent_of_a_text_is_found() -> None:
+    states, weight, bias = (tensor.detach() for tensor in inputs())
+    bounds = [0, 10, 10, 11, T]
+    tokens, latents = select_active(states, weight, bias, bounds, chunk_bytes=4 * M * 12)
+    dense = states @ weight.T + bias
+    found = set(zip(tokens.tolist(), latents.tolist(), strict=True))
+    expected = set()
+    for start, stop in zip(bounds, bounds[1:], strict=False):
+        if stop > start:
+            best = dense[start:stop].max(0)
+            expected |= {(int(best.indices[j]) + start, j) for j in range(M) if best.values[j] > 0}
+    assert found == expected
+
+
+def test_no_tokens() -> None:
+    _, weight, bias = inputs()
+    assert select_topk(torch.empty(0, D), weight, bias, K).shape == (0, K)
+    tokens, latents = select_active(torch.empty(0, D), weight, bias, [0])
+    assert tokens.shape == latents.shape == (0,)
+
+
+def test_pooling_takes_the_strongest_and_of_equals_the_first() -> None:
+    values = torch.tensor([[1.0, 3.0], [3.0, 0.0], [2.0, 2.0], [5.0, -1.0]])
+    latents = torch.tensor([[4, 7], [7, 1], [4, 7], [7, 0]])
+    pooled = max_pool(values, latents, texts=torch.tensor([0, 0, 0, 1]), width=8)
+    assert pooled.texts.tolist() == [0, 0, 1]
+    assert pooled.latents.tolist() == [4, 7, 7]
+    assert pooled.values.tolist() == [2.0, 3.0, 5.0]
+    assert pooled.tokens.tolist() == [2, 0, 3]
+
+
+@pytest.mark.parametrize("k", [3, M, None])
+def test_pooled_gradients_equal_the_dense_computation(k: int | None) -> None:
+    torch.manual_seed(0)
+    head = SparseHead(M, D)
+    head.b_enc.data.normal_()
+    head.b_dec.data.normal_()
+    states = torch.randn(T, D, requires_grad=True)
+    bounds = [0, 12, T]
+
+    dense = (states - head.b_dec) @ head.W_enc.T + head.b_enc
+    if k is not None:
+        best = dense.topk(k)
+        dense = torch.zeros_like(dense).scatter(1, best.indices, best.values)
+    texts = torch.stack([torch.relu(dense[start:stop]).amax(0) for start, stop in ((0, 12), (12, T))])
+    parameters = (states, head.W_enc, head.b_enc, head.b_dec)
+    expected = torch.autograd.grad(torch.log1p(texts).square().sum(), parameters)
+
+    pooled = head.pool(states, bounds, k)
+    actual = torch.autograd.grad(torch.log1p(pooled.values).square().sum(), parameters)
+
+    rows = torch.zeros_like(texts).index_put((pooled.texts, pooled.latents), pooled.values)
+    torch.testing.assert_close(rows, texts, rtol=1e-5, atol=1e-5)
+    for mine, reference in zip(actual, expected, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)

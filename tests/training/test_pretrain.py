@@ -1,0 +1,178 @@
+"""Pre-training from corpus to model: what it learns, that it resumes, what it refuses."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyterrier_saesplade.encoding import Encoder
+from pyterrier_saesplade.training import PretrainConfig, pretrain
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "pretrain"
+CONFIG = PretrainConfig(
+    width=512, k=4, steps=24, batch_tokens=512, doc_max_length=32, log_steps=6, save_steps=5, precision="float32"
+)
+
+SCRIPT = """
+import json, sys, torch
+from pathlib import Path
+from pyterrier_saesplade.training import PretrainConfig, pretrain
+torch.set_num_threads(1)
+backbone, corpus, out, settings = sys.argv[1:]
+documents = [json.loads(line) for line in Path(corpus).open()]
+pretrain(backbone, documents, out, PretrainConfig(**json.loads(settings)), device="cpu")
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(documents: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "docs.jsonl"
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+def command(splade_path: Path, corpus: Path, out: Path, config: PretrainConfig, *launcher: str) -> list[str]:
+    settings = json.dumps(dataclasses.asdict(config))
+    script = out.parent / "pretrain_script.py"
+    script.write_text(SCRIPT)
+    return [sys.executable, *launcher, str(script), str(splade_path), str(corpus), str(out), settings]
+
+
+def test_it_learns_and_says_so(splade_path: Path, documents: list[dict[str, str]], tmp_path: Path) -> None:
+    out = pretrain(splade_path, iter(documents), tmp_path / "model", CONFIG)
+    report = json.loads((out / "training.json").read_text())
+    assert report["settings"]["width"] == 512
+    steps = [entry for entry in report["log"] if "loss" in entry]
+    assert [entry["step"] for entry in steps] == [6, 12, 18, 24]
+    assert steps[-1]["loss"] < steps[0]["loss"] / 1.2
+    assert all(0 < entry["fvu"] < 1.5 and 0 <= entry["dead"] <= 1 and 0 < entry["l0_token"] <= 4 for entry in steps)
+    final = next(entry for entry in report["log"] if "eval_fvu" in entry)
+    assert final["eval_fvu"] < steps[0]["fvu"]
+    counts = [final[f"eval_latents_df_{n}"] for n in (2, 8, 32, 128, 512)]
+    assert counts == sorted(counts, reverse=True)
+    assert 4 < final["eval_l0_text"] <= 4 * 32
+    assert not (tmp_path / "model.run").exists()
+
+    encoder = Encoder.from_pretrained(out)
+    assert encoder.config.weighting == "idf"
+    assert encoder.config.k == encoder.config.k_sae == 4
+    assert encoder.model.head.W_dec is not None
+    torch.testing.assert_close(encoder.model.head.W_dec.norm(dim=1), torch.ones(512))
+    assert len(encoder.encode(["information retrieval"], side="query").latents) > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"init": "linear"}, {"layer": "h"}, {"layer": 1}, {"input_norm": True}, {"markers": True}, {"batch_documents": 16}],
+)
+def test_other_settings(
+    splade_path: Path, documents: list[dict[str, str]], tmp_path: Path, changes: dict[str, object]
+) -> None:
+    config = dataclasses.replace(CONFIG, steps=3, **changes)
+    encoder = Encoder.from_pretrained(pretrain(splade_path, documents[:50], tmp_path / "model", config))
+    assert len(encoder.encode(["a word"], side="doc").latents) > 0
+    if config.input_norm:
+        norms = (encoder.token_states(encoder.tokenize([d["text"] for d in documents[:50]], "doc"))).norm(dim=1)
+        assert 0.8 < norms.mean() < 1.2
+
+
+def test_killed_anywhere_it_ends_with_the_same_weights(splade_path: Path, corpus: Path, tmp_path: Path) -> None:
+    """`kill -9` while encoding, before and after a checkpoint; each time the same command again."""
+    subprocess.run(command(splade_path, corpus, tmp_path / "whole", CONFIG), check=True)
+    out = tmp_path / "killed"
+    call = command(splade_path, corpus, out, CONFIG)
+    milestones = ["texts.arrow", "states-0/block-0.json", "checkpoints/checkpoint-5", "checkpoints/checkpoint-15"]
+    kills = 0
+    for milestone in milestones:
+        process = subprocess.Popen(call)
+        while process.poll() is None and not (tmp_path / "killed.run" / milestone).exists():
+            time.sleep(0.002)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        assert not out.exists() or milestone == milestones[-1]
+    assert kills >= 3
+    if not out.exists():
+        subprocess.run(call, check=True)
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert not (tmp_path / "killed.run").exists()
+
+
+def test_two_processes(splade_path: Path, corpus: Path, tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone")
+    subprocess.run(
+        command(splade_path, corpus, tmp_path / "model", CONFIG, *launcher),
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    log = json.loads((tmp_path / "model" / "training.json").read_text())["log"]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert losses[-1] < losses[0] / 1.2
+    assert len(Encoder.from_pretrained(tmp_path / "model").encode(["a word"], side="doc").latents) > 0
+    assert not (tmp_path / "model.run").exists()
+
+
+def test_an_existing_model_is_not_overwritten(splade_path: Path, tmp_path: Path) -> None:
+    def never_read() -> object:
+        pytest.fail("the corpus was read")
+        yield
+
+    (tmp_path / "model").mkdir()
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        pretrain(splade_path, never_read(), tmp_path / "model", CONFIG)
+
+
+def test_an_unfinished_run_with_other_settings_is_not_overwritten(
+    splade_path: Path, documents: list[dict[str, str]], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="corpus is empty"):
+        pretrain(splade_path, [], tmp_path / "model", CONFIG)
+    with pytest.raises(FileExistsError, match="unfinished run with other settings"):
+        pretrain(splade_path, documents, tmp_path / "model", dataclasses.replace(CONFIG, k=2))
+    pretrain(splade_path, documents[:20], tmp_path / "model", dataclasses.replace(CONFIG))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"k": 0}, "k must be between 1 and width"),
+        ({"k": 9, "width": 8}, "k must be between 1 and width"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"init": "zeros"}, "init must be"),
+        ({"schedule": "cosine"}, "schedule must be"),
+        ({"batch_documents": 0}, "batch_documents must be"),
+    ],
+)
+def test_impossible_settings(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PretrainConfig(**settings)
+
+
+def test_the_laptops_file_holds_the_defaults() -> None:
+    assert PretrainConfig.from_yaml(EXAMPLES / "laptop.yaml") == PretrainConfig()
+
+
+def test_the_papers_file_holds_the_papers_numbers() -> None:
+    config = PretrainConfig.from_yaml(EXAMPLES / "paper.yaml")
+    assert (config.width, config.k, config.batch_documents, config.doc_max_length) == (2**16, 8, 768, 256)
+    assert (config.steps, config.warmup_steps, config.learning_rate) == (400 * 400, 10_000, 5e-5)
+    assert (config.adam_epsilon, config.weight_decay, config.max_grad_norm) == (6e-10, 0.01, 1.0)
+    assert (config.aux_weight, config.dead_after, config.init, config.markers) == (1 / 16, 10_000_000, "linear", True)
+    assert PretrainConfig.from_yaml(EXAMPLES / "paper.yaml", steps=3).steps == 3
+
+
+def test_settings_that_do_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("widht: 3\n")
+    with pytest.raises(ValueError, match="bad.yaml: unknown setting widht; there are .*width"):
+        PretrainConfig.from_yaml(tmp_path / "bad.yaml")
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(ValueError, match="holds no settings"):
+        PretrainConfig.from_yaml(tmp_path / "empty.yaml")

@@ -1,0 +1,136 @@
+"""The stream of token states: complete, random, and the same after every restart."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+
+from pyterrier_saesplade.encoding import Encoder
+from pyterrier_saesplade.training.states import StateBatches
+from pyterrier_saesplade.training.texts import spool_texts
+
+
+@pytest.fixture(scope="module")
+def texts(documents: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return spool_texts(iter(documents[:60]), tmp_path_factory.mktemp("texts") / "texts.arrow")
+
+
+def stream(texts: Dataset, encoder: Encoder, folder: Path, **options: object) -> StateBatches:
+    settings = {"batch": 64, "by_document": False, "max_rows": 10**6, "seed": 1} | options
+    return StateBatches(texts, encoder, folder, **settings)
+
+
+def take(batches: StateBatches, count: int) -> list[torch.Tensor]:
+    return [batch["states"] for batch in itertools.islice(batches, count)]
+
+
+def rows(states: list[torch.Tensor]) -> list[bytes]:
+    return sorted(row.contiguous().view(torch.uint8).numpy().tobytes() for row in torch.cat(states))
+
+
+def test_a_pass_gives_every_state_once_and_the_next_in_another_order(
+    texts: Dataset, encoder: Encoder, tmp_path: Path
+) -> None:
+    batches = stream(texts, encoder, tmp_path, batch=1)
+    everything, bounds = batches.sample(10**6)
+    count = len(everything)
+    assert len(bounds) == 61
+    expected = sum(len(ids) for ids in encoder.tokenize(texts["text"], "doc"))
+    assert count == expected
+    first, second = (list(batches_) for batches_ in (take(batches, count), take(batches, 2 * count)[count:]))
+    assert rows(first) == rows(second) == rows([everything])
+    assert not torch.equal(torch.cat(first), torch.cat(second))
+
+
+def test_states_are_the_encoders(texts: Dataset, encoder: Encoder, tmp_path: Path) -> None:
+    states, _ = stream(texts, encoder, tmp_path).sample(60)
+    direct = torch.cat([encoder.token_states([ids]) for ids in encoder.tokenize(texts["text"], "doc")])
+    nearest = torch.cdist(direct, states.float()).amin(1)
+    assert (nearest <= 2**-7 * direct.norm(dim=1)).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"max_rows": 500}, {"by_document": True, "batch": 7}, {"shard": 1, "shards": 2}])
+def test_a_later_start_gives_the_same_batches(
+    texts: Dataset, encoder: Encoder, tmp_path: Path, options: dict[str, object]
+) -> None:
+    expected = take(stream(texts, encoder, tmp_path / "a", **options), 40)
+    for start in (1, 13, 39):
+        for folder in ("a", f"fresh-{start}"):  # with and without the blocks of the earlier run
+            later = stream(texts, encoder, tmp_path / folder, **options)
+            later.start = start
+            assert all(torch.equal(a, b) for a, b in zip(take(later, 40 - start), expected[start:], strict=True))
+
+
+def test_a_corpus_beyond_the_disk_allowed_is_encoded_in_parts(
+    documents: list[dict[str, str]], encoder: Encoder, tmp_path: Path
+) -> None:
+    many = spool_texts(documents * 8, tmp_path / "texts.arrow")
+    batches = stream(many, encoder, tmp_path / "blocks", max_rows=1000, batch=512)
+    seen = take(batches, 100)
+    files = list((tmp_path / "blocks").glob("*.states"))
+    assert len(files) == 1, "an old block stayed on disk"
+    window = 512 * 32
+    assert files[0].stat().st_size <= (1000 + window) * 2 * 128
+    assert len({batch.double().sum().item() for batch in seen}) == 100
+
+
+def test_a_block_cut_off_in_the_middle_is_finished_with_the_same_bytes(
+    documents: list[dict[str, str]], encoder: Encoder, tmp_path: Path
+) -> None:
+    many = spool_texts(documents * 4, tmp_path / "texts.arrow")
+    whole = stream(many, encoder, tmp_path / "whole")
+    list(itertools.islice(whole, 1))
+    interrupted = stream(many, encoder, tmp_path / "cut")
+    progress = json.loads((tmp_path / "whole" / "block-0.json").read_text())
+    assert progress["complete"]
+    from pyterrier_saesplade.training import states
+
+    first = interrupted._extend(states._Progress(0, 0))
+    assert not first.complete
+    with (tmp_path / "cut" / "block-0.states").open("ab") as file:
+        file.write(b"half a window, then the power failed")
+    list(itertools.islice(stream(many, encoder, tmp_path / "cut"), 1))
+    for name in ("block-0.states", "block-0.lengths", "block-0.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_batches_of_documents_hold_whole_documents(texts: Dataset, encoder: Encoder, tmp_path: Path) -> None:
+    batches = stream(texts, encoder, tmp_path, by_document=True, batch=10)
+    everything, _ = batches.sample(60)
+    assert rows(take(batches, 6)) == rows([everything])
+
+
+@pytest.mark.parametrize("by_document", [False, True])
+def test_a_corpus_smaller_than_a_batch_is_repeated(
+    texts: Dataset, encoder: Encoder, tmp_path: Path, by_document: bool
+) -> None:
+    tiny = texts.select([0, 1])
+    batches = stream(tiny, encoder, tmp_path, batch=100, by_document=by_document)
+    everything, _ = batches.sample(2)
+    first, second = take(batches, 2)
+    assert set(rows([first])) == set(rows([second])) == set(rows([everything]))
+    assert len(first) == 100 or by_document
+
+
+def test_shards_share_the_corpus_out(texts: Dataset, encoder: Encoder, tmp_path: Path) -> None:
+    parts = [stream(texts, encoder, tmp_path / str(i), shard=i, shards=3).sample(60)[0] for i in range(3)]
+    whole, _ = stream(texts, encoder, tmp_path / "all").sample(60)
+    assert sum(map(len, parts)) == len(whole)
+
+
+def test_texts_are_kept_without_the_empty_ones(tmp_path: Path) -> None:
+    texts = spool_texts(({"docno": str(i), "text": text} for i, text in enumerate(["a", "", None, " ", "b"])), tmp_path / "t")
+    assert texts["text"][:] == ["a", "b"]
+    assert spool_texts((), tmp_path / "t")["text"][:] == ["a", "b"]
+
+
+def test_a_corpus_without_texts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="document 2 has no 'text' \\(it has docno, body\\)"):
+        spool_texts([{"docno": "1", "text": "a"}, {"docno": "2", "body": "b"}], tmp_path / "t")
+    with pytest.raises(ValueError, match="corpus is empty"):
+        spool_texts([{"docno": "1", "text": ""}], tmp_path / "u")
+    assert not (tmp_path / "t").exists()
+    assert not (tmp_path / "u").exists()

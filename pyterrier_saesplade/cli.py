@@ -20,9 +20,9 @@ _UsageError: Any = typer.BadParameter.__base__
 class _Saesplade(TyperGroup):
     """Reports a user's mistake in one line, without a traceback, and with exit code 2."""
 
-    def main(self, args: Sequence[str] | None = None, *positional: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
         try:
-            code = super().main(args, *positional, standalone_mode=False, **extra)
+            code = super().main(args, standalone_mode=False, **extra)
         except (ValueError, OSError, ImportError, _UsageError) as error:
             message = error.format_message() if isinstance(error, _UsageError) else str(error)
             print(f"saesplade: {' '.join(message.split())}", file=sys.stderr)
@@ -37,7 +37,7 @@ app = typer.Typer(cls=_Saesplade, add_completion=False, rich_markup_mode=None, p
 _Collection = Annotated[
     str,
     typer.Option(
-        help="Folder with docs.jsonl[.gz], queries.tsv and qrels.txt; a data set of PyTerrier or ir_datasets; or docstrings."
+        help="Folder with docs.jsonl[.gz], queries.tsv, qrels.txt; a data set of PyTerrier or ir_datasets; docstrings."
     ),
 ]
 _Model = Annotated[str, typer.Option(help="Folder or hub name of a SAE-SPLADE model.")]
@@ -58,17 +58,23 @@ def pretrain(
     collection: _Collection,
     backbone: Annotated[str, typer.Option(help="Folder or hub name of any Hugging Face encoder.")],
     out: Annotated[Path, typer.Option(help="Folder that the model will be.")],
-    width: Annotated[int, typer.Option(help="Number of latents.")] = 16384,
-    k: Annotated[int, typer.Option(help="Latents kept per token.")] = 8,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; the paper's is in examples/.")] = None,
+    width: Annotated[int | None, typer.Option(help="Number of latents; 16384 unless the file says otherwise.")] = None,
+    k: Annotated[int | None, typer.Option(help="Latents kept per token; 8 likewise.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; 250 likewise.")] = None,
 ) -> None:
     """Learn a vocabulary of concepts from a collection, without labels.
 
     Example: saesplade pretrain --collection docstrings --backbone distilbert-base-uncased --out model
     """
     from pyterrier_saesplade.evaluation.collections import open_collection
-    from pyterrier_saesplade.saesplade import SaeSplade
+    from pyterrier_saesplade.training import PretrainConfig
+    from pyterrier_saesplade.training import pretrain as train
 
-    SaeSplade.pretrain(backbone, open_collection(collection).get_corpus_iter(), width=width, k=k, out=out)
+    given = {"width": width, "k": k, "steps": steps}
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings = PretrainConfig.from_yaml(config, **overrides) if config else PretrainConfig(**overrides)
+    train(backbone, open_collection(collection).get_corpus_iter(), out, settings, verbose=True)
 
 
 @app.command()
@@ -115,11 +121,21 @@ def evaluate(
     model: _Model,
     out: Annotated[Path, typer.Option(help="Folder of indexes and results.")],
     baseline: Annotated[
-        list[str], typer.Option(help="bm25, dense (same backbone) or splade=FOLDER; repeat for several.")
-    ] = ["bm25", "dense"],  # noqa: B006 - typer's way to write a default
-    measure: Annotated[list[str], typer.Option(help="Any ir_measures name, such as AP(rel=2); repeat for several.")] = list(
-        DEFAULT_MEASURES
-    ),
+        list[str],
+        typer.Option(
+            default_factory=lambda: ["bm25", "dense"],
+            help="bm25, dense (same backbone) or splade=FOLDER; repeat for several.",
+            show_default="bm25, dense",
+        ),
+    ],
+    measure: Annotated[
+        list[str],
+        typer.Option(
+            default_factory=lambda: list(DEFAULT_MEASURES),
+            help="Any ir_measures name, such as AP(rel=2); repeat for several.",
+            show_default=", ".join(DEFAULT_MEASURES),
+        ),
+    ],
     overwrite: _Overwrite = False,
 ) -> None:
     """Compare a model with baselines, and write a table, TREC runs and a figure.

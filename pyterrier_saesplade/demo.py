@@ -10,13 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from pyterrier_saesplade.concepts.lexicon import Lexicon, shared_concepts
-from pyterrier_saesplade.encoding import Encoder
+from pyterrier_saesplade.encoding.encoder import Encoder
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.evaluation.docstrings import docstring_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.training import pretrain
 
 _SHOWN_QUERIES = 3
 _SHOWN_CONCEPTS = 5
@@ -68,15 +69,15 @@ def explain(
         topics: The queries.
 
     Yields:
-        For each query a text: its best hit, and the concepts that both share, by what they add to the score, each with the
-        words that it most often comes from.
+        For each query a text: its best hit, and the concepts that both share, by what they add to the score, each with
+        the words that it most often comes from.
     """
     documents = {document["docno"]: document["text"] for document in collection.get_corpus_iter()}
     encoder = Encoder.from_pretrained(model)
     lexicon = Lexicon.of(encoder, list(documents.values()))
     concepts = TerrierConceptIndex(index)
     idf = concepts.statistics.idf() if concepts.weighting == "idf" else None
-    hits = SaeSplade.from_pretrained(model).retriever(concepts, num_results=1)(topics)
+    hits = SaeSplade.from_pretrained(model).retriever(concepts, num_results=1).transform(topics)
     best = dict(zip(hits["qid"], hits["docno"], strict=True))
     for qid, query in zip(topics["qid"], topics["query"], strict=True):
         if qid not in best:
@@ -95,7 +96,7 @@ def explain(
 
 def _pretrained(folder: Path, backbone: str, collection: Collection) -> SaeSplade:
     if not folder.exists():
-        return SaeSplade.pretrain(backbone, collection.get_corpus_iter(), out=folder)
+        pretrain(backbone, collection.get_corpus_iter(), folder, verbose=True)
     found = SaeSpladeConfig.from_pretrained(folder).backbone
     if found != backbone:
         raise ValueError(f"{folder} was trained from {found}, not from {backbone}: name another folder or remove it")
@@ -110,5 +111,5 @@ def packaged_model(module: str, package: str) -> str:
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ImportError(f"the model of the package {package} is missing: pip install {package}, or name another model")
+        raise ImportError(f"the model of the package {package} is missing: pip install {package}, or name a model")
     return str(Path(spec.origin).parent / "model")

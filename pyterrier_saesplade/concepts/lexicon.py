@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding import Encoder
+from pyterrier_saesplade.encoding.encoder import Encoder
 
 #: Texts that are encoded at a time.
 _WINDOW = 4096

@@ -37,10 +37,10 @@ def evaluate(
 ) -> Comparison:
     """Compares a model with baselines on a collection, with one ``pt.Experiment``.
 
-    Indexes that are missing are built under ``out/indexes``; those that are there are used again when they were made from the
-    same documents by the same system. Only queries with judgements are run. The results are ``results.json``, ``results.csv``
-    and ``results.png`` (see :class:`~pyterrier_saesplade.evaluation.report.Comparison`), and one TREC run of depth 1,000 per
-    system in ``runs/``; they are written beside and moved into place when they are complete.
+    Indexes that are missing are built under ``out/indexes``; those that are there are used again when they were made
+    from the same documents by the same system. Only queries with judgements are run. The results are ``results.json``,
+    ``results.csv`` and ``results.png`` (see :class:`~pyterrier_saesplade.evaluation.report.Comparison`), and a TREC run
+    of depth 1,000 per system in ``runs/``; they are written beside and moved into place when they are complete.
 
     Args:
         collection: A collection, or what :func:`~pyterrier_saesplade.evaluation.collections.open_collection` takes.
@@ -55,8 +55,8 @@ def evaluate(
         The table, the model's line last; ``str()`` shows it with a note for each system.
 
     Raises:
-        ValueError: If a baseline or measure is unknown, a qid or docno cannot stand in a run file, or there are no judged
-            queries.
+        ValueError: If a baseline or measure is unknown, a qid or docno cannot stand in a run file, or no query
+            is judged.
         FileExistsError: If there are results in ``out`` and ``overwrite`` is false.
         ImportError: If matplotlib, or what a baseline needs, is not installed.
 
@@ -82,14 +82,15 @@ def evaluate(
     with _staged(out, "results") as staging:
         (staging / "runs").mkdir()
         for search in searches:
-            write_run(search.retrieve.output, staging / "runs" / f"{search.system.name}.trec.gz", tag=search.system.name)
+            name = search.system.name
+            write_run(search.retrieve.output, staging / "runs" / f"{name}.trec.gz", tag=name)
         comparison.write(staging)
         _move_in(staging, out)
     return comparison
 
 
 class _Timed(pt.Transformer):
-    """A stage that remembers how long it took and what it gave; frames without rows, which only inspect it, don't count."""
+    """A stage that remembers how long it took and what it gave; empty frames, which only inspect it, don't count."""
 
     def __init__(self, stage: pt.Transformer) -> None:
         self.stage = stage
@@ -98,7 +99,7 @@ class _Timed(pt.Transformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         start = time.perf_counter()
-        result = self.stage(inp)
+        result = self.stage.transform(inp)
         if len(inp):
             self.seconds, self.output = time.perf_counter() - start, result
         return result
@@ -155,12 +156,13 @@ def _judged(collection: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _run(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame, measures: list[Any]) -> pd.DataFrame:
-    pipelines = {search.system.name: search.encode >> search.retrieve for search in searches}
-    for name, pipeline in pipelines.items():
-        _log.info("%s: loading", name)
-        pipeline(topics.head(1))  # so that loading a model or starting Java is in nobody's time
+    pipelines: dict[str, pt.Transformer | pd.DataFrame] = {}
+    for search in searches:
+        pipeline = search.encode >> search.retrieve
+        pipeline.transform(topics.head(1))  # so that loading a model or starting Java is in nobody's time
+        pipelines[search.system.name] = pipeline
     _log.info("running %s queries", f"{len(topics):,}")
-    table = pt.Experiment(pipelines, topics, qrels, [*measures, "mrt"], validate="error")
+    table: pd.DataFrame = pt.Experiment(pipelines, topics, qrels, [*measures, "mrt"], validate="error")
     costs = pd.DataFrame([search.costs(topics["query"].tolist()) for search in searches]).astype(float)
     names = [str(measure) for measure in measures]
     table = pd.concat([table[["name", *names, "mrt"]], costs], axis="columns")

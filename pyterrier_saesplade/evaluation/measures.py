@@ -16,8 +16,8 @@ DEFAULT_MEASURES = ("nDCG@10", "RR@10", "AP", "R@1000")
 def qd_flops(query_df: ArrayLike, n_queries: int, doc_df: ArrayLike, n_docs: int) -> float:
     """Expected number of multiplications to score one query against one document with an inverted index.
 
-    ``QD-FLOPs = Σ_j p_q(j) · p_d(j)``, where ``p(j)`` is the share of queries (documents) in which latent ``j`` is active.
-    The figure holds for any bag of terms, words included.
+    ``QD-FLOPs = Σ_j p_q(j) · p_d(j)``, where ``p(j)`` is the share of queries (documents) in which latent ``j`` is
+    active. The figure holds for any bag of terms, words included.
 
     Args:
         query_df: ``[M]``, the number of queries in which each latent is active.
@@ -32,18 +32,18 @@ def qd_flops(query_df: ArrayLike, n_queries: int, doc_df: ArrayLike, n_docs: int
         ValueError: If there are no queries or no documents, or the two vocabularies differ in size.
 
     Examples:
-        Of two queries, both hold latent 0 and one holds latent 2; of four documents, one holds latent 0 and three latent 2.
+        Of two queries, both hold latent 0 and one latent 2; of four documents, one holds latent 0 and three latent 2.
         One pair costs 2/2 · 1/4 + 1/2 · 3/4 multiplications:
 
         >>> qd_flops([2, 0, 1], 2, [1, 4, 3], 4)
         0.625
 
     References:
-        Paria et al., Minimizing FLOPs to Learn Efficient Sparse Representations, ICLR 2020; Formal et al., SPLADE v2, 2021.
+        Paria et al., Minimizing FLOPs to Learn Efficient Sparse Representations, ICLR 2020.
     """
     queries, documents = np.asarray(query_df, np.float64), np.asarray(doc_df, np.float64)
     if queries.shape != documents.shape:
-        raise ValueError(f"query_df is over {queries.shape} latents and doc_df over {documents.shape}: they must be the same")
+        raise ValueError(f"query_df is over {queries.shape} latents, doc_df over {documents.shape}: they must agree")
     if n_queries < 1 or n_docs < 1:
         raise ValueError(f"QD-FLOPs need at least one query and one document, not {n_queries} and {n_docs}")
     return float(queries @ documents) / (n_queries * n_docs)
@@ -59,7 +59,7 @@ def parse_measures(names: Iterable[str]) -> list[Any]:
         ``ir_measures.Measure`` objects, in order.
 
     Raises:
-        ValueError: If there are none, one is unknown, repeated, has wrong parameters, or cannot be computed with what is installed.
+        ValueError: If there are none, or one is unknown, repeated, or cannot be computed with what is installed.
 
     Examples:
         >>> parse_measures(["nDCG@10", "AP(rel=2)"])

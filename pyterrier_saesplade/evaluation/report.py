@@ -28,10 +28,10 @@ class Comparison:
 
     Attributes:
         title: The collection, its number of documents and of judged queries.
-        table: One row per system: ``name``; the measures by their ir_measures names; ``qd_flops`` (multiplications for a pair
-            of query and document; missing for a dense system); ``index_mb`` (10^6 bytes on disk); ``mrt`` (milliseconds per
-            query, encoding included); ``encode_ms_per_query`` and ``retrieve_ms_per_query``, its parts;
-            ``build_seconds`` (encoding and indexing all documents, measured when the index was built).
+        table: One row per system: ``name``; the measures by their ir_measures names; ``qd_flops`` (multiplications for
+            a pair of query and document; missing for a dense system); ``index_mb`` (10^6 bytes on disk); ``mrt``
+            (milliseconds per query, encoding included); ``encode_ms_per_query`` and ``retrieve_ms_per_query``, its
+            parts; ``build_seconds`` (encoding and indexing all documents, measured when the index was built).
         measures: The names of the measures, in the table's order.
         notes: What each system is.
         index: The folder of the compared model's index.

@@ -23,14 +23,14 @@ def check_no_blanks(values: Iterable[str], column: str) -> None:
     """
     for value in values:
         if not value or _BLANK.search(value):
-            raise ValueError(f"the {column} {value!r} is empty or holds a blank: a TREC run file cannot hold it; rename it first")
+            raise ValueError(f"the {column} {value!r} is empty or holds a blank, which a TREC run file cannot express")
 
 
 def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, overwrite: bool = False) -> Path:
     """Writes a run file, ``qid Q0 docno rank score tag`` per line, complete or not at all.
 
     Args:
-        run: A result frame (``qid``, ``docno``, ``score``, ``rank`` from 0), written in its order. Scores keep every digit.
+        run: A result frame (``qid``, ``docno``, ``score``, ``rank`` from 0), written in its order; scores in full.
         path: The file; compressed if it ends in ``.gz``.
         tag: The name of the system.
         overwrite: Replace an existing file.

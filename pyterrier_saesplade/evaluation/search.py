@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pandas as pd
-import pyterrier as pt
 
+from pyterrier_saesplade.engines.build import ENGINES
 from pyterrier_saesplade.engines.index import read_metadata
 from pyterrier_saesplade.evaluation.runs import check_new, check_no_blanks, write_run
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -40,15 +40,15 @@ def search(
     Raises:
         FileNotFoundError: If there is no such index or topics file.
         FileExistsError: If the run file exists and ``overwrite`` is false.
-        ValueError: If a line of the topics is malformed, an identifier holds a blank, or the index was built with another model.
+        ValueError: If a line of the topics is malformed, an identifier holds a blank, or another model built the index.
     """
     out = Path(out)
     check_new(out, overwrite)
     check_no_blanks([tag], "run tag")
     queries = read_topics(topics)
-    read_metadata(Path(index))
+    concepts = ENGINES[read_metadata(Path(index))["format"]](index)
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
-    run = model.retriever(pt.Artifact.load(str(index)), num_results=num_results)(queries)
+    run = model.retriever(concepts, num_results=num_results).transform(queries)
     return write_run(run, out, tag=tag, overwrite=overwrite)
 
 

@@ -137,7 +137,7 @@ class Words(System):
     """Terrier's BM25 over stemmed words, with k1 = 0.9 and b = 0.4, the usual baseline of learned sparse retrieval."""
 
     name = "bm25"
-    note = f"bm25: Terrier's, k1 {BM25_K1}, b {BM25_B}, Porter stemmer, Terrier's stop words, title and text as one field"
+    note = f"bm25: Terrier's, k1 {BM25_K1}, b {BM25_B}, Porter stemmer, Terrier's stop words, title and text together"
     identity = "terrier words, porter, stop words"
 
     def build(self, corpus: Corpus, path: Path) -> None:
@@ -146,7 +146,7 @@ class Words(System):
         indexer.index(corpus.documents())
 
     def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
-        """Nothing to encode; punctuation, which is syntax in Terrier's query language, is taken out before retrieval."""
+        """Nothing to encode; punctuation, syntax in Terrier's query language, is taken out before retrieval."""
         bm25 = pt.terrier.TerrierIndex(str(path)).bm25(k1=BM25_K1, b=BM25_B, num_results=NUM_RESULTS)
         return pt.Transformer.identity(), pt.rewrite.tokenise() >> bm25
 
@@ -156,7 +156,7 @@ class Words(System):
         stop_words = pt.java.autoclass("org.terrier.terms.Stopwords")(None)
         stem = pt.terrier.TerrierStemmer.porter.stem
         query_df: Counter[str] = Counter()
-        for query in pt.rewrite.tokenise()(pt.new.queries(list(queries)))["query"]:
+        for query in pt.rewrite.tokenise().transform(pt.new.queries(list(queries)))["query"]:
             query_df.update({stem(word) for word in query.split() if not stop_words.isStopword(word)})
         lexicon = index.getLexicon()
         entries = ((count, lexicon.getLexiconEntry(word)) for word, count in query_df.items())
@@ -182,7 +182,8 @@ class Dense(System):
         try:
             import pyterrier_dr
         except ImportError as error:
-            raise ImportError("the baseline 'dense' needs pyterrier_dr: pip install 'pyterrier_saesplade[dense]'") from error
+            message = "the baseline 'dense' needs pyterrier_dr: pip install 'pyterrier_saesplade[dense]'"
+            raise ImportError(message) from error
         self._dr = pyterrier_dr
         self.backbone = backbone
         self.max_length = max_length
@@ -212,7 +213,7 @@ class Dense(System):
     def qd_flops(self, path: Path, queries: Sequence[str]) -> None:
         """Dense vectors have no inverted index."""
 
-    def _index(self, path: Path) -> Any:  # noqa: ANN401 - pyterrier_dr is not typed
+    def _index(self, path: Path) -> Any:
         return self._dr.FlexIndex(str(path), verbose=False)
 
 
@@ -220,8 +221,8 @@ def make_baselines(names: Iterable[str], model: SaeSplade) -> list[System]:
     """Makes the systems that a model is compared with.
 
     Args:
-        names: ``bm25``; ``dense``, with the backbone and the document length of ``model``; ``splade=FOLDER``, any SPLADE
-            checkpoint (folder or hub name), through the same encoder and index as ``model``.
+        names: ``bm25``; ``dense``, with the backbone and the document length of ``model``; ``splade=FOLDER``, any
+            SPLADE checkpoint (folder or hub name), through the same encoder and index as ``model``.
         model: The model that is compared.
 
     Raises:
@@ -239,7 +240,7 @@ def _baseline(name: str, model: SaeSplade) -> System:
         return Words()
     if name == "dense":
         if model.head != "sae":
-            raise ValueError("the baseline 'dense' is made from a SAE-SPLADE model's backbone, and a SPLADE model has none")
+            raise ValueError("the baseline 'dense' uses a SAE-SPLADE model's backbone, and a SPLADE model has none")
         config = SaeSpladeConfig.from_pretrained(model.source)
         return Dense(config.backbone, model.doc_max_length or config.doc_max_length)
     if name.startswith("splade=") and name != "splade=":

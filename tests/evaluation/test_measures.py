@@ -35,7 +35,7 @@ def test_qd_flops_refuses_what_has_no_meaning() -> None:
     """No queries, no documents, or two vocabularies."""
     with pytest.raises(ValueError, match="at least one query and one document, not 0 and 4"):
         qd_flops([0], 0, [1], 4)
-    with pytest.raises(ValueError, match=r"\(1,\) latents and doc_df over \(2,\)"):
+    with pytest.raises(ValueError, match=r"\(1,\) latents, doc_df over \(2,\)"):
         qd_flops([1], 1, [1, 1], 1)
 
 

@@ -4,8 +4,8 @@ import gzip
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import pyterrier as pt
+import pytest
 
 from pyterrier_saesplade.evaluation.runs import write_run
 
@@ -36,7 +36,7 @@ def test_blanks_are_refused(tmp_path: Path, column: str, value: str) -> None:
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     """An existing file stays as it is unless asked."""
     path = write_run(RUN, tmp_path / "run.trec", tag="first")
-    with pytest.raises(FileExistsError, match="run.trec exists already"):
+    with pytest.raises(FileExistsError, match=r"run\.trec exists already"):
         write_run(RUN, path, tag="second")
     assert path.read_text(encoding="utf-8").split()[5] == "first"
     write_run(RUN, path, tag="second", overwrite=True)

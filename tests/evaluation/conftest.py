@@ -1,0 +1,43 @@
+"""A collection of 60 documents and an untrained model: quick, and all of the road."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from pyterrier_saesplade.encoding.encoder import Encoder
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.model import SaeSpladeModel
+
+
+@pytest.fixture(scope="session")
+def small_collection(collection_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Six judged queries of Cranfield (else of the docstrings) over 60 documents, their relevant ones first."""
+    source = open_collection(collection_folder("cranfield"))
+    documents = {document["docno"]: document["text"][:400] for document in source.get_corpus_iter()}
+    qrels = source.qrels()
+    qids = qrels["qid"].drop_duplicates().head(6).tolist()
+    qrels = qrels[qrels["qid"].isin(qids)].groupby("qid", sort=False).head(5)
+    kept = list(dict.fromkeys([*qrels["docno"], *documents]))[:60]
+    topics = source.topics()
+    topics = topics[topics["qid"].isin(qids)]
+    unjudged = pd.DataFrame({"qid": ["unjudged"], "query": ["a query that nobody has judged"]})
+    return write_collection(
+        tmp_path_factory.mktemp("collections") / "small",
+        [{"docno": docno, "text": documents[docno]} for docno in kept],
+        pd.concat([topics, unjudged]),
+        qrels,
+    )
+
+
+@pytest.fixture(scope="session")
+def untrained_model(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model whose head is random: 512 latents, 4 per token, documents cut at 64 word pieces."""
+    torch.manual_seed(0)
+    model = SaeSpladeModel.from_backbone(minilm_path, width=512, k=4, k_sae=4, doc_max_length=64, weighting="idf")
+    folder = tmp_path_factory.mktemp("models") / "untrained"
+    Encoder(model, AutoTokenizer.from_pretrained(minilm_path), precision="float32").save_pretrained(folder)
+    return folder

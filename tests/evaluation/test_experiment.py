@@ -1,0 +1,235 @@
+"""A comparison from end to end: real engines, real models, figures checked against independent computations."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade.evaluation import experiment
+from pyterrier_saesplade.evaluation.collections import Collection, write_collection
+from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.evaluation.report import Comparison
+from pyterrier_saesplade.evaluation.systems import Corpus, Words, make_baselines
+from pyterrier_saesplade.saesplade import SaeSplade
+
+MEASURES = ["nDCG@10", "AP(rel=2)", "R@1000"]
+COSTS = ["qd_flops", "index_mb", "mrt", "encode_ms_per_query", "retrieve_ms_per_query", "build_seconds"]
+
+
+@pytest.fixture(scope="module")
+def compared(
+    small_collection: Collection,
+    untrained_model: Path,
+    splade_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Comparison, Path]:
+    """One comparison with every kind of baseline, and its folder."""
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    baselines = ["bm25", "dense", f"splade={splade_path}"]
+    return evaluate(small_collection, untrained_model, out, baselines=baselines, measures=MEASURES), out
+
+
+def results(out: Path) -> list[dict[str, object]]:
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+
+
+def test_the_results_have_the_promised_schema(compared: tuple[Comparison, Path]) -> None:
+    _, out = compared
+    objects = results(out)
+    assert [system["name"] for system in objects] == ["bm25", "dense", "splade", "saesplade"]
+    for system in objects:
+        assert list(system) == ["name", *MEASURES, *COSTS]
+        assert all(isinstance(system[column], float) for column in [*MEASURES, *COSTS] if column != "qd_flops")
+        assert all(0 <= system[measure] <= 1 for measure in MEASURES)
+        assert (system["qd_flops"] is None) == (system["name"] == "dense")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "indexes",
+        "results.csv",
+        "results.json",
+        "results.png",
+        "runs",
+    ]
+    pd.testing.assert_frame_equal(pd.read_csv(out / "results.csv"), pd.DataFrame(objects), check_dtype=False)
+    assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_runs_give_the_measures(compared: tuple[Comparison, Path], small_collection: Collection) -> None:
+    """Scoring the run files with ir_measures alone gives the figures of the table; unjudged queries are not run."""
+    _, out = compared
+    qrels = small_collection.qrels().rename(columns={"qid": "query_id", "docno": "doc_id", "label": "relevance"})
+    measures = [ir_measures.parse_measure(name) for name in MEASURES]
+    for system in results(out):
+        path = out / "runs" / f"{system['name']}.trec.gz"
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            lines = [line.split() for line in file]
+        assert {line[5] for line in lines} == {system["name"]}
+        assert {line[0] for line in lines} <= set(qrels["query_id"])
+        run = [ir_measures.ScoredDoc(line[0], line[2], float(line[4])) for line in lines]
+        for measure, value in ir_measures.calc_aggregate(measures, qrels, run).items():
+            assert system[str(measure)] == pytest.approx(value, abs=1e-9), (system["name"], measure)
+
+
+def test_times_are_apart_and_sum(compared: tuple[Comparison, Path]) -> None:
+    """``mrt`` is the time of both stages; what PyTerrier adds between them is little."""
+    _, out = compared
+    for system in results(out):
+        parts = system["encode_ms_per_query"] + system["retrieve_ms_per_query"]
+        assert parts <= system["mrt"] <= parts + 20
+        if system["name"] != "bm25":
+            assert system["encode_ms_per_query"] > 0.1
+        assert system["build_seconds"] > 0
+
+
+def test_qd_flops_of_concepts(
+    compared: tuple[Comparison, Path], small_collection: Collection, untrained_model: Path
+) -> None:
+    """The mean number of latents that a query and an indexed document share, counted pair by pair."""
+    _, out = compared
+    model = SaeSplade.from_pretrained(untrained_model)
+    topics = small_collection.topics()
+    queries = model.encode(topics[topics["qid"] != "unjudged"]["query"].tolist(), side="query")
+    documents = model.encode([document["text"] for document in small_collection.get_corpus_iter()], side="doc")
+    impacts = np.floor(documents.to_csr(512).toarray().astype(np.float64) * 10 + 0.5)
+    shared = (queries.to_csr(512).toarray() > 0).astype(int) @ (impacts > 0).astype(int).T
+    assert results(out)[-1]["qd_flops"] == pytest.approx(shared.mean(), rel=1e-3)
+
+
+def test_qd_flops_and_scores_of_words(tmp_path: Path) -> None:
+    """BM25 is Robertson's with k1 = 0.9 and b = 0.4; stop words cost nothing, stems are shared, repetition counts once."""
+    texts = ["apples, apple, apple: bananas and cherries", "the apple and a banana", "zebra lions", "zebra", "lynx", "lion"]
+    documents = [{"docno": f"d{i}", "text": text} for i, text in enumerate(texts)]
+    queries = ["What is an apple? (apples)", "the lion or the dragon"]
+    topics = pd.DataFrame({"qid": ["a", "b"], "query": queries})
+    qrels = pd.DataFrame({"qid": ["a", "b"], "docno": ["d0", "d2"], "label": [1, 1]})
+    collection = write_collection(tmp_path / "collection", documents, topics, qrels)
+    words = Words()
+    words.build(Corpus.read(collection), tmp_path / "index")
+
+    # Of two queries one holds appl, one lion (dragon is in no document); each is in 2 of the 6 documents.
+    assert words.qd_flops(tmp_path / "index", queries) == pytest.approx(0.5 * 2 / 6 + 0.5 * 2 / 6)
+
+    encode, retrieve = words.stages(tmp_path / "index")
+    run = (encode >> retrieve)(topics.head(1))
+    idf = np.log2((6 - 2 + 0.5) / (2 + 0.5))
+    lengths, mean = {"d0": 5, "d1": 2}, 12 / 6
+    for docno, tf in (("d0", 3), ("d1", 1)):
+        # The query holds appl twice, but Terrier divides a query's weights by the largest of them.
+        expected = idf * tf * 1.9 / (tf + 0.9 * (0.6 + 0.4 * lengths[docno] / mean))
+        assert run.set_index("docno")["score"][docno] == pytest.approx(expected, rel=1e-9)
+
+
+def test_indexes_are_used_again_and_results_are_safe(
+    compared: tuple[Comparison, Path],
+    small_collection: Collection,
+    untrained_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second run builds nothing that is there; results are replaced only when asked."""
+    comparison, first = compared
+    out = shutil.copytree(first, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(FileExistsError, match=r"results\.json exists already"):
+        evaluate(small_collection, untrained_model, out, baselines=["bm25"])
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+    again = evaluate(small_collection, untrained_model, out, baselines=["bm25"], measures=MEASURES, overwrite=True)
+    assert again.index.relative_to(out) == comparison.index.relative_to(first)
+    old = comparison.table.set_index("name").loc[["bm25", "saesplade"]]
+    for column in [*MEASURES, "qd_flops", "index_mb", "build_seconds"]:
+        assert again.table.set_index("name")[column].tolist() == old[column].tolist(), column
+    assert sorted(path.name for path in (out / "runs").iterdir()) == ["bm25.trec.gz", "saesplade.trec.gz"]
+    assert len(list((out / "indexes").iterdir())) == 4
+
+
+def test_another_document_is_another_index(
+    small_collection: Collection, untrained_model: Path, compared: tuple[Comparison, Path], tmp_path: Path
+) -> None:
+    """One changed text, and no index of the old documents is taken for the new ones."""
+    _, first = compared
+    documents = list(small_collection.get_corpus_iter())
+    changed = [*documents[:-1], documents[-1] | {"text": documents[-1]["text"] + " x"}]
+    assert Corpus.read(small_collection).digest == Corpus.read(small_collection).digest
+    other = write_collection(tmp_path / "other", changed, small_collection.topics(), small_collection.qrels())
+    assert Corpus.read(other).digest != Corpus.read(small_collection).digest
+    search = experiment._Search.prepare(Words(), Corpus.read(other), tmp_path / "indexes")
+    assert search.index.parent.name not in {path.name for path in (first / "indexes").iterdir()}
+
+
+def test_a_failed_build_leaves_nothing(small_collection: Collection, tmp_path: Path) -> None:
+    """What breaks while an index is built leaves no folder that a second run would take for an index."""
+
+    class Breaking(Words):
+        def build(self, corpus: Corpus, path: Path) -> None:
+            path.mkdir()
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        experiment._Search.prepare(Breaking(), Corpus.read(small_collection), tmp_path / "indexes")
+    assert list((tmp_path / "indexes").iterdir()) == []
+
+
+def test_mistakes_cost_no_work(small_collection: Collection, untrained_model: Path, tmp_path: Path) -> None:
+    """Wrong names are found before anything is built."""
+    out = tmp_path / "out"
+    for options, message in (
+        ({"baselines": ["bm42"]}, "'bm42' is no baseline: give bm25, dense or splade=FOLDER"),
+        ({"baselines": ["splade="]}, "'splade=' is no baseline"),
+        ({"baselines": ["bm25", "bm25"]}, "the baseline bm25 is given twice"),
+        ({"measures": ["nDCG@10", "speed"]}, "'speed' is no measure"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(small_collection, untrained_model, out, **options)
+    assert not out.exists()
+
+
+def test_collections_that_cannot_be_evaluated(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path
+) -> None:
+    """No judged query, no documents, and (of a data set that checks less than a folder does) a docno with a blank."""
+    empty = pd.DataFrame({"qid": [], "docno": [], "label": []})
+    unjudged = write_collection(tmp_path / "unjudged", small_collection.get_corpus_iter(), small_collection.topics(), empty)
+    with pytest.raises(ValueError, match="unjudged has no query with judgements"):
+        evaluate(unjudged, untrained_model, tmp_path / "out", baselines=[])
+    none = write_collection(tmp_path / "none", [], small_collection.topics(), small_collection.qrels())
+    with pytest.raises(ValueError, match="none has no documents"):
+        evaluate(none, untrained_model, tmp_path / "out", baselines=[])
+
+    class Blank(type(small_collection)):  # type: ignore[misc]
+        def get_corpus_iter(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            yield {"docno": "a b", "text": "text"}
+
+    with pytest.raises(ValueError, match="the docno 'a b' is empty or holds a blank"):
+        evaluate(Blank(small_collection.folder), untrained_model, tmp_path / "out", baselines=[])
+    assert not (tmp_path / "out").exists()
+
+
+def test_dense_follows_the_model(untrained_model: Path, minilm_path: Path, splade_path: Path) -> None:
+    """The dense baseline has the model's backbone and length, those of the call included; a SPLADE model has none."""
+    (dense,) = make_baselines(["dense"], SaeSplade.from_pretrained(untrained_model))
+    assert (dense.backbone, dense.max_length) == (str(minilm_path), 64)
+    assert dense.encoder.model.max_seq_length == 64
+    (shorter,) = make_baselines(["dense"], SaeSplade.from_pretrained(untrained_model, doc_max_length=32))
+    assert shorter.max_length == 32
+    assert shorter.identity != dense.identity
+    with pytest.raises(ValueError, match="a SPLADE model has none"):
+        make_baselines(["dense"], SaeSplade.from_splade(splade_path))
+
+
+def test_staged_retrieval_is_what_a_model_retrieves(
+    compared: tuple[Comparison, Path], small_collection: Collection, untrained_model: Path
+) -> None:
+    """The run that is timed in two stages is the run of ``model.retriever(index)``."""
+    comparison, out = compared
+    topics = small_collection.topics()
+    topics = topics[topics["qid"] != "unjudged"]
+    run = SaeSplade.from_pretrained(untrained_model).retriever(pt.Artifact.load(str(comparison.index)))(topics)
+    written = pt.io.read_results(str(out / "runs" / "saesplade.trec.gz"))
+    columns = ["qid", "docno", "score", "rank"]
+    pd.testing.assert_frame_equal(written[columns], run[columns].reset_index(drop=True), check_dtype=False)

@@ -1,0 +1,66 @@
+"""The table, its files, the figure."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from pyterrier_saesplade.evaluation.report import Comparison, plot_tradeoff
+
+COSTS = {"index_mb": 1.0, "mrt": 2.0, "encode_ms_per_query": 1.5, "retrieve_ms_per_query": 0.5, "build_seconds": 3.0}
+TABLE = pd.DataFrame(
+    [
+        {"name": "bm25", "nDCG@10": 0.6174, "qd_flops": 1.25, **COSTS},
+        {"name": "dense", "nDCG@10": 0.5951, "qd_flops": float("nan"), **COSTS},
+    ]
+)
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    """Two systems, one without QD-FLOPs."""
+    return Comparison("docs: 2 documents, 1 judged queries", TABLE, ["nDCG@10"], ["bm25: words", "dense: one vector"], Path())
+
+
+def test_the_table_is_readable(comparison: Comparison) -> None:
+    """Rounded, a blank where there is no figure, notes at the foot."""
+    lines = str(comparison).splitlines()
+    assert lines[0] == "docs: 2 documents, 1 judged queries"
+    assert lines[2].split() == ["name", "nDCG@10", "qd_flops", "index_mb", "mrt", *list(COSTS)[2:]]
+    assert lines[3].split() == ["bm25", "0.617", "1.25", "1.00", "2.0", "1.5", "0.5", "3.0"]
+    assert lines[4].split() == ["dense", "0.595", "1.00", "2.0", "1.5", "0.5", "3.0"]
+    assert lines[-2:] == ["bm25: words", "dense: one vector"]
+
+
+def test_json_is_strict_and_exact(comparison: Comparison, tmp_path: Path) -> None:
+    """A missing figure is null, never NaN; figures keep every digit."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    comparison.write(tmp_path)
+    objects = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert objects[0] == {"name": "bm25", "nDCG@10": 0.6174, "qd_flops": 1.25, **COSTS}
+    assert objects[1]["qd_flops"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.json", "results.png"]
+
+
+def test_the_figure_shows_every_system(tmp_path: Path) -> None:
+    """A point for the one that has QD-FLOPs, a dashed line across for the one that has none; 300 dpi, a column wide."""
+    plot_tradeoff(TABLE, "nDCG@10", tmp_path / "both.png", title="docs")
+    plot_tradeoff(TABLE.head(1), "nDCG@10", tmp_path / "one.png", title="docs")
+    both, one = imread(tmp_path / "both.png"), imread(tmp_path / "one.png")
+    assert both.shape[:2] == (810, 1020)
+    blue, vermilion = (0, 114 / 255, 178 / 255), (213 / 255, 94 / 255, 0)
+
+    def pixels(image: object, colour: tuple[float, float, float]) -> int:
+        return int((abs(image[..., :3] - colour).max(axis=2) < 0.02).sum())
+
+    assert pixels(both, blue) > 200
+    assert pixels(both, vermilion) > 500
+    assert pixels(one, vermilion) == 0
+    # Dashed: on the line's own row some pixels are coloured and some are not, from edge to edge of the axes.
+    row = (abs(both[..., :3] - vermilion).max(axis=2) < 0.02).sum(axis=1).max()
+    assert 300 < row < 800

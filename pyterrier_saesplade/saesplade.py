@@ -155,8 +155,8 @@ class SaeSplade:
         Args:
             backbone: Folder or hub name of any encoder; it is not changed.
             documents: Dictionaries with ``docno`` and ``text``, as ``dataset.get_corpus_iter()`` gives them.
-            out: The folder to write. Without one the model lies in the system's folder for temporary files: keep it with
-                :meth:`save_pretrained`.
+            out: The folder to write. Without one the model lies in the system's folder for temporary files: keep it
+                with :meth:`save_pretrained`.
             width: The number of latents, M; by default 16,384.
             k: Latents kept per token; by default 8.
             doc_max_length: Word pieces kept per document; by default 128.
@@ -179,7 +179,7 @@ class SaeSplade:
         from pyterrier_saesplade.training import PretrainConfig, pretrain
 
         given = {"width": width, "k": k, "doc_max_length": doc_max_length, "steps": steps, "seed": seed}
-        settings = {name: value for name, value in given.items() if value is not None}
+        settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         folder = Path(tempfile.mkdtemp(prefix="saesplade-")) / "model" if out is None else out
         trained = pretrain(
             backbone,

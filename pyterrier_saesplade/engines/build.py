@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import pyterrier as pt
 
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex, IndexedModel, read_metadata, write_metadata
 from pyterrier_saesplade.engines.spool import Spool
@@ -82,28 +83,43 @@ class ConceptIndexer(pt.Indexer):
 
         Raises:
             FileExistsError: If there is something at the path.
-            ValueError: If there are no documents, one lacks a field, or a docno occurs twice.
+            ValueError: If there are no documents, all are empty, one lacks a field, or a docno occurs twice.
         """
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
+        documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
+        return self.index_vectors(self._encode(window) for window in _windows(documents, self.batch_size))
+
+    def index_vectors(self, windows: Iterable[tuple[Sequence[str], ConceptVectors]]) -> ConceptIndex:
+        """Indexes documents that the model encoded before, so that several indexes cost one encoding.
+
+        Args:
+            windows: Docnos and float concept vectors, some thousand documents at a time.
+
+        Returns:
+            The index, open.
+
+        Raises:
+            FileExistsError: If there is something at the path.
+            ValueError: If there are no documents, all are empty, or a docno occurs twice.
+        """
         engine = ENGINES[self.engine]
         quantization = self.quantization or engine.default_quantization
         self._check_target()
         with _folder_beside(self.path) as workplace:
             folder = workplace / "index"
             folder.mkdir()
-            documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
             with Spool(workplace / "spool.parquet", len(self.model.terms), quantization) as spool:
-                for window in _windows(documents, self.batch_size):
-                    docnos = [_field(document, "docno") for document in window]
-                    texts = as_texts(_field(document, self.text_field) for document in window)
-                    spool.append(docnos, self.model.encode(texts, "doc"))
+                for docnos, vectors in windows:
+                    spool.append(docnos, vectors)
             if not spool.statistics.n_docs:
                 raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
+            if not spool.n_postings:
+                raise ValueError("every document is empty: was another text_field meant?")
             engine.write(folder, spool, self.model.terms)
             write_metadata(folder, engine, self.model, spool, quantization)
+            self._check_target()
             if self.path.exists():
-                self._check_target()
                 self.path.rename(workplace / "replaced")
             folder.rename(self.path)
         return engine(self.path)
@@ -111,6 +127,11 @@ class ConceptIndexer(pt.Indexer):
     def index_inputs(self) -> list[list[str]]:
         """Returns the fields that documents must have."""
         return [["docno", self.text_field]]
+
+    def _encode(self, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
+        docnos = [_field(document, "docno") for document in window]
+        texts = as_texts(_field(document, self.text_field) for document in window)
+        return docnos, self.model.encode(texts, "doc")
 
     def _check_target(self) -> None:
         if not self.path.exists():
@@ -140,7 +161,7 @@ def _windows(documents: Iterable[Mapping[str, Any]], size: int) -> Iterator[list
         yield window
 
 
-def _field(document: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - a document's fields are of any type
+def _field(document: Mapping[str, Any], name: str) -> Any:
     if not isinstance(document, Mapping):
         raise ValueError(
             f"a document must be a dictionary, not a {type(document).__name__}; "

@@ -62,8 +62,12 @@ class Spool:
             vectors: Their concept vectors, floats.
 
         Raises:
-            ValueError: If a docno came before, or is no text or empty.
+            ValueError: If a docno came before, or is no text or empty, or there are not as many as vectors.
         """
+        if len(docnos) != len(vectors):
+            raise ValueError(f"{len(docnos)} docnos were given for {len(vectors)} concept vectors")
+        if not docnos:
+            return
         self._docnos.add(docnos)
         if self._quantization is not None:
             vectors = self._quantization.vectors(vectors)

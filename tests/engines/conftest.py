@@ -1,0 +1,88 @@
+"""A collection encoded once, in an index of each engine."""
+
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyterrier as pt
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from pyterrier_saesplade.encoding import ConceptVectors, Encoder
+from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.model import SaeSpladeModel
+from pyterrier_saesplade.saesplade import SaeSplade
+
+Corpus = tuple[list[str], ConceptVectors]
+
+
+@pytest.fixture(scope="session")
+def model(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> SaeSplade:
+    """A model whose head is random: 2,048 latents, 8 per token, documents cut at 32 word pieces."""
+    torch.manual_seed(0)
+    network = SaeSpladeModel.from_backbone(minilm_path, width=2048, k=8, doc_max_length=32, weighting="idf")
+    folder = tmp_path_factory.mktemp("models") / "random"
+    Encoder(network, AutoTokenizer.from_pretrained(minilm_path)).save_pretrained(folder)
+    return SaeSplade.from_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def splade(splade_path: Path) -> SaeSplade:
+    """A SPLADE checkpoint, whose pseudo-terms are word pieces."""
+    return SaeSplade.from_splade(splade_path, k=4, doc_max_length=32)
+
+
+@pytest.fixture(scope="session")
+def collection(collection_folder: Callable[[str], Path]) -> Collection:
+    return open_collection(collection_folder("vaswani"))
+
+
+@pytest.fixture(scope="session")
+def topics(collection: Collection) -> pd.DataFrame:
+    return collection.topics()
+
+
+@pytest.fixture(scope="session")
+def corpus(model: SaeSplade, collection: Collection) -> Corpus:
+    """Every document's number and concept vector."""
+    documents = list(collection.get_corpus_iter())
+    return [document["docno"] for document in documents], model.encode([document["text"] for document in documents])
+
+
+@pytest.fixture(scope="session")
+def terrier(model: SaeSplade, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> ConceptIndex:
+    return model.indexer(tmp_path_factory.mktemp("indexes") / "terrier").index_vectors([corpus])
+
+
+@pytest.fixture(scope="session")
+def exact(model: SaeSplade, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> ConceptIndex:
+    """The exact engine over the same integers as Terrier's, in windows of another size."""
+    docnos, vectors = corpus
+    windows = [
+        (docnos[i : i + 1000], vectors.take(range(len(docnos))[i : i + 1000])) for i in range(0, len(docnos), 1000)
+    ]
+    indexer = model.indexer(tmp_path_factory.mktemp("indexes") / "exact", "exact", quantization=Quantization())
+    return indexer.index_vectors(windows)
+
+
+@pytest.fixture(scope="session")
+def floats(model: SaeSplade, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> ConceptIndex:
+    """The exact engine over floats."""
+    return model.indexer(tmp_path_factory.mktemp("indexes") / "floats", "exact").index_vectors([corpus])
+
+
+@pytest.fixture
+def check_contract() -> Callable[[pt.Transformer], None]:
+    """Runs PyTerrier's own tests on a transformer."""
+
+    def check(transformer: pt.Transformer) -> None:
+        case = pt.testing.transformer_test_class(lambda: transformer)
+        result = unittest.defaultTestLoader.loadTestsFromTestCase(case).run(unittest.TestResult())
+        assert result.testsRun == 2
+        assert not result.errors + result.failures
+
+    return check

@@ -1,0 +1,207 @@
+"""How an index is built: what goes in, what is refused, and what is left of a build that fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.engines.exact import ExactConceptIndex
+from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.saesplade import SaeSplade
+
+ENGINES = ["terrier", "exact"]
+DOCUMENTS = [
+    {"docno": "1", "text": "sparse retrieval with concepts"},
+    {"docno": "é " + "x" * 998, "text": "naïve café — ☃ 東京"},
+    {"docno": "empty", "text": ""},
+    {"docno": "none", "text": None},
+    {"docno": "𝄞" * 20, "text": "music of the spheres"},
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_document_is_found_by_its_own_text(engine: str, model: SaeSplade, tmp_path: Path) -> None:
+    index = model.indexer(tmp_path / "index", engine, batch_size=2).index(iter(DOCUMENTS))
+    assert len(index) == index.num_docs() == 5
+    texts = [document for document in DOCUMENTS if document["text"]]
+    queries = [{"qid": str(i), "query": document["text"]} for i, document in enumerate(texts)]
+    run = model.retriever(index, 1)(queries)
+    assert [row["docno"] for row in run] == [document["docno"] for document in texts]  # 1,000 characters and all
+
+
+def test_the_length_of_docnos_is_measured(model: SaeSplade, tmp_path: Path) -> None:
+    for name, documents in (("long", DOCUMENTS), ("short", DOCUMENTS[:1])):
+        model.indexer(tmp_path / name).index(documents)
+    lengths = {
+        name: (tmp_path / name / "terrier" / "data.properties")
+        .read_text()
+        .split("index.meta.value-lengths=")[1]
+        .split()[0]
+        for name in ("long", "short")
+    }
+    assert lengths == {"long": "1000", "short": "1"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_index_tells(engine: str, model: SaeSplade, tmp_path: Path) -> None:
+    index = model.indexer(tmp_path / "index", engine).index(DOCUMENTS)
+    meta = json.loads((tmp_path / "index" / "pt_meta.json").read_text())
+    vectors = model.encode([document["text"] for document in DOCUMENTS])
+    if engine == "terrier":
+        vectors = Quantization(10).vectors(vectors)
+    assert meta["type"] == "concept_index"
+    assert meta["format"] == engine
+    assert meta["package_hint"] == "pyterrier_saesplade"
+    assert meta["fingerprint"] == index.fingerprint == model.fingerprint
+    assert meta["quantization"] == ({"scale": 10.0, "clip": None} if engine == "terrier" else None)
+    assert meta["query_scale"] == (100.0 if engine == "terrier" else None)
+    assert meta["n_docs"] == 5
+    assert meta["n_postings"] == len(vectors.latents)
+    assert meta["versions"]["pyterrier"] == pt.__version__
+    assert (index.width, index.weighting) == (2048, "idf")
+    assert index.statistics.df.tolist() == np.bincount(vectors.latents, minlength=2048).tolist()
+    assert index.terms.name(7) == "c7"
+    loaded = pt.Artifact.load(str(tmp_path / "index"))
+    assert type(loaded) is {"terrier": TerrierConceptIndex, "exact": ExactConceptIndex}[engine]
+    assert loaded == index
+    assert os.listdir(tmp_path) == ["index"]
+
+
+def test_staged_and_direct_indexing_give_the_same_postings(model: SaeSplade, tmp_path: Path) -> None:
+    documents = [document | {"text": document["text"] or "filler"} for document in DOCUMENTS]
+    direct = model.indexer(tmp_path / "direct").index(documents)
+    staged = pt.terrier.TerrierIndex(tmp_path / "staged")
+    (model.doc_encoder() >> staged.toks_indexer(meta={"docno": 1000})).index(documents)
+    queries = model.query_encoder(scale=100)([{"qid": "1", "query": "concepts of music in 東京"}])
+    assert staged.tf()(queries) == direct.terrier.tf()(queries)
+    assert len(staged.tf()(queries)) > 1
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        (
+            [{"docno": "1", "text": "a"}, {"docno": "2", "text": "b"}, {"docno": "1", "text": "c"}],
+            "docno '1' occurs more",
+        ),
+        ([{"docno": "1", "text": "a"}, {"docno": "1", "text": "c"}], "docno '1' occurs more"),
+        ([{"docno": "1", "body": "a"}], r"document '1' has no 'text'; it has: docno, body"),
+        ([{"text": "a"}], "has no 'docno'"),
+        ([{"docno": 1, "text": "a"}], "a docno must be a text that is not empty, not 1"),
+        ([{"docno": "", "text": "a"}], "a docno must be a text that is not empty, not ''"),
+        (["a text"], "must be a dictionary, not a str"),
+        ([], "no documents to index"),
+        ([{"docno": "1", "text": ""}, {"docno": "2", "text": None}], "every document is empty"),
+    ],
+)
+def test_documents_that_cannot_be_indexed(
+    documents: list[dict[str, str]], message: str, model: SaeSplade, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.indexer(tmp_path / "index", "exact", batch_size=2).index(documents)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_repeated_docno_is_noticed_across_many_windows(tmp_path: Path) -> None:
+    empty = ConceptVectors.from_rows([([], [])] * 3)
+    with Spool(tmp_path / "spool", 4, None) as spool:
+        for start in range(0, 3000, 3):
+            spool.append([str(start), str(start + 1), str(start + 2)], empty)
+        for repeated in ("0", "1501", "2999"):
+            with pytest.raises(ValueError, match=f"docno '{repeated}' occurs more than once"):
+                spool.append(["new" + repeated, repeated, "newer" + repeated], empty)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_existing_path_is_refused_before_any_work(engine: str, model: SaeSplade, tmp_path: Path) -> None:
+    def documents() -> Iterator[dict[str, str]]:
+        pytest.fail("a document was read")
+        yield {}
+
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        model.indexer(tmp_path / "notes", engine).index(documents())
+    with pytest.raises(ValueError, match="not a finished index"):
+        model.indexer(tmp_path / "notes", engine, overwrite=True).index(documents())
+    assert (tmp_path / "notes" / "thesis.txt").read_text() == "years of work"
+
+
+def test_overwriting_an_index(model: SaeSplade, tmp_path: Path) -> None:
+    model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    index = model.indexer(tmp_path / "index", "terrier", overwrite=True).index(DOCUMENTS[:2])
+    assert len(pt.Artifact.load(str(tmp_path / "index"))) == 2
+    assert index.metadata["format"] == "terrier"
+    assert os.listdir(tmp_path) == ["index"]
+
+
+def test_a_failed_replacement_leaves_the_index(model: SaeSplade, tmp_path: Path) -> None:
+    model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    with pytest.raises(ValueError, match="occurs more than once"):
+        model.indexer(tmp_path / "index", "exact", overwrite=True).index(DOCUMENTS[:1] * 2)
+    assert len(pt.Artifact.load(str(tmp_path / "index"))) == 5
+    assert os.listdir(tmp_path) == ["index"]
+
+
+def test_a_killed_build_leaves_no_index_and_does_not_hinder_the_next(model: SaeSplade, tmp_path: Path) -> None:
+    script = f"""
+        import time
+        from pyterrier_saesplade.saesplade import SaeSplade
+        def documents():
+            yield {{"docno": "1", "text": "one"}}
+            yield {{"docno": "2", "text": "two"}}
+            print("half way", flush=True)
+            time.sleep(600)
+        model = SaeSplade.from_pretrained({model.source!r})
+        model.indexer({str(tmp_path / "index")!r}, "exact", batch_size=1).index(documents())
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"half way\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = os.listdir(tmp_path)
+    assert len(left) == 1
+    assert left[0].startswith(".index.")
+    assert left[0].endswith(".partial")
+    with pytest.raises(FileNotFoundError, match=r"there is no index at .*: build one with model\.indexer"):
+        ExactConceptIndex(tmp_path / "index")
+    with pytest.raises(ValueError, match="not a finished index"):
+        ExactConceptIndex(tmp_path / left[0] / "index")
+    assert len(model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)) == 5
+
+
+def test_an_index_is_opened_by_its_own_engine(exact: ConceptIndex) -> None:
+    with pytest.raises(
+        ValueError, match=r"was built with engine='exact', not 'terrier': open it with pyterrier\.Artifact"
+    ):
+        TerrierConceptIndex(exact.path)
+
+
+def test_settings_are_checked(model: SaeSplade, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no engine 'lucene'; engines are: 'terrier', 'exact'"):
+        model.indexer(tmp_path / "index", "lucene")
+    with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+        model.indexer(tmp_path / "index", batch_size=0)
+    with pytest.raises(TypeError, match="unknown arguments: fields"):
+        model.indexer(tmp_path / "index").index(DOCUMENTS, fields=["text"])
+
+
+def test_what_pyterrier_reads_of_the_indexer(model: SaeSplade, tmp_path: Path) -> None:
+    indexer = model.indexer(tmp_path / "index", text_field="body")
+    assert pt.inspect.indexer_inputs(indexer) == [["docno", "body"]]
+    assert pt.schematic.transformer_schematic(indexer)["label"] == "Concept indexer"
+    pipeline = pt.apply.generic(lambda frame: frame.assign(body=frame["text"])) >> indexer
+    assert len(pipeline.index(DOCUMENTS)) == 5

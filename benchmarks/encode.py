@@ -1,7 +1,7 @@
 """Documents per second and peak memory of SPLADE encoders, on the same checkpoint and the same texts.
 
-Each system runs in a process of its own, in turn (A B C A B C …), because machines are noisy; what is compared is the ratio within
-a round, and its median over the rounds. Before any time counts, all systems must give the same vectors.
+Each system runs in a process of its own, in turn (A B C A B C …), because machines are noisy; what is compared is the
+ratio within a round, and its median over the rounds. Before any time counts, all systems must give the same vectors.
 
     python benchmarks/encode.py --collection ../shared/data/vaswani --documents 2000 --rounds 3
 """

@@ -31,17 +31,17 @@ WINDOW = 4096
 class Encoder:
     """A model with its tokenizer, ready to encode.
 
-    Texts are sorted by length inside a window and batched by tokens, so that little is padding; padding never reaches the
-    head, and no dense row over the vocabulary is kept. The vector of a text depends on the texts beside it by float rounding
-    alone: 1e-5 of the largest weight in float32; in bfloat16, where token states have 8 significant bits, the cosine with the
-    vector of the text alone stays above 0.99.
+    Texts are sorted by length inside a window and batched by tokens, so that little is padding; padding never reaches
+    the head, and no dense row over the vocabulary is kept. The vector of a text depends on the texts beside it by
+    float rounding alone: 1e-5 of the largest weight in float32; in bfloat16, where token states have 8 significant
+    bits, the cosine with the vector of the text alone stays above 0.99.
 
     Args:
         model: The network; moved to ``device`` and put in evaluation mode.
         tokenizer: Its tokenizer.
         device: Where to compute; ``None``: the first GPU, else the CPU.
-        precision: ``"bfloat16"`` runs the backbone under autocast and searches the head's latents in bfloat16 (their values
-            are computed in float32); ``"auto"`` does so where the device has it.
+        precision: ``"bfloat16"`` runs the backbone under autocast and searches the head's latents in bfloat16 (their
+            values are computed in float32); ``"auto"`` does so where the device has it.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Encoder:
             self.config.weights_digest = weights_digest(model)
         if not self.config.tokenizer_digest:
             self.config.tokenizer_digest = tokenizer_digest(tokenizer)
-        self.model = model.eval().to(self.device)
+        self.model = model.to(self.device)  # type: ignore[arg-type]
+        self.model.train(False)
         self.terms = terms_of(self.config, tokenizer)
 
     @classmethod
@@ -144,7 +145,8 @@ class Encoder:
         """Returns the states ``[T, d]`` of one batch of tokenised texts (none of them empty), text after text."""
         input_ids, mask = pad(ids, self.tokenizer.pad_token_id or 0)
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            return self.model.token_states(input_ids.to(self.device), mask.to(self.device))
+            states: Tensor = self.model.token_states(input_ids.to(self.device), mask.to(self.device))
+            return states
 
     def _encode_batch(self, ids: list[list[int]], k: int | None, positions: bool) -> ConceptVectors:
         bounds = np.cumsum([0, *map(len, ids)])
@@ -160,7 +162,7 @@ def terms_of(config: SaeSpladeConfig, tokenizer: PreTrainedTokenizerBase) -> Ter
     """Returns the names of a model's latents: of an MLM head's, its word pieces."""
     if config.head == "sae":
         return Terms(config.width)
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    pieces = list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
     # Projections are often padded to a multiple of 8 or 64, or cover pieces that the tokenizer never gives.
     return Terms(config.width, (pieces + [f"[piece{i}]" for i in range(len(pieces), config.width)])[: config.width])
 

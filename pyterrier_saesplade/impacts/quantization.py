@@ -18,8 +18,8 @@ class AlreadyQuantizedError(ValueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "these weights are integers already: to quantise them again would scale them twice, and scores would grow by "
-            "the square of the scale. Give floats (an encoder with scale=None), or leave this quantiser out."
+            "these weights are integers already: to quantise them again would scale them twice, and scores would "
+            "grow by the square of the scale. Give floats (an encoder with scale=None), or leave this quantiser out."
         )
 
 
@@ -31,10 +31,10 @@ class Quantization:
     happens here alone, and its settings travel with the index.
 
     Attributes:
-        scale: Levels per unit of weight, positive. The default of 10 suits Terrier, whose postings grow with the impacts: a
-            finer grid costs space and gains nothing measurable.
-        clip: The largest impact, for engines that have a ceiling (255 in one byte); larger ones are cut with a warning that
-            says how many. ``None``: no ceiling.
+        scale: Levels per unit of weight, positive. The default of 10 suits Terrier, whose postings grow with the
+            impacts: a finer grid costs space and gains nothing measurable.
+        clip: The largest impact, for engines that have a ceiling (255 in one byte); larger ones are cut with a warning
+            that says how many. ``None``: no ceiling.
 
     Examples:
         >>> Quantization(scale=10).toks({"c1": 0.04, "c2": 0.05, "c3": 1.26})

@@ -40,7 +40,7 @@ class LatentStatistics:
         self.n_docs += len(vectors)
 
     def idf(self) -> NDArray[np.float32]:
-        """Returns ``ln((N + 1) / (df + 0.5))`` for each latent: ``[M]``, positive (a latent in every document included)."""
+        """Returns ``ln((N + 1) / (df + 0.5))`` of each latent: ``[M]``, positive even if it is in every document."""
         return np.log((self.n_docs + 1) / (self.df + 0.5)).astype(np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:

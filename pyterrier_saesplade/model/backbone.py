@@ -15,7 +15,8 @@ def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrai
     """Loads an encoder with its weights and cuts it to ``layer``.
 
     Args:
-        name_or_path: Hub name or folder of any encoder that ``AutoModel`` (for ``"h"``: ``AutoModelForMaskedLM``) loads.
+        name_or_path: Hub name or folder of any encoder that ``AutoModel`` (for ``"h"``: ``AutoModelForMaskedLM``)
+            loads.
         layer: As in :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
 
     Raises:
@@ -34,7 +35,7 @@ def build_backbone(config: dict[str, Any], layer: Layer) -> PreTrainedModel:
     settings = dict(config)
     backbone_config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     auto = AutoModelForMaskedLM if layer == "h" else AutoModel
-    return _cut(auto.from_config(backbone_config), layer)
+    return _cut(auto.from_config(backbone_config), layer)  # type: ignore[no-untyped-call]
 
 
 class _States(nn.Identity):
@@ -53,7 +54,7 @@ def _cut(backbone: PreTrainedModel, layer: Layer) -> PreTrainedModel:
         _drop_layers(backbone, layer)
     if getattr(backbone, "pooler", None) is not None:
         # A sentence's single vector: never used here, and parameters without a gradient upset distributed training.
-        backbone.pooler = None
+        setattr(backbone, "pooler", None)  # noqa: B010 (typed as a module)
     return backbone
 
 

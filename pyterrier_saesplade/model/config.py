@@ -23,8 +23,8 @@ class SaeSpladeConfig(PreTrainedConfig):
         backbone: Hub name or folder of the encoder that the model was made from; kept as a record.
         backbone_config: The configuration of that encoder, as a dictionary.
         head: ``"sae"`` (latents of a sparse autoencoder) or ``"mlm"`` (word pieces, which is SPLADE).
-        layer: The token states that the head reads: ``"last"``, the number of a layer (from 1; those above are dropped),
-            or ``"h"``, the masked language model's transform without its projection on the vocabulary.
+        layer: The token states that the head reads: ``"last"``, the number of a layer (from 1; those above are
+            dropped), or ``"h"``, the masked language model's transform without its projection on the vocabulary.
         width: The number of latents, M.
         k_sae: Activations kept per token in the SAE's pre-training.
         k: Activations kept per token in use (k_SPLADE); ``None`` keeps all.
@@ -91,8 +91,8 @@ class SaeSpladeConfig(PreTrainedConfig):
     def fingerprint(self, **overrides: Any) -> str:
         """Returns what identifies the vectors that this model gives documents.
 
-        Two models with the same fingerprint index alike: their weights, tokenizers and document-side settings agree. How
-        queries are cut is no part of it.
+        Two models with the same fingerprint index alike: their weights, tokenizers and document-side settings agree.
+        How queries are cut is no part of it.
 
         Args:
             **overrides: Document-side settings (``k``, ``doc_max_length``) that differ from the configuration's.

@@ -12,8 +12,8 @@ from pyterrier_saesplade.model.topk import select_active, select_topk, selected_
 class SparseHead(nn.Module):
     """The encoder of a TopK sparse autoencoder, or the vocabulary projection of a masked language model.
 
-    Both are ``p = (x - b_dec) W_encᵀ + b_enc`` with, per token, the ``k`` largest kept and cut at zero (paper, section 3.1);
-    for the masked language model ``b_dec`` is fixed at 0.
+    Both are ``p = (x - b_dec) W_encᵀ + b_enc`` with, per token, the ``k`` largest kept and cut at zero (paper, section
+    3.1); for the masked language model ``b_dec`` is fixed at 0.
 
     Args:
         width: The number of latents, M.
@@ -54,9 +54,7 @@ class SparseHead(nn.Module):
         latents = select_topk(centred, self.W_enc, self.b_enc, k, dtype=dtype)
         return torch.relu(selected_linear(centred, self.W_enc, self.b_enc, latents)), latents
 
-    def pool(
-        self, states: Tensor, bounds: list[int], k: int | None, *, dtype: torch.dtype | None = None
-    ) -> Pooled:
+    def pool(self, states: Tensor, bounds: list[int], k: int | None, *, dtype: torch.dtype | None = None) -> Pooled:
         """Computes the pooled activations of texts.
 
         Args:

@@ -28,6 +28,8 @@ class SaeSpladeModel(PreTrainedModel):
 
     config_class = SaeSpladeConfig
     config: SaeSpladeConfig
+    mean_bias: Tensor
+    mean_norm: Tensor
     base_model_prefix = "saesplade"
     supports_gradient_checkpointing = True
 
@@ -43,7 +45,7 @@ class SaeSpladeModel(PreTrainedModel):
         if config.input_norm:
             self.register_buffer("mean_bias", torch.zeros(dimension))
             self.register_buffer("mean_norm", torch.ones(()))
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_backbone(cls, name_or_path: str | os.PathLike[str], **settings: Any) -> SaeSpladeModel:
@@ -67,8 +69,8 @@ class SaeSpladeModel(PreTrainedModel):
 
         Args:
             name_or_path: Hub name or folder of a checkpoint that ``AutoModelForMaskedLM`` loads.
-            **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`; ``k`` is ``None`` unless given: SPLADE
-                has no TopK.
+            **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`; ``k`` is ``None`` unless given:
+                SPLADE has no TopK.
 
         Raises:
             ValueError: If the checkpoint has no projection on a vocabulary.
@@ -149,10 +151,10 @@ class SaeSpladeModel(PreTrainedModel):
         states = self.token_states(input_ids, attention_mask)
         return self.pool(states, bounds, self.config.k if k is None else k, dtype=dtype)
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Saves configuration and weights; the configuration carries the digest of the weights it is saved with."""
         self.config.weights_digest = weights_digest(self)
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
 
 
 AutoModel.register(SaeSpladeConfig, SaeSpladeModel)

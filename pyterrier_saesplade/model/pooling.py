@@ -40,7 +40,8 @@ def max_pool(values: Tensor, latents: Tensor, texts: Tensor, width: int) -> Pool
     tokens = active[:, 0]
     strength = values[values > 0]
     keys = texts[tokens] * width + latents[values > 0]
-    # Two stable sorts: by value, then by text and latent; the first of each run is the strongest, of the earliest token.
+    # Two stable sorts: by value, then by text and latent; the first of each run is the strongest, of the earliest
+    # token.
     order = strength.detach().sort(descending=True, stable=True).indices
     order = order[keys[order].sort(stable=True).indices]
     keys = keys[order]

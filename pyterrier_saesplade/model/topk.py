@@ -2,8 +2,8 @@
 
 A dense head computes ``[tokens, M]`` pre-activations forward, and two more products of that size backward. Here the
 selection (which latents are active) runs without gradient, in chunks under a memory budget and in bfloat16 where the
-hardware multiplies it; the values of the selected latents are then computed again in full precision by an autograd function
-whose backward is a gather for the input and a scatter-add for the weights.
+hardware multiplies it; the values of the selected latents are then computed again in full precision by an autograd
+function whose backward is a gather for the input and a scatter-add for the weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ CHUNK_BYTES = 64 * 2**20
 
 
 def select_topk(
-    states: Tensor, weight: Tensor, bias: Tensor, k: int, *, dtype: torch.dtype | None = None, chunk_bytes: int = CHUNK_BYTES
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    k: int,
+    *,
+    dtype: torch.dtype | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Tensor:
     """Finds the ``k`` largest pre-activations of each token.
 
@@ -30,9 +36,9 @@ def select_topk(
         weight: ``[M, d]``.
         bias: ``[M]``.
         k: How many to find.
-        dtype: The type of the product; ``None``, that of ``states``. In bfloat16 the set may differ from the exact one by
-            latents that lie near the k-th value: each operand and the result are rounded by a relative 2^-8 at most, hence a
-            latent is wrongly in or out only within ``2^-6 * (|x| |w| + |b|)`` of the k-th pre-activation.
+        dtype: The type of the product; ``None``, that of ``states``. In bfloat16 the set may differ from the exact one
+            by latents that lie near the k-th value: each operand and the result are rounded by a relative 2^-8 at
+            most, hence a latent is wrongly in or out only within ``2^-6 * (|x| |w| + |b|)`` of the k-th pre-activation.
         chunk_bytes: Memory for the pre-activations that exist at one time.
 
     Returns:
@@ -101,15 +107,16 @@ def selected_linear(
         ``[T, k]`` pre-activations.
     """
     with torch.autocast(states.device.type, enabled=False):
-        values: Tensor = _SelectedLinear.apply(states.to(weight.dtype), weight, bias, latents, chunk_bytes)  # type: ignore[no-untyped-call]
+        states = states.to(weight.dtype)
+        values: Tensor = _SelectedLinear.apply(states, weight, bias, latents, chunk_bytes)
     return values
 
 
 class _Product:
     """The pre-activations of tokens, chunk after chunk, without gradient.
 
-    Every chunk is written into the same memory: to fetch fresh pages costs more than half of what the product does. The bias is
-    one more column of the factors, for the same reason: no pass over the result.
+    Every chunk is written into the same memory: to fetch fresh pages costs more than half of what the product does.
+    The bias is one more column of the factors, for the same reason: no pass over the result.
 
     Args:
         states: ``[T, d]``.
@@ -132,7 +139,7 @@ class _Product:
 
 
 def _with_column(matrix: Tensor, column: Tensor | float, dtype: torch.dtype) -> Tensor:
-    """Copies a matrix to ``dtype`` with one more column, and zeros up to a multiple of 8 columns, which products are fastest at."""
+    """Copies a matrix to ``dtype`` with one more column, and zeros up to a multiple of 8: products like it."""
     rows, columns = matrix.shape
     wider = torch.zeros((rows, (columns // 8 + 1) * 8), dtype=dtype, device=matrix.device)
     wider[:, :columns] = matrix
@@ -153,9 +160,7 @@ def _groups(bounds: list[int], size: int) -> Iterator[tuple[int, int]]:
 
 class _SelectedLinear(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, chunk_bytes: int
-    ) -> Tensor:
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, chunk_bytes: int) -> Tensor:
         ctx.save_for_backward(states, weight, latents)
         ctx.size = size = _chunk_size(chunk_bytes, weight.shape[1] * latents.shape[1], weight.dtype)
         values = bias[latents]
@@ -164,7 +169,7 @@ class _SelectedLinear(torch.autograd.Function):
         return values
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, latents = ctx.saved_tensors
         wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]

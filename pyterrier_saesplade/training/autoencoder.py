@@ -113,8 +113,9 @@ def decode(values: Tensor, latents: Tensor, dictionary: Tensor) -> Tensor:
 def initialise_from_data(head: SparseHead, states: Tensor, generator: torch.Generator, *, noise: float = 0.02) -> None:
     """Starts a head's dictionary as token states of the corpus.
 
-    ``b_dec`` is their mean; the rows of ``W_dec`` are centred states with a little noise, at unit norm; ``W_enc`` is half of
-    ``W_dec``, and ``b_enc`` is 0. Against a random start this leaves nearly no latent dead, and a few hundred steps do.
+    ``b_dec`` is their mean; the rows of ``W_dec`` are centred states with a little noise, at unit norm; ``W_enc`` is
+    half of ``W_dec``, and ``b_enc`` is 0. Against a random start this leaves nearly no latent dead, and a few hundred
+    steps do.
 
     Args:
         head: The head, with decoder.

@@ -27,8 +27,8 @@ class PretrainConfig:
         doc_max_length: Documents are cut at this many word pieces.
         query_max_length: The same for queries.
         input_norm: Whether token states are centred and scaled by their mean norm.
-        init: ``"data"``: the dictionary starts as token states of the corpus, which leaves few latents dead; ``"linear"``: as
-            ``nn.Linear``, like the paper.
+        init: ``"data"``: the dictionary starts as token states of the corpus, which leaves few latents dead;
+            ``"linear"``: as ``nn.Linear``, like the paper.
         steps: Optimiser steps.
         batch_tokens: Token states per step, over all processes.
         batch_documents: If given, a step takes all tokens of this many documents instead.
@@ -42,8 +42,8 @@ class PretrainConfig:
         dead_after: A latent is dead once it has been inactive for this many tokens, or for 10 % of a shorter run's.
         seed: Of everything random.
         precision: As in :class:`~pyterrier_saesplade.encoding.Encoder`.
-        states_gigabytes: Disk that token states may take. A corpus that fits is encoded once; of a larger one, a part of this
-            size at a time, shuffled within.
+        states_gigabytes: Disk that token states may take. A corpus that fits is encoded once; of a larger one, a part
+            of this size at a time, shuffled within.
         log_steps: Steps between two entries of the log.
         eval_steps: Steps between two measurements of whole documents; 0: at the end only.
         save_steps: Steps between two checkpoints.

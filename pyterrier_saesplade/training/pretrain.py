@@ -46,9 +46,9 @@ def pretrain(
 ) -> Path:
     """Learns a vocabulary of latents from a corpus, without a label, and writes the model to a folder.
 
-    While it works, texts, token states and checkpoints lie in the folder ``OUT.run``, which is removed at the end. If the run
-    is killed, the same call goes on from there, and ends with the same weights as if it had not been. Under ``torchrun`` every
-    process takes its share of the corpus and of the batch.
+    While it works, texts, token states and checkpoints lie in the folder ``OUT.run``, which is removed at the end. If
+    the run is killed, the same call goes on from there, and ends with the same weights as if it had not been. Under
+    ``torchrun`` every process takes its share of the corpus and of the batch.
 
     Args:
         backbone: Hub name or folder of any encoder that ``AutoModel`` loads; it is not changed.
@@ -74,7 +74,7 @@ def pretrain(
     if rank == 0:
         _claim(work, {"backbone": str(backbone), "processes": processes} | asdict(config))
         spool_texts(documents, work / "texts.arrow")
-        _remove_broken_checkpoints(Path(arguments.output_dir))
+        _remove_broken_checkpoints(work / "checkpoints")
     _wait(processes)
     texts = spool_texts((), work / "texts.arrow")
     encoder = _untrained(backbone, config, arguments.device)
@@ -140,7 +140,9 @@ def _claim(work: Path, settings: dict[str, Any]) -> None:
     """Makes the folder of a run, or checks that it belongs to this one."""
     path = work / "settings.json"
     if path.exists() and json.loads(path.read_text()) != settings:
-        raise FileExistsError(f"{work} holds an unfinished run with other settings: finish that one, or remove the folder")
+        raise FileExistsError(
+            f"{work} holds an unfinished run with other settings: finish that one, or remove the folder"
+        )
     work.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(settings))
@@ -181,7 +183,10 @@ def _autoencoder(encoder: Encoder, config: PretrainConfig) -> SparseAutoencoder:
 
 
 def _train(
-    autoencoder: SparseAutoencoder, batches: StateBatches, sample: tuple[Tensor, list[int]], arguments: TrainingArguments
+    autoencoder: SparseAutoencoder,
+    batches: StateBatches,
+    sample: tuple[Tensor, list[int]],
+    arguments: TrainingArguments,
 ) -> list[dict[str, float]]:
     trainer = AutoencoderTrainer(model=autoencoder, args=arguments, batches=batches, sample=sample)
     if arguments.disable_tqdm:
@@ -190,7 +195,7 @@ def _train(
     if checkpoint is not None:
         batches.start = json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"]
     trainer.train(resume_from_checkpoint=checkpoint)
-    if not config.eval_steps:
+    if arguments.eval_strategy == "no":
         trainer.evaluate()
     return trainer.state.log_history
 
@@ -215,7 +220,7 @@ def _sample(batches: StateBatches, path: Path) -> tuple[Tensor, list[int]]:
 
 
 def _fit_input_norm(encoder: Encoder, texts: Dataset, seed: int, path: Path) -> None:
-    """Estimates the mean state and the mean distance from it, as the paper's scripts do, and puts them into the model."""
+    """Puts the mean state and the mean distance from it into the model, estimated as the paper's scripts do."""
     if not path.exists():
         chosen = np.random.default_rng(seed).permutation(len(texts))[:_NORM_DOCUMENTS]
         documents = texts[chosen]["text"]

@@ -25,7 +25,7 @@ _BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class _Progress:
-    """How far a block has been encoded: the next document (by place in the shuffled corpus), and what the files hold."""
+    """How far a block has been encoded: documents by their place in the shuffled corpus, and what the files hold."""
 
     first_document: int
     next_document: int
@@ -37,10 +37,10 @@ class _Progress:
 class StateBatches(IterableDataset[dict[str, Tensor]]):
     """An endless stream of batches of token states, drawn at random from blocks of a corpus.
 
-    A block is a file of bfloat16 states that takes at most the disk allowed. If the whole corpus fits one, or the run needs no
-    more states than fit, it is encoded once and only shuffled anew for every pass; otherwise the next block takes its place
-    when it is used up. Everything follows from the seed and the files, so that a run that was killed goes on with the batch
-    that it would have had.
+    A block is a file of bfloat16 states that takes at most the disk allowed. If the whole corpus fits one, or the run
+    needs no more states than fit, it is encoded once and only shuffled anew for every pass; otherwise the next block
+    takes its place when it is used up. Everything follows from the seed and the files, so that a run that was killed
+    goes on with the batch that it would have had.
 
     Args:
         texts: The corpus, with a column ``text``.
@@ -129,9 +129,11 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
             yield {"states": torch.cat([states[ends[i] - lengths[i] : ends[i]] for i in chosen])}
 
     def _block(self, first_document: int) -> _Progress:
-        """Encodes the block that begins at a place of the (endlessly repeated, shuffled) corpus, or finds it on disk."""
+        """Finds the block that begins at a place of the endlessly repeated, shuffled corpus, or encodes it."""
         path = self._path(first_document, "json")
-        progress = _Progress(**json.loads(path.read_text())) if path.exists() else _Progress(first_document, first_document)
+        progress = (
+            _Progress(**json.loads(path.read_text())) if path.exists() else _Progress(first_document, first_document)
+        )
         return progress if progress.complete else self._encode(progress)
 
     def _encode(self, progress: _Progress) -> _Progress:
@@ -155,7 +157,9 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         """Encodes one more window of documents, and notes it once it is on disk."""
         total = self._documents()
         place = progress.next_document
-        order = np.random.default_rng([self.seed, place // total]).permutation(len(self.texts))[self.shard :: self.shards]
+        order = np.random.default_rng([self.seed, place // total]).permutation(len(self.texts))[
+            self.shard :: self.shards
+        ]
         chosen = order[place % total : place % total + _WINDOW]
         ids = [pieces for pieces in self.encoder.tokenize(self.texts[chosen]["text"], "doc") if pieces]
         lengths = np.array([len(pieces) for pieces in ids], np.int32)

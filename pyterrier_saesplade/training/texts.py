@@ -14,8 +14,8 @@ from datasets.arrow_writer import ArrowWriter
 def spool_texts(documents: Iterable[Mapping[str, Any]], path: Path) -> Dataset:
     """Writes the documents' texts to an Arrow file, unless it is there already, and opens it.
 
-    Training goes over a corpus several times, in random order, and again after a crash; an iterator of documents can do none of
-    this. The file is memory-mapped: what it takes is disk (as much as the texts), not memory.
+    Training goes over a corpus several times, in random order, and again after a crash; an iterator of documents can
+    do none of this. The file is memory-mapped: what it takes is disk (as much as the texts), not memory.
 
     Args:
         documents: PyTerrier documents: dictionaries with ``docno`` and ``text``.

@@ -31,13 +31,14 @@ class AutoencoderTrainer(Trainer):
 
     def __init__(self, *, batches: StateBatches, sample: tuple[Tensor, list[int]], **kwargs: Any) -> None:
         super().__init__(train_dataset=batches, eval_dataset=batches, **kwargs)
+        self._batches = batches
         self._sample = sample
         self._outputs: list[Tensor] = []
         self.add_callback(_KeepDictionaryNormal())
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Returns whole batches as they come: every process draws from its own share of the corpus."""
-        return DataLoader(self.train_dataset, batch_size=None)
+        return DataLoader(self._batches, batch_size=None)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -70,11 +71,11 @@ class AutoencoderTrainer(Trainer):
 class _KeepDictionaryNormal(TrainerCallback):
     """Keeps the decoder's rows at unit norm: only directions are learned there."""
 
-    def on_pre_optimizer_step(self, *_: Any, model: Any, **__: Any) -> None:
-        _unwrap(model).project_gradient()
+    def on_pre_optimizer_step(self, *_: Any, **kwargs: Any) -> None:
+        _unwrap(kwargs["model"]).project_gradient()
 
-    def on_optimizer_step(self, *_: Any, model: Any, **__: Any) -> None:
-        _unwrap(model).normalise_dictionary()
+    def on_optimizer_step(self, *_: Any, **kwargs: Any) -> None:
+        _unwrap(kwargs["model"]).normalise_dictionary()
 
 
 @torch.no_grad()
@@ -102,7 +103,7 @@ def measure_documents(autoencoder: SparseAutoencoder, states: Tensor, bounds: li
         active += int((values > 0).sum())
         pooled = max_pool(values.cpu(), latents.cpu(), texts[start : start + _CHUNK_TOKENS], width)
         keys.append(pooled.texts * width + pooled.latents)
-    pairs = torch.cat(keys).unique().numpy()
+    pairs = np.unique(torch.cat(keys).numpy())
     df = np.bincount(pairs % width, minlength=width)
     variance = float((states.float() - states.float().mean(0)).square().sum())
     metrics = {"fvu": error / variance, "l0_token": active / len(states), "l0_text": len(pairs) / documents}

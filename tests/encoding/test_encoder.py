@@ -108,8 +108,9 @@ def test_positions_name_the_token_that_gave_the_weight(encoder: Encoder) -> None
 def test_k_and_length_for_one_call(encoder: Encoder) -> None:
     few, many = (encoder.encode(TEXTS, side="doc", k=k) for k in (2, 16))
     assert len(few.latents) < len(many.latents)
-    assert encoder.tokenize([TEXTS[3]], "doc", 10)[0] == encoder.tokenize([TEXTS[3]], "doc")[0][:9] + [
-        encoder.tokenizer.sep_token_id
+    assert encoder.tokenize([TEXTS[3]], "doc", 10)[0] == [
+        *encoder.tokenize([TEXTS[3]], "doc")[0][:9],
+        encoder.tokenizer.sep_token_id,
     ]
     assert len(encoder.tokenize([TEXTS[3]], "doc")[0]) == 64
     assert len(encoder.tokenize([TEXTS[3]], "query")[0]) == 32

@@ -11,7 +11,11 @@ from pyterrier_saesplade.impacts import AlreadyQuantizedError, LatentStatistics,
 
 
 def test_to_nearest_with_zeros_dropped() -> None:
-    assert Quantization(10).toks({"c1": 0.049, "c2": 0.05, "c3": 0.15, "c4": 1.24, "c5": 0.0}) == {"c2": 1, "c3": 2, "c4": 12}
+    assert Quantization(10).toks({"c1": 0.049, "c2": 0.05, "c3": 0.15, "c4": 1.24, "c5": 0.0}) == {
+        "c2": 1,
+        "c3": 2,
+        "c4": 12,
+    }
     vectors = Quantization(10).vectors(ConceptVectors.from_rows([([1, 2], [0.04, 0.26]), ([5], [0.01]), ([7], [3.0])]))
     assert vectors.weights.dtype == np.int32
     assert vectors.indptr.tolist() == [0, 1, 1, 2]

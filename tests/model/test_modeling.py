@@ -134,7 +134,10 @@ def test_the_tokenizers_digest_ignores_how_long_texts_are_cut(splade_path: Path)
 
 def test_fingerprint_covers_document_settings_only() -> None:
     config = SaeSpladeConfig(weights_digest="w", tokenizer_digest="t", k=8, query_max_length=32)
-    assert config.fingerprint() == SaeSpladeConfig(weights_digest="w", tokenizer_digest="t", query_max_length=64).fingerprint()
+    assert (
+        config.fingerprint()
+        == SaeSpladeConfig(weights_digest="w", tokenizer_digest="t", query_max_length=64).fingerprint()
+    )
     assert config.fingerprint() != config.fingerprint(k=16)
     assert config.fingerprint(doc_max_length=256) == config.fingerprint()
     with pytest.raises(ValueError, match="save the model first"):

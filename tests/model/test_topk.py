@@ -1,5 +1,7 @@
 """The sparse head against the dense computation it replaces."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -70,7 +72,7 @@ def test_without_topk_every_active_latent_of_a_text_is_found() -> None:
     dense = states @ weight.T + bias
     found = set(zip(tokens.tolist(), latents.tolist(), strict=True))
     expected = set()
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         if stop > start:
             best = dense[start:stop].max(0)
             expected |= {(int(best.indices[j]) + start, j) for j in range(M) if best.values[j] > 0}

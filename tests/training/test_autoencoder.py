@@ -57,7 +57,9 @@ def test_auxiliary_loss_lets_dead_latents_explain_the_residual(
     torch.testing.assert_close(output.loss, output.reconstruction + auxiliary / 16)
     torch.testing.assert_close(output.dead, torch.tensor(len(dead) / M))
     gradient = torch.autograd.grad(auxiliary / 16, head.W_enc)[0]
-    plain = torch.autograd.grad((states - dense_reconstruction(autoencoder, states)).square().sum(1).mean(), head.W_enc)[0]
+    plain = torch.autograd.grad(
+        (states - dense_reconstruction(autoencoder, states)).square().sum(1).mean(), head.W_enc
+    )[0]
     torch.testing.assert_close(torch.autograd.grad(output.loss, head.W_enc)[0], plain + gradient, rtol=1e-4, atol=1e-5)
 
 

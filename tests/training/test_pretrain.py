@@ -70,7 +70,14 @@ def test_it_learns_and_says_so(splade_path: Path, documents: list[dict[str, str]
 
 @pytest.mark.parametrize(
     "changes",
-    [{"init": "linear"}, {"layer": "h"}, {"layer": 1}, {"input_norm": True}, {"markers": True}, {"batch_documents": 16}],
+    [
+        {"init": "linear"},
+        {"layer": "h"},
+        {"layer": 1},
+        {"input_norm": True},
+        {"markers": True},
+        {"batch_documents": 16},
+    ],
 )
 def test_other_settings(
     splade_path: Path, documents: list[dict[str, str]], tmp_path: Path, changes: dict[str, object]
@@ -141,7 +148,7 @@ def test_an_unfinished_run_with_other_settings_is_not_overwritten(
 
 
 @pytest.mark.parametrize(
-    "settings, message",
+    ("settings", "message"),
     [
         ({"k": 0}, "k must be between 1 and width"),
         ({"k": 9, "width": 8}, "k must be between 1 and width"),
@@ -171,7 +178,7 @@ def test_the_papers_file_holds_the_papers_numbers() -> None:
 
 def test_settings_that_do_not_exist(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("widht: 3\n")
-    with pytest.raises(ValueError, match="bad.yaml: unknown setting widht; there are .*width"):
+    with pytest.raises(ValueError, match=r"bad\.yaml: unknown setting widht; there are .*width"):
         PretrainConfig.from_yaml(tmp_path / "bad.yaml")
     (tmp_path / "empty.yaml").write_text("")
     with pytest.raises(ValueError, match="holds no settings"):

@@ -52,7 +52,9 @@ def test_states_are_the_encoders(texts: Dataset, encoder: Encoder, tmp_path: Pat
     assert (nearest <= 2**-7 * direct.norm(dim=1)).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"max_rows": 500}, {"by_document": True, "batch": 7}, {"shard": 1, "shards": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"max_rows": 500}, {"by_document": True, "batch": 7}, {"shard": 1, "shards": 2}]
+)
 def test_a_later_start_gives_the_same_batches(
     texts: Dataset, encoder: Encoder, tmp_path: Path, options: dict[str, object]
 ) -> None:
@@ -122,7 +124,9 @@ def test_shards_share_the_corpus_out(texts: Dataset, encoder: Encoder, tmp_path:
 
 
 def test_texts_are_kept_without_the_empty_ones(tmp_path: Path) -> None:
-    texts = spool_texts(({"docno": str(i), "text": text} for i, text in enumerate(["a", "", None, " ", "b"])), tmp_path / "t")
+    texts = spool_texts(
+        ({"docno": str(i), "text": text} for i, text in enumerate(["a", "", None, " ", "b"])), tmp_path / "t"
+    )
     assert texts["text"][:] == ["a", "b"]
     assert spool_texts((), tmp_path / "t")["text"][:] == ["a", "b"]
 

@@ -68,13 +68,12 @@ def pretrain(
     Example: saesplade pretrain --collection docstrings --backbone distilbert-base-uncased --out model
     """
     from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.saesplade import SaeSplade
     from pyterrier_saesplade.training import PretrainConfig
-    from pyterrier_saesplade.training import pretrain as train
 
-    given = {"width": width, "k": k, "steps": steps}
-    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    settings = PretrainConfig.from_yaml(config, **overrides) if config else PretrainConfig(**overrides)
-    train(backbone, open_collection(collection).get_corpus_iter(), out, settings, verbose=True)
+    settings = PretrainConfig.from_yaml(config) if config else None
+    documents = open_collection(collection).get_corpus_iter()
+    SaeSplade.pretrain(backbone, documents, out=out, width=width, k=k, steps=steps, config=settings, verbose=True)
 
 
 @app.command()
@@ -90,8 +89,10 @@ def index(
     Example: saesplade index --collection docstrings --model model --out concepts.index
     """
     from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.runs import check_new
     from pyterrier_saesplade.saesplade import SaeSplade
 
+    check_new(out, overwrite)
     indexer = SaeSplade.from_pretrained(model).indexer(out, engine, overwrite=overwrite, verbose=True)
     indexer.index(open_collection(collection).get_corpus_iter())
 

@@ -17,7 +17,6 @@ from pyterrier_saesplade.evaluation.docstrings import docstring_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.training import pretrain
 
 _SHOWN_QUERIES = 3
 _SHOWN_CONCEPTS = 5
@@ -96,7 +95,7 @@ def explain(
 
 def _pretrained(folder: Path, backbone: str, collection: Collection) -> SaeSplade:
     if not folder.exists():
-        pretrain(backbone, collection.get_corpus_iter(), folder, verbose=True)
+        return SaeSplade.pretrain(backbone, collection.get_corpus_iter(), out=folder, verbose=True)
     found = SaeSpladeConfig.from_pretrained(folder).backbone
     if found != backbone:
         raise ValueError(f"{folder} was trained from {found}, not from {backbone}: name another folder or remove it")

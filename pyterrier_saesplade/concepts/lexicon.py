@@ -90,9 +90,8 @@ def shared_concepts(
         [SharedConcept(latent=4, contribution=1.5), SharedConcept(latent=1, contribution=1.0)]
     """
     weights = dict(zip(document[0].tolist(), document[1].tolist(), strict=True))
-    factor = (lambda latent: 1.0) if idf is None else (lambda latent: float(idf[latent]))
     shared = [
-        SharedConcept(latent, weight * factor(latent) * weights[latent])
+        SharedConcept(latent, weight * weights[latent] * (1.0 if idf is None else float(idf[latent])))
         for latent, weight in zip(query[0].tolist(), query[1].tolist(), strict=True)
         if latent in weights
     ]

@@ -101,8 +101,9 @@ def test_qd_flops_of_concepts(
 
 
 def test_qd_flops_and_scores_of_words(tmp_path: Path) -> None:
-    """BM25 is Robertson's with k1 = 0.9 and b = 0.4; stop words cost nothing, stems are shared, repetition counts once."""
-    texts = ["apples, apple, apple: bananas and cherries", "the apple and a banana", "zebra lions", "zebra", "lynx", "lion"]
+    """BM25 is Robertson's with k1 = 0.9 and b = 0.4; QD-FLOPs are those of stems, stop words and repetition aside."""
+    texts = ["apples, apple, apple: bananas and cherries", "the apple and a banana", "zebra lions", "zebra", "lynx"]
+    texts.append("lion")
     documents = [{"docno": f"d{i}", "text": text} for i, text in enumerate(texts)]
     queries = ["What is an apple? (apples)", "the lion or the dragon"]
     topics = pd.DataFrame({"qid": ["a", "b"], "query": queries})
@@ -194,7 +195,8 @@ def test_collections_that_cannot_be_evaluated(
 ) -> None:
     """No judged query, no documents, and (of a data set that checks less than a folder does) a docno with a blank."""
     empty = pd.DataFrame({"qid": [], "docno": [], "label": []})
-    unjudged = write_collection(tmp_path / "unjudged", small_collection.get_corpus_iter(), small_collection.topics(), empty)
+    documents = small_collection.get_corpus_iter()
+    unjudged = write_collection(tmp_path / "unjudged", documents, small_collection.topics(), empty)
     with pytest.raises(ValueError, match="unjudged has no query with judgements"):
         evaluate(unjudged, untrained_model, tmp_path / "out", baselines=[])
     none = write_collection(tmp_path / "none", [], small_collection.topics(), small_collection.qrels())

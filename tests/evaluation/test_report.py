@@ -21,7 +21,8 @@ TABLE = pd.DataFrame(
 @pytest.fixture
 def comparison() -> Comparison:
     """Two systems, one without QD-FLOPs."""
-    return Comparison("docs: 2 documents, 1 judged queries", TABLE, ["nDCG@10"], ["bm25: words", "dense: one vector"], Path())
+    notes = ["bm25: words", "dense: one vector"]
+    return Comparison("docs: 2 documents, 1 judged queries", TABLE, ["nDCG@10"], notes, Path())
 
 
 def test_the_table_is_readable(comparison: Comparison) -> None:

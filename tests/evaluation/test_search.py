@@ -19,9 +19,12 @@ def exact_index(small_collection: Collection, untrained_model: Path, tmp_path_fa
     return path
 
 
-def test_a_run_is_the_retrievers(exact_index: Path, untrained_model: Path, small_collection: Collection, tmp_path: Path) -> None:
+def test_a_run_is_the_retrievers(
+    exact_index: Path, untrained_model: Path, small_collection: Collection, tmp_path: Path
+) -> None:
     """Any engine; the run file holds what the retriever gives, to the depth asked."""
-    out = search(exact_index, untrained_model, small_collection.folder / "queries.tsv", tmp_path / "run.trec", num_results=7)
+    topics = small_collection.folder / "queries.tsv"
+    out = search(exact_index, untrained_model, topics, tmp_path / "run.trec", num_results=7)
     model, index = SaeSplade.from_pretrained(untrained_model), pt.Artifact.load(str(exact_index))
     expected = model.retriever(index, num_results=7)(small_collection.topics())
     columns = ["qid", "docno", "score", "rank"]
@@ -71,7 +74,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str, message: str) -> N
     """By file and number."""
     path = tmp_path / "topics.tsv"
     path.write_text(f"q1\tone\n{line}\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="occurs|holds|expected") as error:
+    with pytest.raises(ValueError, match=r"^.+:2: ") as error:
         read_topics(path)
     assert str(error.value) == f"{path}:2: {message}"
 

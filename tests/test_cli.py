@@ -1,0 +1,202 @@
+"""The command line: every verb on real engines, every mistake one line and exit code 2."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyterrier as pt
+import pytest
+from typer.testing import CliRunner
+
+from pyterrier_saesplade.cli import app
+from pyterrier_saesplade.demo import demo
+from pyterrier_saesplade.evaluation.collections import open_collection, write_collection
+from pyterrier_saesplade.saesplade import SaeSplade
+
+WORDS = ["index", "query", "sparse", "dense", "vector", "term", "score", "rank", "latent", "concept", "corpus", "token"]
+
+
+def saesplade(*arguments: object) -> str:
+    """Runs a verb that must succeed, and returns what it printed."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def mistake(*arguments: object) -> str:
+    """Runs a verb that must fail as a user's mistake does, and returns the line."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, minilm_path: Path) -> Path:
+    """A folder with the collection ``docs`` of 24 documents and ``model``, pre-trained on it from the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    texts = [" ".join(WORDS[(i * step) % 12] for i in range(1, 20)) for step in range(1, 25)]
+    documents = [{"docno": f"d{i}", "text": text} for i, text in enumerate(texts)]
+    topics = pd.DataFrame({"qid": ["q1", "q2"], "query": ["sparse latent concept", "dense vector"]})
+    qrels = pd.DataFrame({"qid": ["q1", "q1", "q2"], "docno": ["d0", "d5", "d7"], "label": [2, 1, 1]})
+    write_collection(folder / "docs", documents, topics, qrels)
+    settings = folder / "settings.yaml"
+    settings.write_text("steps: 3\nwidth: 999\nbatch_tokens: 64\nk: 4\n", encoding="utf-8")
+    out = folder / "model"
+    options = ["--collection", folder / "docs", "--backbone", minilm_path, "--out", out]
+    saesplade("pretrain", *options, "--config", settings, "--width", 64)
+    return folder
+
+
+def test_pretrain_takes_settings_from_file_and_options(folder: Path, minilm_path: Path) -> None:
+    """Options go before the file; an existing model is not overwritten."""
+    model = SaeSplade.from_pretrained(folder / "model")
+    assert model.width == 64
+    assert json.loads((folder / "model" / "config.json").read_text())["k"] == 4
+    line = mistake("pretrain", "--collection", folder / "docs", "--backbone", minilm_path, "--out", folder / "model")
+    assert re.match(r"saesplade: .*model exists", line)
+
+
+@pytest.mark.parametrize("engine", ["terrier", "exact"])
+def test_index_and_search(folder: Path, tmp_path: Path, engine: str) -> None:
+    """The run on disk is the run of the model and index in Python."""
+    index, run = tmp_path / "index", tmp_path / "run.trec.gz"
+    built = ["index", "--collection", folder / "docs", "--model", folder / "model", "--out", index, "--engine", engine]
+    saesplade(*built)
+    assert "exists already" in mistake(*built)
+    saesplade(*built, "--overwrite")
+    topics = folder / "docs" / "queries.tsv"
+    searched = ["search", "--index", index, "--model", folder / "model", "--topics", topics, "--out", run]
+    saesplade(*searched, "--num-results", 5, "--tag", engine)
+    model = SaeSplade.from_pretrained(folder / "model")
+    expected = model.retriever(pt.Artifact.load(str(index)), num_results=5)(open_collection(folder / "docs").topics())
+    written = pt.io.read_results(str(run))
+    assert set(written["name"]) == {engine}
+    columns = ["qid", "docno", "score", "rank"]
+    pd.testing.assert_frame_equal(written[columns], expected[columns].reset_index(drop=True), check_dtype=False)
+    assert "run.trec.gz exists already" in mistake(*searched)
+
+
+def test_search_with_another_model(folder: Path, tmp_path: Path) -> None:
+    """An index is searched with the model that built it, or not at all."""
+    other = shutil.copytree(folder / "model", tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"doc_max_length": 99}))
+    index = tmp_path / "index"
+    saesplade("index", "--collection", folder / "docs", "--model", folder / "model", "--out", index)
+    topics, run = folder / "docs" / "queries.tsv", tmp_path / "run.trec"
+    line = mistake("search", "--index", index, "--model", other, "--topics", topics, "--out", run)
+    assert "was built by another model" in line
+    assert not run.exists()
+
+
+def test_evaluate(folder: Path, tmp_path: Path) -> None:
+    """Prints the table that it writes; measures and baselines as asked, in order."""
+    arguments = ["evaluate", "--collection", folder / "docs", "--model", folder / "model", "--out", tmp_path / "out"]
+    measures = ["--measure", "AP(rel=2)", "--measure", "nDCG@10"]
+    printed = saesplade(*arguments, "--baseline", "bm25", *measures)
+    assert "docs: 24 documents, 2 judged queries" in printed
+    assert "k1 0.9, b 0.4" in printed
+    objects = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [system["name"] for system in objects] == ["bm25", "saesplade"]
+    assert list(objects[0])[:3] == ["name", "AP(rel=2)", "nDCG@10"]
+    for system in objects:
+        assert re.search(rf"^ *{system['name']} +{system['AP(rel=2)']:.3f} +{system['nDCG@10']:.3f} ", printed, re.M)
+    assert "results.json exists already" in mistake(*arguments)
+
+
+def test_demo_uses_what_is_there(folder: Path, minilm_path: Path, tmp_path: Path) -> None:
+    """On a collection and a model that are there it compares four systems and explains the best hits, twice alike."""
+    out = tmp_path / "demo"
+    shutil.copytree(folder / "docs", out / "collection")
+    shutil.copytree(folder / "model", out / "model")
+    first = saesplade("demo", "--out", out)
+    assert [line.split()[0] for line in first.splitlines()[3:7]] == ["bm25", "dense", "splade", "saesplade"]
+    assert first.count("query     ") == first.count("best hit  ") == 2
+    run = pt.io.read_results(str(out / "runs" / "saesplade.trec.gz"))
+    for (_, best), shown in zip(run.groupby("qid"), re.findall(r"best hit  (\S+):", first), strict=True):
+        assert shown == best["docno"].iloc[0]
+    concepts = re.findall(r"^ +(\d+\.\d\d)  c(\d+) +(.+)$", first, re.M)
+    assert len(concepts) >= 2
+    words = {word for _, _, listed in concepts for word in listed.split(", ")}
+    assert words <= {*WORDS, "[CLS]", "[SEP]"}
+    second = saesplade("demo", "--out", out)
+    assert second[second.index("query  ") :] == first[first.index("query  ") :]
+    with pytest.raises(ValueError, match=r"model was trained from .*, not from elsewhere"):
+        list(demo(out, backbone="elsewhere"))
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "index", "search", "evaluate", "demo"])
+def test_help_has_an_example(verb: str) -> None:
+    """Each verb shows how it is called, with options that it has."""
+    text = " ".join(saesplade(verb, "--help").split())
+    example = re.search(rf"Example: (saesplade {verb} .*?) Options:", text)
+    assert example is not None
+    for option in re.findall(r"--[a-z-]+", example[1]):
+        assert f"{option} <" in text
+
+
+def test_help_names_the_verbs() -> None:
+    """And is quick: it loads neither torch nor PyTerrier."""
+    code = (
+        "import sys, pyterrier_saesplade.cli as cli\n"
+        "try:\n    cli.main()\nfinally:\n    assert not {'torch', 'pyterrier'} & set(sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert re.findall(r"^  ([a-z]+)  ", result.stdout, re.M) == ["pretrain", "index", "search", "evaluate", "demo"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command."),
+        (["evalute"], "No such command 'evalute'. Did you mean 'evaluate'?"),
+        (["index", "--collection", "x"], "Missing option '--model'."),
+        (["search", "--deepness", "3"], "No such option: --deepness"),
+        (["pretrain", "--collection", "x", "--backbone", "x", "--out", "x", "--k", "two"], "Invalid value for '--k'"),
+        (["evaluate", "--collection", "x", "--model", "x", "--out", "x", "--measure", "x"], "'x' is no measure"),
+        (["evaluate", "--collection", "nowhere", "--model", "x", "--out", "x"], "'nowhere' is neither a folder"),
+        (["index", "--collection", "x", "--model", "nowhere", "--out", "x"], "there is no model at nowhere"),
+        (
+            ["search", "--index", "nowhere", "--model", "x", "--topics", "nowhere.tsv", "--out", "x"],
+            "No such file or directory: 'nowhere.tsv'",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
+    """Whatever is wrong, in arguments or in what they name."""
+    line = mistake(*arguments)
+    assert line.startswith("saesplade: ")
+    assert message in line
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """The shell sees exit code 2, one line on stderr, nothing on stdout, no file."""
+    (tmp_path / "topics.tsv").write_text("q 1\tquery\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pyterrier_saesplade.cli", "search", "--index", "i", "--model", "m"]
+    command += ["--topics", "topics.tsv", "--out", "run.trec"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "saesplade: topics.tsv:1: the qid 'q 1' is empty or holds a blank, which a TREC run file cannot express\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["topics.tsv"]
+
+
+def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no user can cause keeps its traceback."""
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("pyterrier_saesplade.evaluation.experiment.evaluate", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        CliRunner().invoke(
+            app, ["evaluate", "--collection", "x", "--model", "x", "--out", "x"], catch_exceptions=False
+        )

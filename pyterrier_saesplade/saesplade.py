@@ -232,7 +232,10 @@ class SaeSplade:
     @cached_property
     def terms(self) -> Terms:
         """The names of the latents."""
-        return Terms(self._config.width) if isinstance(self._config, SaeSpladeConfig) else self._encoder.terms
+        config = self._config
+        # Word pieces stand in the tokenizer; pseudo-terms follow from the width alone.
+        numbered = isinstance(config, SaeSpladeConfig) and config.head == "sae"
+        return Terms(config.width) if numbered else self._encoder.terms
 
     @property
     def width(self) -> int:

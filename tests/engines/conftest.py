@@ -22,9 +22,9 @@ Corpus = tuple[list[str], ConceptVectors]
 
 @pytest.fixture(scope="session")
 def model(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> SaeSplade:
-    """A model whose head is random: 2,048 latents, 8 per token, documents cut at 32 word pieces."""
+    """A random head on the first layer: 2,048 latents, 8 per token, documents cut at 32 word pieces."""
     torch.manual_seed(0)
-    network = SaeSpladeModel.from_backbone(minilm_path, width=2048, k=8, doc_max_length=32, weighting="idf")
+    network = SaeSpladeModel.from_backbone(minilm_path, layer=1, width=2048, k=8, doc_max_length=32, weighting="idf")
     folder = tmp_path_factory.mktemp("models") / "random"
     Encoder(network, AutoTokenizer.from_pretrained(minilm_path)).save_pretrained(folder)
     return SaeSplade.from_pretrained(folder)

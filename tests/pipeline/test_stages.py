@@ -1,0 +1,216 @@
+"""What each stage computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.impacts import AlreadyQuantizedError, Quantization
+from pyterrier_saesplade.pipeline import LatentWeighting, Prune, Quantizer
+from pyterrier_saesplade.saesplade import SaeSplade
+
+TEXTS = [
+    "sparse retrieval with concepts",
+    "",
+    None,
+    "naïve café — ☃ 東京",
+    float("nan"),
+    "sparse retrieval with concepts",
+]
+
+
+def toks_of(vectors: ConceptVectors, row: int) -> dict[str, float]:
+    latents, weights = vectors.row(row)
+    return {f"c{latent}": weight for latent, weight in zip(latents.tolist(), weights.tolist(), strict=True)}
+
+
+def test_documents_are_integers_at_the_default_scale_or_floats(model: SaeSplade) -> None:
+    frame = pd.DataFrame({"docno": list("abcdef"), "text": TEXTS}).set_axis([5, 4, 3, 2, 1, 0])
+    floats = model.doc_encoder(scale=None)(frame)
+    vectors = model.encode([TEXTS[0], TEXTS[3]], "doc")
+    assert floats["docno"].tolist() == list("abcdef")
+    assert floats["toks"].tolist()[1:3] == [{}, {}]
+    assert floats["toks"].tolist()[4] == {}
+    for row, number in ((0, 0), (3, 1), (5, 0)):
+        expected = toks_of(vectors, number)
+        assert list(floats["toks"].iloc[row]) == list(expected)
+        np.testing.assert_allclose(list(floats["toks"].iloc[row].values()), list(expected.values()), atol=1e-4)
+    integers = model.doc_encoder()(frame)
+    assert integers["toks"].tolist() == (model.doc_encoder(scale=None) >> Quantizer(10))(frame)["toks"].tolist()
+    assert all(type(weight) is int for toks in integers["toks"] for weight in toks.values())
+    assert sum(len(toks) for toks in integers["toks"]) > 0
+
+
+def test_windows_do_not_change_the_result(model: SaeSplade) -> None:
+    texts = [f"text number {i} about {'retrieval ' * (i % 5)}" for i in range(25)]
+    frame = pd.DataFrame({"docno": [str(i) for i in range(25)], "text": texts})
+    whole, windows = (model.doc_encoder(scale=None, batch_size=size)(frame)["toks"] for size in (1024, 4))
+    for one, other in zip(whole, windows, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_queries_are_floats_and_encoded_once(model: SaeSplade, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str | None]] = []
+    encode = SaeSplade.encode
+
+    def recording(self: SaeSplade, texts: list[str | None], side: str = "doc", **options: object) -> ConceptVectors:
+        calls.append(list(texts))
+        return encode(self, texts, side, **options)
+
+    monkeypatch.setattr(SaeSplade, "encode", recording)
+    results = pd.DataFrame(
+        {"qid": list("aab"), "query": ["one", "one", None], "docno": list("xyz"), "score": [3.0, 2.0, 1.0]}
+    )
+    out = model.query_encoder()(results)
+    assert calls == [["one", None]]
+    assert out["query_toks"][0] == out["query_toks"][1] == toks_of(encode(model, ["one"], "query"), 0)
+    assert out["query_toks"][2] == {}
+    assert out["score"].tolist() == [3.0, 2.0, 1.0]
+    integers = model.query_encoder(scale=100)(results)["query_toks"][0]
+    assert integers == Quantization(100).toks(out["query_toks"][0])
+
+
+def test_sides_differ_in_length_and_k_is_an_option(model: SaeSplade) -> None:
+    long = " ".join(f"word{i}" for i in range(200))
+    one = SaeSplade.from_pretrained(model.source, precision="float32", query_max_length=4, doc_max_length=8)
+    query = one.query_encoder()([{"qid": "1", "query": long}])[0]["query_toks"]
+    document = one.doc_encoder(scale=None)([{"docno": "1", "text": long}])[0]["toks"]
+    assert len(query) <= 4 * 8 < len(document) <= 8 * 8
+    single = one.query_encoder(k=1)([{"qid": "1", "query": long}])[0]["query_toks"]
+    assert 1 <= len(single) <= 4
+    assert set(single) <= set(query)
+
+
+def test_a_rank_cutoff_moves_before_the_encoding(model: SaeSplade) -> None:
+    assert (model.doc_encoder() % 2).compile() == (pt.RankCutoff(2) >> model.doc_encoder()).compile()
+
+
+def test_an_indexing_pipeline_hands_over_batch_size_documents(model: SaeSplade) -> None:
+    assert model.doc_encoder(batch_size=256).batch_size == 256
+
+
+@pytest.mark.parametrize("stage", ["doc_encoder", "query_encoder", "scorer"])
+def test_settings_are_checked(stage: str, model: SaeSplade) -> None:
+    with pytest.raises(ValueError, match="batch_size must be a positive integer, not 0"):
+        getattr(model, stage)(batch_size=0)
+
+
+def test_progress_is_shown_on_request(model: SaeSplade, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({"qid": ["1"], "query": ["a query"]})
+    model.query_encoder()(frame)
+    assert capsys.readouterr().err == ""
+    model.query_encoder(verbose=True)(frame)
+    assert "Encoding queries: 100%" in capsys.readouterr().err
+
+
+def test_the_quantizer(model: SaeSplade) -> None:
+    frame = pd.DataFrame({"docno": ["1", "2"], "toks": [{"c1": 0.04, "c2": 0.05, "c3": 1.26}, {}]})
+    assert Quantizer(10)(frame)["toks"].tolist() == [{"c2": 1, "c3": 13}, {}]
+    with pytest.warns(UserWarning, match="1 of 3 impacts were above 12"):
+        assert Quantizer(10, clip=12)(frame)["toks"].tolist() == [{"c2": 1, "c3": 12}, {}]
+    with pytest.raises(AlreadyQuantizedError, match="scale them twice"):
+        (Quantizer(10) >> Quantizer(10))(frame)
+    with pytest.raises(ValueError, match="column must be 'toks'"):
+        Quantizer(column="text")
+    with pytest.raises(ValueError, match="scale must be a positive number"):
+        Quantizer(0)
+
+
+def test_pruning_keeps_the_largest_in_their_order() -> None:
+    toks = [{"c1": 0.5, "c2": 0.2, "c3": 1.5, "c4": 0.5}, {}, {"c9": 0.1}]
+    frame = pd.DataFrame({"qid": ["1", "2", "3"], "query_toks": toks})
+    assert Prune(2, column="query_toks")(frame)["query_toks"].tolist() == [{"c1": 0.5, "c3": 1.5}, {}, {"c9": 0.1}]
+    assert frame["query_toks"].tolist() == toks
+    with pytest.raises(ValueError, match="k must be a positive integer, not 0"):
+        Prune(0)
+
+
+def test_latent_weighting_and_the_index_agree(model: SaeSplade, tmp_path: Path) -> None:
+    vectors = ConceptVectors.from_rows([([1, 5], [0.3, 0.5]), ([1], [1.25])])
+    index = model.indexer(tmp_path / "index").index_vectors([(["d1", "d2"], vectors)])
+    queries = pd.DataFrame({"qid": ["1", "2"], "query_toks": [{"c1": 2.0, "c5": 0.5, "other": 1.0}, {}]})
+    weighted = LatentWeighting(index)(queries)["query_toks"].tolist()
+    assert weighted == [pytest.approx({"c1": 2.0 * np.log(3 / 2.5), "c5": 0.5 * np.log(3 / 1.5)}), {}]
+    staged = LatentWeighting(index) >> index.retriever(weighting="none")
+    columns = ["qid", "docno", "score", "rank"]
+    pd.testing.assert_frame_equal(staged(queries)[columns], index.retriever()(queries)[columns])
+    plain = LatentWeighting(index) >> Quantizer(100, column="query_toks") >> index.terrier.tf()
+    assert plain(queries)["docno"].tolist() == index.retriever()(queries)["docno"].tolist()
+    with pytest.raises(AlreadyQuantizedError):
+        LatentWeighting(index)(pd.DataFrame({"qid": ["1"], "query_toks": [{"c1": 2}]}))
+
+
+DOCUMENTS = {"a": "sparse retrieval", "b": "dense retrieval with vectors", "c": "cooking pasta", "d": None}
+
+
+@pytest.fixture
+def candidates() -> pd.DataFrame:
+    pairs = [("1", "retrieval with vectors"), ("2", "pasta for dinner")]
+    return pd.DataFrame(
+        [
+            {"qid": qid, "query": query, "docno": docno, "text": text, "score": 0.0, "rank": 0}
+            for qid, query in pairs
+            for docno, text in DOCUMENTS.items()
+        ]
+    )
+
+
+def test_the_scorer_gives_dot_products(model: SaeSplade, candidates: pd.DataFrame) -> None:
+    queries = model.encode(["retrieval with vectors", "pasta for dinner"], "query").to_csr(2048).toarray()
+    documents = model.encode(list(DOCUMENTS.values()), "doc").to_csr(2048).toarray()
+    expected = dict(zip(DOCUMENTS, (queries @ documents.T).T.tolist(), strict=True))
+    out = model.scorer()(candidates)
+    assert len(out) == 8
+    for row in out.itertuples():
+        assert row.score == pytest.approx(expected[row.docno][int(row.qid) - 1], abs=1e-3)
+    assert (
+        out.sort_values(["qid", "rank"])["score"].groupby(out["qid"]).apply(lambda s: s.is_monotonic_decreasing).all()
+    )
+    assert sorted(out[out["qid"] == "1"]["rank"]) == [0, 1, 2, 3]
+    assert out[out["docno"] == "d"]["score"].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("query_toks", [False, True])
+@pytest.mark.parametrize("toks", [False, True])
+def test_the_scorer_takes_any_mix(query_toks: bool, toks: bool, model: SaeSplade, candidates: pd.DataFrame) -> None:
+    expected = model.scorer()(candidates)
+    frame = candidates
+    if query_toks:
+        frame = model.query_encoder()(frame).drop(columns="query")
+    if toks:
+        frame = model.doc_encoder(scale=None)(frame).drop(columns="text")
+    out = model.scorer()(frame)
+    both = out.merge(expected, on=["qid", "docno"])
+    assert len(both) == 8
+    np.testing.assert_allclose(both["score_x"], both["score_y"], atol=1e-3)
+
+
+def test_the_scorer_divides_integer_documents_by_their_scale(model: SaeSplade, candidates: pd.DataFrame) -> None:
+    expected = model.scorer()(candidates).set_index(["qid", "docno"])["score"]
+    for pipeline in (
+        model.doc_encoder(scale=1000) >> model.scorer(toks_scale=1000),
+        model.doc_encoder(scale=None) >> model.scorer(toks_scale=1000),
+    ):
+        scores = pipeline(candidates).set_index(["qid", "docno"])["score"]
+        np.testing.assert_allclose(scores[expected.index], expected, rtol=0.01, atol=1e-3)
+    with pytest.raises(AlreadyQuantizedError):
+        (model.query_encoder(scale=100) >> model.scorer())(candidates)
+
+
+@pytest.mark.parametrize("of", ["index", "statistics"])
+def test_the_scorer_with_statistics_is_the_index_s_retriever(of: str, model: SaeSplade, tmp_path: Path) -> None:
+    documents = [{"docno": docno, "text": text} for docno, text in DOCUMENTS.items()]
+    index = model.indexer(tmp_path / "index", "exact").index(documents)
+    topics = pd.DataFrame({"qid": ["1", "2"], "query": ["retrieval with vectors", "pasta for dinner"]})
+    run = model.retriever(index)(topics)
+    again = run[["qid", "query", "docno"]].merge(pd.DataFrame(documents), on="docno")
+    rescored = model.scorer(statistics=index if of == "index" else index.statistics)(again)
+    both = run.merge(rescored, on=["qid", "docno"])
+    assert len(both) == len(run) > 0
+    np.testing.assert_allclose(both["score_x"], both["score_y"], rtol=1e-4)
+    assert both["rank_x"].tolist() == both["rank_y"].tolist()
+    unweighted = model.scorer()(again).merge(run, on=["qid", "docno"])
+    assert not np.allclose(unweighted["score_x"], unweighted["score_y"], rtol=0.01)

@@ -1,0 +1,160 @@
+"""The model as a PyTerrier user holds it."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+from ir_measures import R
+from transformers import AutoModel
+
+import pyterrier_saesplade
+from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.training import PretrainConfig
+
+DOCUMENTS = [
+    {"docno": str(i), "text": text}
+    for i, text in enumerate(
+        [
+            "sparse retrieval with an inverted index",
+            "an autoencoder learns sparse concepts",
+            "pasta is cooked in boiling water",
+            "the orchestra plays music by Mahler",
+            "a symphony for a large orchestra",
+            "boiled eggs and other easy dishes",
+        ]
+        * 4
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def model(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> SaeSplade:
+    """A model pre-trained for two steps."""
+    out = tmp_path_factory.mktemp("models") / "pretrained"
+    config = PretrainConfig(batch_tokens=64, precision="float32")
+    return SaeSplade.pretrain(minilm_path, iter(DOCUMENTS), out=out, width=64, k=4, steps=2, config=config)
+
+
+def test_the_whole_road(model: SaeSplade, tmp_path: Path) -> None:
+    index = model.indexer(tmp_path / "index").index(DOCUMENTS)
+    topics = pd.DataFrame({"qid": ["1", "2"], "query": ["symphony orchestra", "how to boil pasta"]})
+    qrels = pd.DataFrame({"qid": ["1", "2"], "docno": ["4", "2"], "label": [1, 1]})
+    table = pt.Experiment([model.retriever(index)], topics, qrels, [R @ 24, "mrt"], validate="error")
+    assert table["R@24"].tolist() == [1.0]
+    staged = (model.query_encoder() >> index.retriever(num_results=5))(topics)
+    pd.testing.assert_frame_equal(staged, model.retriever(index, 5)(topics))
+    assert (model.width, model.k, model.weighting) == (64, None, "idf")
+    assert model.terms.name(63) == "c63"
+
+
+def test_pretraining_without_a_folder_and_with_settings(minilm_path: Path) -> None:
+    model = SaeSplade.pretrain(minilm_path, DOCUMENTS, width=32, k=2, doc_max_length=16, steps=1, seed=7)
+    assert (model.width, model.weighting) == (32, "idf")
+    assert len(model.encode(["boiling water"]).row(0)[0]) >= 1
+    with pytest.raises(ValueError, match="k must be between 1 and width"):
+        SaeSplade.pretrain(minilm_path, DOCUMENTS, width=8, k=9)
+
+
+def test_it_is_lazy_and_picklable(model: SaeSplade, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((Path(model.source) / "config.json").read_bytes())
+    bare = SaeSplade.from_pretrained(tmp_path)  # no weights there
+    assert bare.fingerprint == model.fingerprint
+    assert bare.width == 64
+    assert bare == SaeSplade.from_pretrained(model.source)
+    with pytest.raises(OSError, match=r"model\.safetensors|no file named"):
+        bare.encode(["a text"])
+    loaded = SaeSplade.from_pretrained(model.source)
+    loaded.encode(["a text"])
+    assert len(pickle.dumps(loaded)) < 20_000
+    copy = pickle.loads(pickle.dumps(loaded))
+    assert copy == loaded
+    assert hash(copy) == hash(loaded)
+    np.testing.assert_array_equal(copy.encode(["a text"]).weights, loaded.encode(["a text"]).weights)
+
+
+def test_settings_decide_equality_and_the_document_s_side_the_fingerprint(model: SaeSplade) -> None:
+    def opened(**settings: int) -> SaeSplade:
+        return SaeSplade.from_pretrained(model.source, **settings)
+
+    assert opened() == opened()
+    assert opened(k=2) != opened()
+    assert opened(k=2).fingerprint != opened().fingerprint
+    assert opened(doc_max_length=16).fingerprint != opened().fingerprint
+    assert opened(query_max_length=16) != opened()
+    assert opened(query_max_length=16).fingerprint == opened().fingerprint
+    assert repr(opened(k=2)) == f"SaeSplade.from_pretrained({model.source!r}, k=2)"
+    assert opened(k=1).encode(["a text"]).indptr[-1] < opened(k=8).encode(["a text"]).indptr[-1]
+
+
+def test_saving_keeps_the_settings(model: SaeSplade, tmp_path: Path) -> None:
+    changed = SaeSplade.from_pretrained(model.source, k=2, doc_max_length=16, query_max_length=8)
+    changed.save_pretrained(tmp_path / "saved")
+    saved = SaeSplade.from_pretrained(tmp_path / "saved")
+    assert saved.fingerprint == changed.fingerprint != model.fingerprint
+    for side in ("doc", "query"):
+        one, other = (opened.encode(["the orchestra plays " * 20], side) for opened in (saved, changed))
+        np.testing.assert_array_equal(one.latents, other.latents)
+        np.testing.assert_array_equal(one.weights, other.weights)
+    with pytest.raises(FileExistsError, match="exists already"):
+        changed.save_pretrained(tmp_path / "saved")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved"]
+    assert AutoModel.from_pretrained(tmp_path / "saved").config.k == 2
+
+
+def test_an_index_is_searched_with_the_model_that_built_it(model: SaeSplade, tmp_path: Path) -> None:
+    index = model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    for other in (
+        SaeSplade.from_pretrained(model.source, k=2),
+        SaeSplade.from_pretrained(model.source, doc_max_length=8),
+    ):
+        with pytest.raises(ValueError, match=r"was built by another model.*the same k and doc_max_length, or index"):
+            other.retriever(index)
+    shorter = SaeSplade.from_pretrained(model.source, query_max_length=8)
+    assert len(shorter.retriever(index)([{"qid": "1", "query": "orchestra"}])) > 0
+
+
+def test_splade_checkpoints(splade_path: Path, model: SaeSplade, tmp_path: Path) -> None:
+    splade = SaeSplade.from_splade(splade_path)
+    assert repr(splade) == f"SaeSplade.from_splade({str(splade_path)!r})"
+    toks = splade.doc_encoder(scale=None)([{"docno": "1", "text": "the orchestra plays"}])[0]["toks"]
+    assert toks["orchestra"] == max(toks.values())
+    assert splade.weighting == "none"
+    assert splade != model
+    splade.save_pretrained(tmp_path / "saved")
+    saved = SaeSplade.from_pretrained(tmp_path / "saved")
+    assert saved.fingerprint == splade.fingerprint
+    assert saved.terms.latent("orchestra") == splade.terms.latent("orchestra")
+    with pytest.raises(ValueError, match=r"type 'bert': open it with SaeSplade\.from_splade"):
+        SaeSplade.from_pretrained(splade_path)
+    with pytest.raises(ValueError, match=r"type 'saesplade': open it with SaeSplade\.from_pretrained"):
+        SaeSplade.from_splade(model.source)
+
+
+def test_mistakes_are_told_at_once(model: SaeSplade, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no model at"):
+        SaeSplade.from_pretrained(tmp_path / "missing")
+    with pytest.raises(ValueError, match="k must be a positive integer, not 0"):
+        SaeSplade.from_pretrained(model.source, k=0)
+    with pytest.raises(ValueError, match="between 1 and the width of the vocabulary, 64"):
+        SaeSplade.from_pretrained(model.source, k=65)
+    with pytest.raises(ValueError, match="side must be 'doc' or 'query', not 'passage'"):
+        model.encode(["a text"], "passage")
+
+
+def test_positions_name_the_token(model: SaeSplade) -> None:
+    vectors = model.encode(["the orchestra plays"], positions=True)
+    assert vectors.positions is not None
+    assert vectors.positions.min() >= 0
+    assert vectors.positions.max() <= 4  # [CLS] the orchestra plays [SEP]
+
+
+def test_the_public_names_all_exist() -> None:
+    for name in pyterrier_saesplade.__all__:
+        assert getattr(pyterrier_saesplade, name) is not None
+    check = "import sys, pyterrier_saesplade; sys.exit('torch' in sys.modules or 'pyterrier' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

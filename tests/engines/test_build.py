@@ -139,12 +139,14 @@ def test_an_existing_path_is_refused_before_any_work(engine: str, model: SaeSpla
     assert (tmp_path / "notes" / "thesis.txt").read_text() == "years of work"
 
 
-def test_overwriting_an_index(model: SaeSplade, tmp_path: Path) -> None:
-    model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
-    index = model.indexer(tmp_path / "index", "terrier", overwrite=True).index(DOCUMENTS[:2])
-    assert len(pt.Artifact.load(str(tmp_path / "index"))) == 2
-    assert index.metadata["format"] == "terrier"
-    assert os.listdir(tmp_path) == ["index"]
+def test_overwriting_an_index_that_was_searched(model: SaeSplade, tmp_path: Path) -> None:
+    query = [{"qid": "1", "query": DOCUMENTS[0]["text"]}]
+    for engine, docno in (("terrier", "before"), ("terrier", "after"), ("exact", "last")):
+        documents = [{"docno": docno, "text": DOCUMENTS[0]["text"]}]
+        index = model.indexer(tmp_path / "index", engine, overwrite=True).index(documents)
+        assert [row["docno"] for row in model.retriever(index)(query)] == [docno]
+        assert index.metadata["format"] == engine
+        assert os.listdir(tmp_path) == ["index"]
 
 
 def test_a_failed_replacement_leaves_the_index(model: SaeSplade, tmp_path: Path) -> None:

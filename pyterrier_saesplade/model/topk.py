@@ -116,7 +116,8 @@ class _Product:
     """The pre-activations of tokens, chunk after chunk, without gradient.
 
     Every chunk is written into the same memory: to fetch fresh pages costs more than half of what the product does.
-    The bias is one more column of the factors, for the same reason: no pass over the result.
+    The bias is one more column of the factors, for the same reason: no pass over the result. Chunks have few different
+    lengths, because oneDNN keeps workspace of the size of the weights for each shape that it has seen, up to 1,024.
 
     Args:
         states: ``[T, d]``.
@@ -128,22 +129,30 @@ class _Product:
 
     def __init__(self, states: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None, tokens: int) -> None:
         dtype = dtype or weight.dtype
-        self._states = _with_column(states.detach(), 1.0, dtype)
+        rows = _rounded(min(tokens, len(states)))
+        self._states = _with_column(states.detach(), 1.0, dtype, extra_rows=rows)
         self._weight = _with_column(weight.detach(), bias.detach(), dtype).T
-        self._result = torch.empty((min(tokens, len(states)), len(weight)), dtype=dtype, device=states.device)
+        self._result = torch.empty((rows, len(weight)), dtype=dtype, device=states.device)
 
     def __call__(self, start: int, stop: int) -> Tensor:
         """Returns ``[stop - start, M]``, valid until the next call."""
+        rows = _rounded(stop - start)
         with torch.no_grad(), torch.autocast(self._states.device.type, enabled=False):
-            return torch.mm(self._states[start:stop], self._weight, out=self._result[: stop - start])
+            torch.mm(self._states[start : start + rows], self._weight, out=self._result[:rows])
+        return self._result[: stop - start]
 
 
-def _with_column(matrix: Tensor, column: Tensor | float, dtype: torch.dtype) -> Tensor:
+def _rounded(rows: int) -> int:
+    """Returns the next power of two, or the next multiple of 256 above that."""
+    return 1 << (rows - 1).bit_length() if 0 < rows <= 256 else -(-rows // 256) * 256
+
+
+def _with_column(matrix: Tensor, column: Tensor | float, dtype: torch.dtype, extra_rows: int = 0) -> Tensor:
     """Copies a matrix to ``dtype`` with one more column, and zeros up to a multiple of 8: products like it."""
     rows, columns = matrix.shape
-    wider = torch.zeros((rows, (columns // 8 + 1) * 8), dtype=dtype, device=matrix.device)
-    wider[:, :columns] = matrix
-    wider[:, columns] = column
+    wider = torch.zeros((rows + extra_rows, (columns // 8 + 1) * 8), dtype=dtype, device=matrix.device)
+    wider[:rows, :columns] = matrix
+    wider[:rows, columns] = column
     return wider
 
 

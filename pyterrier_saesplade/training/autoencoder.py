@@ -68,7 +68,7 @@ class SparseAutoencoder(nn.Module):
         dead = self.inactive >= self.dead_after
         loss = reconstruction
         if self.aux_weight and dead.any():
-            loss = loss + self.aux_weight * self._auxiliary(states, residual.detach(), dead.nonzero().squeeze(1))
+            loss = loss + self.aux_weight * self._auxiliary(states, residual.detach(), dead)
         if self.training:
             self._count(values, latents)
         variance = (states - states.mean(0)).square().sum(1).mean()
@@ -88,11 +88,17 @@ class SparseAutoencoder(nn.Module):
         self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True))
 
     def _auxiliary(self, states: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
+        # The dead latents first, then living ones up to a round number, which a bias of -inf keeps out: products of few
+        # different shapes are wanted (see topk.py).
+        count = int(dead.sum())
+        step = max(1, len(dead) // 16)
+        order = dead.long().argsort(descending=True, stable=True)[: -(-count // step) * step]
         centred = states - self.head.b_dec
-        weight, bias = self.head.W_enc[dead], self.head.b_enc[dead]
-        latents = select_topk(centred, weight, bias, min(2 * self.k, len(dead)), dtype=self.dtype)
+        weight = self.head.W_enc[order]
+        bias = self.head.b_enc[order].masked_fill(~dead[order], float("-inf"))
+        latents = select_topk(centred, weight, bias, min(2 * self.k, count), dtype=self.dtype)
         values = torch.relu(selected_linear(centred, weight, bias, latents))
-        return (residual - decode(values, latents, self.dictionary[dead])).square().sum(1).mean()
+        return (residual - decode(values, latents, self.dictionary[order])).square().sum(1).mean()
 
     @torch.no_grad()
     def _count(self, values: Tensor, latents: Tensor) -> None:

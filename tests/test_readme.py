@@ -1,5 +1,6 @@
 """The documentation does what it says: its code runs, its commands parse, its names exist."""
 
+import os
 import pkgutil
 import re
 import shlex
@@ -46,10 +47,12 @@ def commands() -> Iterator[str]:
             yield match[1]
 
 
-def test_the_example_of_the_readme(tmp_path: Path) -> None:
+def test_the_example_of_the_readme(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (example,) = (block for block in markdown_blocks("python") if "import" in block)
     assert len(example.splitlines()) <= 24
-    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = os.environ | {"TMPDIR": str(tmp_path_factory.mktemp("temporary"))}
+    call = [sys.executable, "-c", example]
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.splitlines()
     assert header.split() == ["name", "R@100", "nDCG@10", "mrt"]

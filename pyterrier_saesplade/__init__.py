@@ -8,20 +8,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyterrier_saesplade.engines.build import ConceptIndexer
     from pyterrier_saesplade.engines.exact import ExactConceptIndex
+    from pyterrier_saesplade.engines.retriever import ConceptRetriever
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
     from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.impacts import LatentStatistics, Quantization
     from pyterrier_saesplade.pipeline import DocEncoder, LatentWeighting, Prune, Quantizer, QueryEncoder, Scorer
     from pyterrier_saesplade.saesplade import SaeSplade
+    from pyterrier_saesplade.training import PretrainConfig
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConceptIndexer",
+    "ConceptRetriever",
     "DocEncoder",
     "ExactConceptIndex",
     "LatentStatistics",
     "LatentWeighting",
+    "PretrainConfig",
     "Prune",
     "Quantization",
     "Quantizer",
@@ -29,16 +36,21 @@ __all__ = [
     "SaeSplade",
     "Scorer",
     "TerrierConceptIndex",
+    "evaluate",
     "open_collection",
 ]
 
 _MODULES = {
+    "engines.build": ["ConceptIndexer"],
     "engines.exact": ["ExactConceptIndex"],
+    "engines.retriever": ["ConceptRetriever"],
     "engines.terrier": ["TerrierConceptIndex"],
     "evaluation.collections": ["open_collection"],
+    "evaluation.experiment": ["evaluate"],
     "impacts": ["LatentStatistics", "Quantization"],
     "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer"],
     "saesplade": ["SaeSplade"],
+    "training": ["PretrainConfig"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -89,7 +89,7 @@ def explain(
         lines = [f"query     {query}", f"best hit  {docno}: {documents[docno][:80]}"]
         for latent, contribution in shared[:_SHOWN_CONCEPTS]:
             words = ", ".join(lexicon.words(latent, _SHOWN_WORDS))
-            lines.append(f"  {contribution:5.2f}  {encoder.terms.name(latent):<7} {words}")
+            lines.append(f"  {contribution:5.2f}  {concepts.terms.name(latent):<7} {words}")
         yield "\n".join(lines)
 
 

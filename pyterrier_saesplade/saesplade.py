@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
 import shutil
@@ -20,7 +21,9 @@ from pyterrier_saesplade.encoding.precision import Precision
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.build import ConceptIndexer
 from pyterrier_saesplade.engines.index import ConceptIndex, Weighting
+from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
+from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
 from pyterrier_saesplade.model.config import check_k
 from pyterrier_saesplade.pipeline import DocEncoder, QueryEncoder, Scorer
@@ -138,7 +141,7 @@ class SaeSplade:
     def pretrain(
         cls,
         backbone: str | os.PathLike[str],
-        documents: Iterable[Mapping[str, Any]],
+        documents: Iterable[Mapping[str, Any]] | str | os.PathLike[str],
         *,
         out: str | os.PathLike[str] | None = None,
         width: int | None = None,
@@ -154,9 +157,10 @@ class SaeSplade:
 
         Args:
             backbone: Folder or hub name of any encoder; it is not changed.
-            documents: Dictionaries with ``docno`` and ``text``, as ``dataset.get_corpus_iter()`` gives them.
-            out: The folder to write. Without one the model lies in the system's folder for temporary files: keep it
-                with :meth:`save_pretrained`.
+            documents: Dictionaries with ``docno`` and ``text``, as ``dataset.get_corpus_iter()`` gives them; or a
+                collection's folder or name, as :func:`~pyterrier_saesplade.open_collection` takes it.
+            out: The folder to write. Without one the model is gone when Python ends, unless it is kept with
+                :meth:`save_pretrained`, and a run that is killed cannot go on; under ``torchrun`` it must be given.
             width: The number of latents, M; by default 16,384.
             k: Latents kept per token; by default 8.
             doc_max_length: Word pieces kept per document; by default 128.
@@ -171,7 +175,7 @@ class SaeSplade:
 
         Raises:
             FileExistsError: If ``out`` exists.
-            ValueError: If a setting is out of range, or there are no documents.
+            ValueError: If a setting is out of range, there are no documents, or several processes have no ``out``.
 
         Examples:
             >>> model = SaeSplade.pretrain("distilbert-base-uncased", dataset.get_corpus_iter())  # doctest: +SKIP
@@ -180,11 +184,12 @@ class SaeSplade:
 
         given = {"width": width, "k": k, "doc_max_length": doc_max_length, "steps": steps, "seed": seed}
         settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        folder = Path(tempfile.mkdtemp(prefix="saesplade-")) / "model" if out is None else out
+        if isinstance(documents, str | os.PathLike):
+            documents = open_collection(documents).get_corpus_iter()
         trained = pretrain(
             backbone,
             documents,
-            folder,
+            _passing_folder() if out is None else out,
             dataclasses.replace(config or PretrainConfig(), **settings),
             device=device,
             verbose=verbose,
@@ -235,7 +240,7 @@ class SaeSplade:
         config = self._config
         # Word pieces stand in the tokenizer; pseudo-terms follow from the width alone.
         numbered = isinstance(config, SaeSpladeConfig) and config.head == "sae"
-        return Terms(config.width) if numbered else self._encoder.terms
+        return Terms(config.width) if numbered else terms_of(self._encoder.config, self._encoder.tokenizer)
 
     @property
     def width(self) -> int:
@@ -432,6 +437,15 @@ class SaeSplade:
 
     def _verbose(self, verbose: bool | None) -> bool:
         return self.verbose if verbose is None else verbose
+
+
+def _passing_folder() -> Path:
+    """Returns a folder to be, which is removed when Python ends."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("give out=: several processes train one model, and need a folder that all of them see")
+    parent = tempfile.mkdtemp(prefix="saesplade-")
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    return Path(parent) / "model"
 
 
 def _read_config(source: str, head: Head) -> PreTrainedConfig:

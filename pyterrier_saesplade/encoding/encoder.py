@@ -17,7 +17,6 @@ from pyterrier_saesplade.encoding.precision import Precision, autocast, pick_dev
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.encoding.tokens import TextTokenizer
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts.terms import Terms
 from pyterrier_saesplade.model import SaeSpladeConfig, SaeSpladeModel, Side
 from pyterrier_saesplade.model.digest import tokenizer_digest, weights_digest
 from pyterrier_saesplade.model.pooling import Pooled
@@ -63,7 +62,6 @@ class Encoder:
             self.config.tokenizer_digest = tokenizer_digest(tokenizer)
         self.model = model.to(self.device)  # type: ignore[arg-type]
         self.model.train(False)
-        self.terms = terms_of(self.config, tokenizer)
 
     @classmethod
     def from_pretrained(
@@ -156,15 +154,6 @@ class Encoder:
         with torch.inference_mode():
             pooled = self.model.pool(states, bounds.tolist(), self.config.k if k is None else k, dtype=self.dtype)
         return _to_numpy(pooled, bounds, positions)
-
-
-def terms_of(config: SaeSpladeConfig, tokenizer: PreTrainedTokenizerBase) -> Terms:
-    """Returns the names of a model's latents: of an MLM head's, its word pieces."""
-    if config.head == "sae":
-        return Terms(config.width)
-    pieces = list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
-    # Projections are often padded to a multiple of 8 or 64, or cover pieces that the tokenizer never gives.
-    return Terms(config.width, (pieces + [f"[piece{i}]" for i in range(len(pieces), config.width)])[: config.width])
 
 
 def token_batches(lengths: NDArray[np.integer[Any]], batch_tokens: int) -> Iterator[NDArray[np.int64]]:

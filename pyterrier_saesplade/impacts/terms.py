@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from pyterrier_saesplade.model import SaeSpladeConfig
 
 
 class Terms:
@@ -38,3 +44,12 @@ class Terms:
     def latent(self, name: str) -> int | None:
         """Returns the latent that a pseudo-term names, or ``None`` if it names none."""
         return self._latents.get(name)
+
+
+def terms_of(config: SaeSpladeConfig, tokenizer: PreTrainedTokenizerBase) -> Terms:
+    """Returns the names of a model's latents: of an MLM head's, its word pieces."""
+    if config.head == "sae":
+        return Terms(config.width)
+    pieces = list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
+    # Projections are often padded to a multiple of 8 or 64, or cover pieces that the tokenizer never gives.
+    return Terms(config.width, (pieces + [f"[piece{i}]" for i in range(len(pieces), config.width)])[: config.width])

@@ -132,6 +132,7 @@ def _training_arguments(
         report_to="none",
         use_cpu=torch.device(device).type == "cpu" if device else not torch.cuda.is_available(),
         ddp_backend="gloo" if processes > 1 and not torch.cuda.is_available() else None,
+        ddp_find_unused_parameters=False,
         disable_tqdm=not verbose,
     )
 

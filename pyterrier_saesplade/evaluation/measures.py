@@ -84,5 +84,7 @@ def _parse(name: str) -> Any:
             f"{name!r} is no measure: use the names of ir_measures, such as nDCG@10, AP(rel=2) or R@1000 (https://ir-measur.es)"
         ) from error
     if not supported:
-        raise ValueError(f"the measure {name} needs a provider of ir_measures that is not installed (https://ir-measur.es)")
+        raise ValueError(
+            f"the measure {name} needs a provider of ir_measures that is not installed (https://ir-measur.es)"
+        )
     return measure

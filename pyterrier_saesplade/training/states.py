@@ -80,6 +80,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         self.shards = shards
         self.verbose = verbose
         self.dimension = encoder.model.head.W_enc.shape[1]
+        self._epoch_order: tuple[int, NDArray[np.int64]] | None = None
         #: The batch that the next iteration begins with.
         self.start = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,10 +158,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         """Encodes one more window of documents, and notes it once it is on disk."""
         total = self._documents()
         place = progress.next_document
-        order = np.random.default_rng([self.seed, place // total]).permutation(len(self.texts))[
-            self.shard :: self.shards
-        ]
-        chosen = order[place % total : place % total + _WINDOW]
+        chosen = self._order(place // total)[place % total : place % total + _WINDOW]
         ids = [pieces for pieces in self.encoder.tokenize(self.texts[chosen]["text"], "doc") if pieces]
         lengths = np.array([len(pieces) for pieces in ids], np.int32)
         written = []
@@ -185,6 +183,13 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         partial.write_text(json.dumps(asdict(extended)))
         os.replace(partial, path)
         return extended
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Returns this shard's documents in the order in which a pass over the corpus takes them."""
+        if self._epoch_order is None or self._epoch_order[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.texts))
+            self._epoch_order = epoch, order[self.shard :: self.shards]
+        return self._epoch_order[1]
 
     def _holds_everything(self, progress: _Progress) -> bool:
         return progress.next_document - progress.first_document >= self._documents()

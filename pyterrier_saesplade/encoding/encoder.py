@@ -32,15 +32,16 @@ class Encoder:
 
     Texts are sorted by length inside a window and batched by tokens, so that little is padding; padding never reaches
     the head, and no dense row over the vocabulary is kept. The vector of a text depends on the texts beside it by
-    float rounding alone: 1e-5 of the largest weight in float32; in bfloat16, where token states have 8 significant
-    bits, the cosine with the vector of the text alone stays above 0.99.
+    float rounding alone: by 1e-5 of the largest weight, unless the backbone runs in bfloat16, whose states have 8
+    significant bits.
 
     Args:
         model: The network; moved to ``device`` and put in evaluation mode.
         tokenizer: Its tokenizer.
         device: Where to compute; ``None``: the first GPU, else the CPU.
-        precision: ``"bfloat16"`` runs the backbone under autocast and searches the head's latents in bfloat16 (their
-            values are computed in float32); ``"auto"`` does so where the device has it.
+        precision: ``"auto"`` searches the head's latents in bfloat16 where the device multiplies it, and decides
+            between the candidates in float32; ``"float32"`` searches in float32; ``"bfloat16"`` runs the backbone under
+            autocast too, which is faster, and less exact.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Encoder:
     ) -> None:
         self.device = pick_device(device)
         self.dtype = pick_dtype(precision, self.device)
+        self._backbone_dtype = torch.bfloat16 if precision == "bfloat16" else None
         self.config: SaeSpladeConfig = model.config
         self.tokenizer = tokenizer
         self.tokenize = TextTokenizer(tokenizer, self.config)
@@ -71,9 +73,16 @@ class Encoder:
         device: str | torch.device | None = None,
         precision: Precision = "auto",
     ) -> Encoder:
-        """Loads a SAE-SPLADE model from a folder or the hub."""
+        """Loads a SAE-SPLADE model from a folder or the hub.
+
+        Raises:
+            ValueError: If the model lacks weights.
+        """
         with quiet_transformers():
-            model = SaeSpladeModel.from_pretrained(name_or_path)
+            loaded: Any = SaeSpladeModel.from_pretrained(name_or_path, output_loading_info=True)
+            model, report = loaded
+            if report["missing_keys"]:
+                raise ValueError(f"{name_or_path} lacks weights: {', '.join(sorted(report['missing_keys'])[:5])}")
             return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
 
     @classmethod
@@ -142,7 +151,7 @@ class Encoder:
     def token_states(self, ids: list[list[int]]) -> Tensor:
         """Returns the states ``[T, d]`` of one batch of tokenised texts (none of them empty), text after text."""
         input_ids, mask = pad(ids, self.tokenizer.pad_token_id or 0)
-        with torch.inference_mode(), autocast(self.device, self.dtype):
+        with torch.inference_mode(), autocast(self.device, self._backbone_dtype):
             states: Tensor = self.model.token_states(input_ids.to(self.device), mask.to(self.device))
             return states
 

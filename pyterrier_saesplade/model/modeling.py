@@ -79,7 +79,7 @@ class SaeSpladeModel(PreTrainedModel):
         projection = source.get_output_embeddings()
         if projection is None:
             raise ValueError(f"{name_or_path} is no SPLADE checkpoint: it has no masked language model head")
-        settings = {"k": None, "weighting": "none"} | settings
+        settings = {"k": None, "weighting": "none", "query_max_length": 256} | settings
         config = SaeSpladeConfig(
             backbone=str(name_or_path),
             backbone_config=source.config.to_dict(),

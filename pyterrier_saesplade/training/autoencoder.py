@@ -132,10 +132,11 @@ def initialise_from_data(head: SparseHead, states: Tensor, generator: torch.Gene
     assert head.W_dec is not None, "the head has no decoder"
     width = len(head.W_enc)
     states = states.to(head.W_enc.dtype)
-    head.b_dec.copy_(states.mean(0))
+    mean = states.mean(0)
+    head.b_dec.copy_(mean)
     # A corpus of fewer tokens than latents is used several times over; the noise keeps the copies apart.
     order = torch.cat([torch.randperm(len(states), generator=generator) for _ in range(-(-width // len(states)))])
-    rows = states[order[:width]] - head.b_dec
+    rows = states[order[:width]] - mean
     jitter = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
     rows += noise * rows.norm(dim=1, keepdim=True) * nn.functional.normalize(jitter, dim=1)
     head.W_dec.copy_(nn.functional.normalize(rows, dim=1))

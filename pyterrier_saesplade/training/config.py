@@ -54,7 +54,7 @@ class PretrainConfig:
     layer: int | Literal["last", "h"] = "last"
     markers: bool = False
     doc_max_length: int = 128
-    query_max_length: int = 32
+    query_max_length: int = 128
     input_norm: bool = False
     init: Literal["data", "linear"] = "data"
     steps: int = 250

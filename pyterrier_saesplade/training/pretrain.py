@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import string
@@ -16,7 +17,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
-from transformers import AutoTokenizer, PrinterCallback, TrainingArguments
+from transformers import AutoTokenizer, PrinterCallback, ProgressCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
@@ -25,8 +26,10 @@ from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, initialise_from_data
 from pyterrier_saesplade.training.config import PretrainConfig
 from pyterrier_saesplade.training.states import StateBatches
-from pyterrier_saesplade.training.texts import spool_texts
-from pyterrier_saesplade.training.trainer import SAMPLE_DOCUMENTS, AutoencoderTrainer
+from pyterrier_saesplade.training.texts import open_texts, spool_texts
+from pyterrier_saesplade.training.trainer import SAMPLE_DOCUMENTS, AutoencoderTrainer, ShortProgress
+
+_log = logging.getLogger(__name__)
 
 #: Token states from which a dictionary is drawn, at least.
 _INIT_ROWS = 2**18
@@ -52,7 +55,8 @@ def pretrain(
 
     Args:
         backbone: Hub name or folder of any encoder that ``AutoModel`` loads; it is not changed.
-        documents: The corpus: PyTerrier documents (``docno``, ``text``). Read once, front to back.
+        documents: The corpus: PyTerrier documents (``docno``, ``text``). Read once, front to back; when a run goes on,
+            only to see that it is the same corpus.
         out: The folder to write; it must not exist.
         config: The settings; ``None``: those for a laptop.
         device: Where to train; ``None``: the first GPU, else the CPU.
@@ -63,21 +67,23 @@ def pretrain(
 
     Raises:
         FileExistsError: If ``out`` exists, or ``OUT.run`` belongs to a run with other settings.
-        ValueError: If the corpus or a setting cannot be used.
+        ValueError: If the corpus or a setting cannot be used, or ``OUT.run`` belongs to a run on another corpus.
     """
     config = config or PretrainConfig()
     out, work = Path(out), Path(f"{out}.run")
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if out.exists():
         raise FileExistsError(f"{out} exists: remove it, or choose another folder for the model")
+    if device is not None and torch.device(device).index:
+        raise ValueError(f"training takes the first GPU that it sees: set CUDA_VISIBLE_DEVICES in place of {device}")
     arguments = _training_arguments(config, work, device, processes, verbose)
+    encoder = _untrained(backbone, config, arguments.device)
     if rank == 0:
         _claim(work, {"backbone": str(backbone), "processes": processes} | asdict(config))
         spool_texts(documents, work / "texts.arrow")
         _remove_broken_checkpoints(work / "checkpoints")
     _wait(processes)
-    texts = spool_texts((), work / "texts.arrow")
-    encoder = _untrained(backbone, config, arguments.device)
+    texts = open_texts(work / "texts.arrow")
     if config.input_norm:
         _fit_input_norm(encoder, texts, config.seed, work / f"input-norm-{rank}.safetensors")
     per_process = (config.batch_documents or config.batch_tokens) // processes
@@ -110,7 +116,7 @@ def pretrain(
 def _training_arguments(
     config: PretrainConfig, work: Path, device: str | torch.device | None, processes: int, verbose: bool
 ) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(work / "checkpoints"),
         max_steps=config.steps,
         learning_rate=config.learning_rate,
@@ -135,6 +141,9 @@ def _training_arguments(
         ddp_find_unused_parameters=False,
         disable_tqdm=not verbose,
     )
+    # One GPU to a process: the Trainer would spread a single process over all GPUs by DataParallel.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _claim(work: Path, settings: dict[str, Any]) -> None:
@@ -190,8 +199,9 @@ def _train(
     arguments: TrainingArguments,
 ) -> list[dict[str, float]]:
     trainer = AutoencoderTrainer(model=autoencoder, args=arguments, batches=batches, sample=sample)
-    if arguments.disable_tqdm:
-        trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(PrinterCallback if arguments.disable_tqdm else ProgressCallback)
+    if not arguments.disable_tqdm:
+        trainer.add_callback(ShortProgress)
     checkpoint = get_last_checkpoint(arguments.output_dir)
     if checkpoint is not None:
         batches.start = json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"]
@@ -251,6 +261,9 @@ def _finish(encoder: Encoder, log: list[dict[str, float]], config: PretrainConfi
     (partial / "training.json").write_text(json.dumps({"settings": asdict(config), "log": log}, indent=1))
     os.replace(partial, out)
     shutil.rmtree(work)
+    final = next(entry for entry in reversed(log) if "eval_fvu" in entry)
+    active = final["eval_latents_df_2"] / config.width
+    _log.info("%s: variance unexplained %.3f, latents in use %.0f %%", out, final["eval_fvu"], 100 * active)
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

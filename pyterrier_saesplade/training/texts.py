@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, Value
 from datasets.arrow_writer import ArrowWriter
+
+#: So many texts tell whether a file holds the corpus that is given.
+_COMPARED = 100
 
 
 def spool_texts(documents: Iterable[Mapping[str, Any]], path: Path) -> Dataset:
@@ -22,18 +26,36 @@ def spool_texts(documents: Iterable[Mapping[str, Any]], path: Path) -> Dataset:
         path: Where to write; it appears only when it is complete.
 
     Raises:
-        ValueError: If a document has no ``text``, or there is no document with a text.
+        ValueError: If a document has no ``text``, there is no document with a text, or the file that is there already
+            begins with other texts.
     """
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        with ArrowWriter(path=str(partial), features=Features({"text": Value("large_string")})) as writer:
-            for number, document in enumerate(documents, start=1):
-                if "text" not in document:
-                    raise ValueError(f"document {number} has no 'text' (it has {', '.join(document) or 'nothing'})")
-                if document["text"] and document["text"].strip():
-                    writer.write({"text": document["text"]})
-            count, _ = writer.finalize()
-        if not count:
-            raise ValueError("the corpus is empty: there is no document with a text to learn from")
-        os.replace(partial, path)
+    if path.exists():
+        spooled = open_texts(path)
+        kept = spooled[:_COMPARED]["text"]
+        if list(islice(_texts(documents), _COMPARED)) != kept:
+            raise ValueError(
+                f"{path.parent} holds an unfinished run on another corpus: finish it, or remove the folder"
+            )
+        return spooled
+    partial = path.with_suffix(".partial")
+    with ArrowWriter(path=str(partial), features=Features({"text": Value("large_string")})) as writer:
+        for text in _texts(documents):
+            writer.write({"text": text})
+        count, _ = writer.finalize()
+    if not count:
+        raise ValueError("the corpus is empty: there is no document with a text to learn from")
+    os.replace(partial, path)
+    return open_texts(path)
+
+
+def open_texts(path: Path) -> Dataset:
+    """Opens what :func:`spool_texts` wrote: a data set with the column ``text``."""
     return Dataset.from_file(str(path))
+
+
+def _texts(documents: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for number, document in enumerate(documents, start=1):
+        if "text" not in document:
+            raise ValueError(f"document {number} has no 'text' (it has {', '.join(document) or 'nothing'})")
+        if document["text"] and document["text"].strip():
+            yield document["text"]

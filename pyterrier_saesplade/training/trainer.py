@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
+from transformers import ProgressCallback, Trainer, TrainerCallback
 
 from pyterrier_saesplade.model.pooling import max_pool
 from pyterrier_saesplade.training.autoencoder import AutoencoderOutput, SparseAutoencoder, decode
@@ -110,6 +110,15 @@ def measure_documents(autoencoder: SparseAutoencoder, states: Tensor, bounds: li
     return metrics | {
         f"latents_df_{count}": int((df > count * documents / SAMPLE_DOCUMENTS).sum()) for count in DOCUMENT_COUNTS
     }
+
+
+class ShortProgress(ProgressCallback):
+    """The Trainer's progress bar, with the newest measures at its end in place of lines between."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Shows what was logged of a step."""
+        if self.training_bar is not None and "fvu" in logs:
+            self.training_bar.set_postfix({name: f"{logs[name]:.3f}" for name in ("loss", "fvu", "dead")})
 
 
 def _unwrap(model: Any) -> SparseAutoencoder:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pyterrier_saesplade.encoding import ConceptVectors, Encoder
 from pyterrier_saesplade.encoding.encoder import token_batches
@@ -51,7 +52,7 @@ def test_a_vector_is_the_formula(encoder: Encoder) -> None:
     np.testing.assert_allclose(dense(vectors, 2048)[0], torch.log1p(row).numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "auto", "bfloat16"])
 def test_company_order_and_padding_change_only_the_rounding(encoder: Encoder, precision: str) -> None:
     encoder = Encoder(encoder.model, encoder.tokenizer, precision=precision)
     together = dense(encoder.encode(TEXTS, side="doc"), 2048)
@@ -60,10 +61,10 @@ def test_company_order_and_padding_change_only_the_rounding(encoder: Encoder, pr
     shuffled = encoder.encode([TEXTS[i] for i in order], side="doc", batch_tokens=200)
     other = dense(shuffled.take(np.argsort(order)), 2048)
     for mine in (alone, other):
-        if precision == "float32":
-            np.testing.assert_allclose(mine, together, atol=1e-5 * together.max())
+        if precision == "bfloat16":
+            assert (cosines(mine, together) > 0.9).all()
         else:
-            assert (cosines(mine, together) > 0.99).all()
+            np.testing.assert_allclose(mine, together, atol=1e-5 * together.max())
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -72,11 +73,18 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(1)[norms > 0] / norms[norms > 0]
 
 
-def test_bfloat16_stays_near_float32(encoder: Encoder) -> None:
+def test_latents_found_in_bfloat16_are_those_of_float32(encoder: Encoder) -> None:
+    half = Encoder(encoder.model, encoder.tokenizer, precision="float32")
+    half.dtype = torch.bfloat16  # what "auto" is where the device has it
+    a, b = (e.encode(TEXTS, side="doc") for e in (encoder, half))
+    np.testing.assert_array_equal(a.latents, b.latents)
+    np.testing.assert_allclose(a.weights, b.weights, atol=1e-5)
+
+
+def test_a_backbone_in_bfloat16_stays_near_float32(encoder: Encoder) -> None:
     half = Encoder(encoder.model, encoder.tokenizer, precision="bfloat16")
-    assert half.dtype is torch.bfloat16
     a, b = (dense(e.encode(TEXTS, side="doc"), 2048) for e in (encoder, half))
-    assert (cosines(a, b) > 0.99).all()
+    assert (cosines(a, b) > 0.9).all()
 
 
 def test_empty_texts_have_empty_vectors(encoder: Encoder) -> None:
@@ -102,7 +110,9 @@ def test_positions_name_the_token_that_gave_the_weight(encoder: Encoder) -> None
     head = encoder.model.head
     with torch.no_grad():
         activations = (encoder.model.backbone(**ids).last_hidden_state[0] - head.b_dec) @ head.W_enc.T + head.b_enc
-    assert (activations.argmax(0)[vectors.latents].numpy() == vectors.positions).all()
+    best = activations.topk(8)
+    kept = torch.zeros_like(activations).scatter(1, best.indices, best.values)
+    assert (kept.argmax(0)[vectors.latents].numpy() == vectors.positions).all()
 
 
 def test_k_and_length_for_one_call(encoder: Encoder) -> None:
@@ -116,6 +126,21 @@ def test_k_and_length_for_one_call(encoder: Encoder) -> None:
     assert len(encoder.tokenize([TEXTS[3]], "query")[0]) == 32
     with pytest.raises(ValueError, match="at least 3"):
         encoder.encode(TEXTS, side="doc", max_length=2)
+
+
+def test_a_length_that_the_backbone_cannot_read(encoder: Encoder) -> None:
+    assert len(encoder.tokenize(["word " * 999], "doc", 512)[0]) == 512
+    with pytest.raises(ValueError, match="max_length 513 is beyond the backbone, which reads 512"):
+        encoder.encode(["word"], side="doc", max_length=513)
+
+
+def test_a_model_without_all_its_weights(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["head.b_enc"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks weights: head\.b_enc"):
+        Encoder.from_pretrained(tmp_path)
 
 
 def test_a_long_query_is_cut_not_refused(encoder: Encoder) -> None:

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.training.states import StateBatches
-from pyterrier_saesplade.training.texts import spool_texts
+from pyterrier_saesplade.training.texts import open_texts, spool_texts
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,10 @@ def test_texts_are_kept_without_the_empty_ones(tmp_path: Path) -> None:
         ({"docno": str(i), "text": text} for i, text in enumerate(["a", "", None, " ", "b"])), tmp_path / "t"
     )
     assert texts["text"][:] == ["a", "b"]
-    assert spool_texts((), tmp_path / "t")["text"][:] == ["a", "b"]
+    assert open_texts(tmp_path / "t")["text"][:] == ["a", "b"]
+    assert spool_texts([{"text": "a"}, {"text": "b"}], tmp_path / "t")["text"][:] == ["a", "b"]
+    with pytest.raises(ValueError, match="another corpus"):
+        spool_texts([{"text": "a"}, {"text": "c"}], tmp_path / "t")
 
 
 def test_a_corpus_without_texts(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Encoder:
     ) -> None:
         self.device = pick_device(device)
         self.dtype = pick_dtype(precision, self.device)
-        self._backbone_dtype = torch.bfloat16 if precision == "bfloat16" else None
+        self.backbone_dtype = torch.bfloat16 if precision == "bfloat16" else None
         self.config: SaeSpladeConfig = model.config
         self.tokenizer = tokenizer
         self.tokenize = TextTokenizer(tokenizer, self.config)
@@ -151,7 +151,7 @@ class Encoder:
     def token_states(self, ids: list[list[int]]) -> Tensor:
         """Returns the states ``[T, d]`` of one batch of tokenised texts (none of them empty), text after text."""
         input_ids, mask = pad(ids, self.tokenizer.pad_token_id or 0)
-        with torch.inference_mode(), autocast(self.device, self._backbone_dtype):
+        with torch.inference_mode(), autocast(self.device, self.backbone_dtype):
             states: Tensor = self.model.token_states(input_ids.to(self.device), mask.to(self.device))
             return states
 

@@ -101,17 +101,7 @@ class FolderCollection(Collection):
             FileNotFoundError: There are none, or no such query set.
             ValueError: A line is not `qid<TAB>query`, or a qid stands twice.
         """
-        queries: dict[str, str] = {}
-        for where, line in _lines(self._query_set_file(query_set, "queries.tsv")):
-            columns = line.split("\t")
-            if len(columns) != 2:
-                raise ValueError(f"{where}: expected qid<TAB>query, found {len(columns)} column(s)")
-            qid, query = columns
-            _check_identifier(where, "qid", qid)
-            if qid in queries:
-                raise ValueError(f"{where}: qid {qid!r} stands in this file twice")
-            queries[qid] = query
-        return pd.DataFrame({"qid": list(queries), "query": list(queries.values())}, dtype=str)
+        return read_topics(self._query_set_file(query_set, "queries.tsv"))
 
     def qrels(self, query_set: str | None = None) -> pd.DataFrame:
         """Read the judgements; see `Collection.qrels`.
@@ -232,6 +222,30 @@ def open_collection(name: str | os.PathLike[str]) -> Collection:
 
         return docstring_collection(Path(pt.io.pyterrier_home()) / "saesplade" / DOCSTRINGS)
     return DatasetCollection(str(name))
+
+
+def read_topics(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a file of topics, `qid<TAB>query` a line in UTF-8; empty lines are passed over.
+
+    Returns:
+        A frame of `qid` and `query`.
+
+    Raises:
+        ValueError: A line is not `qid<TAB>query`, a qid stands twice, or there is no line.
+    """
+    queries: dict[str, str] = {}
+    for where, line in _lines(Path(path)):
+        columns = line.split("\t")
+        if len(columns) != 2:
+            raise ValueError(f"{where}: expected qid<TAB>query, found {len(columns)} column(s)")
+        qid, query = columns
+        _check_identifier(where, "qid", qid)
+        if qid in queries:
+            raise ValueError(f"{where}: qid {qid!r} stands in this file twice")
+        queries[qid] = query
+    if not queries:
+        raise ValueError(f"{path} has no topics")
+    return pd.DataFrame({"qid": list(queries), "query": list(queries.values())}, dtype=str)
 
 
 def write_collection(

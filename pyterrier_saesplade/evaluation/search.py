@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pandas as pd
-
 from pyterrier_saesplade.engines.build import ENGINES
 from pyterrier_saesplade.engines.index import read_metadata
+from pyterrier_saesplade.evaluation.collections import read_topics
 from pyterrier_saesplade.evaluation.runs import check_new, check_no_blanks, write_run
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -50,32 +49,3 @@ def search(
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
     run = model.retriever(concepts, num_results=num_results).transform(queries)
     return write_run(run, out, tag=tag, overwrite=overwrite)
-
-
-def read_topics(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Reads topics, ``qid<TAB>query`` per line in UTF-8; empty lines are passed over.
-
-    Returns:
-        A frame of ``qid`` and ``query``.
-
-    Raises:
-        ValueError: If a line has not two columns, a qid is empty, holds a blank or occurs twice, or there is no line.
-    """
-    queries: dict[str, str] = {}
-    with Path(path).open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip("\n"):
-                continue
-            qid, tab, query = line.rstrip("\n").partition("\t")
-            if not tab or "\t" in query:
-                raise ValueError(f"{path}:{number}: expected qid<TAB>query")
-            try:
-                check_no_blanks([qid], "qid")
-            except ValueError as error:
-                raise ValueError(f"{path}:{number}: {error}") from error
-            if qid in queries:
-                raise ValueError(f"{path}:{number}: the qid {qid!r} occurs twice")
-            queries[qid] = query
-    if not queries:
-        raise ValueError(f"{path} has no topics")
-    return pd.DataFrame({"qid": list(queries), "query": list(queries.values())}, dtype=str)

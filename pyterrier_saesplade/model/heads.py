@@ -39,19 +39,22 @@ class SparseHead(nn.Module):
         if self.W_dec is not None:
             self.W_dec.copy_(nn.functional.normalize(self.W_enc, dim=1))
 
-    def forward(self, states: Tensor, k: int, *, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, states: Tensor, k: int, *, candidates: int | None = None, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Computes the ``k`` strongest activations of each token.
 
         Args:
             states: ``[T, d]``, packed: no padding.
             k: How many latents to keep per token.
+            candidates: As in :func:`~pyterrier_saesplade.model.topk.select_topk`.
             dtype: The type in which they are searched; their values always have the weights' own.
 
         Returns:
             Activations ``[T, k]`` (not negative) and their latents ``[T, k]``.
         """
         centred = states - self.b_dec
-        latents = select_topk(centred, self.W_enc, self.b_enc, k, dtype=dtype)
+        latents = select_topk(centred, self.W_enc, self.b_enc, k, candidates=candidates, dtype=dtype)
         return torch.relu(selected_linear(centred, self.W_enc, self.b_enc, latents)), latents
 
     def pool(self, states: Tensor, bounds: list[int], k: int | None, *, dtype: torch.dtype | None = None) -> Pooled:
@@ -61,7 +64,7 @@ class SparseHead(nn.Module):
             states: ``[T, d]``, the tokens of all texts one after the other.
             bounds: ``n + 1`` ascending numbers: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
             k: How many latents to keep per token; ``None`` (or M): all.
-            dtype: As in :meth:`forward`.
+            dtype: The type in which latents are searched; ``None``: the weights' own.
 
         Returns:
             The maximum of each active latent of each text.
@@ -70,7 +73,8 @@ class SparseHead(nn.Module):
         texts = torch.repeat_interleave(torch.arange(len(lengths), device=states.device), lengths)
         width = len(self.W_enc)
         if k is not None and k < width:
-            values, latents = self(states, k, dtype=dtype)
+            # Of twice as many candidates the float32 values decide, so that the search's precision is not seen.
+            values, latents = self(states, k, candidates=2 * k if dtype is not None else None, dtype=dtype)
             return max_pool(values, latents, texts, width)
         centred = states - self.b_dec
         tokens, latents = select_active(centred, self.W_enc, self.b_enc, bounds, dtype=dtype)

@@ -26,6 +26,7 @@ def select_topk(
     bias: Tensor,
     k: int,
     *,
+    candidates: int | None = None,
     dtype: torch.dtype | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Tensor:
@@ -36,10 +37,11 @@ def select_topk(
         weight: ``[M, d]``.
         bias: ``[M]``.
         k: How many to find.
-        dtype: The type of the product; ``None``: that of the weights. A coarser one (bfloat16) proposes ``2 k``
-            candidates, whose values are computed again in full precision, and the ``k`` largest of these are taken. A
-            latent is then missed only if ``k`` others came between by rounding: each operand and the product are
-            rounded by a relative 2^-8 at most, so it lies within ``2^-6 * (|x| |w| + |b|)`` of the k-th value.
+        candidates: How many the product proposes; if more than ``k``, their values are computed again in the precision
+            of the weights, and these decide. ``None``: ``k``.
+        dtype: The type of the product; ``None``: that of the weights. In bfloat16 each operand and the result are
+            rounded by a relative 2^-8 at most, hence a latent is wrongly proposed or left out only within
+            ``2^-6 * (|x| |w| + |b|)`` of the last value that is proposed.
         chunk_bytes: Memory for the pre-activations that exist at one time.
 
     Returns:
@@ -48,11 +50,10 @@ def select_topk(
     size = _chunk_size(chunk_bytes, len(weight), dtype or weight.dtype)
     product = _Product(states, weight, bias, dtype, size)
     latents = torch.empty((len(states), k), dtype=torch.long, device=states.device)
-    rescored = dtype is not None and dtype.itemsize < weight.dtype.itemsize
-    proposed = min(2 * k, len(weight)) if rescored else k
+    candidates = min(max(k, candidates or k), len(weight))
     for chunk in _chunks(len(states), size):
-        best = product(chunk.start, chunk.stop).topk(proposed).indices
-        if rescored:
+        best = product(chunk.start, chunk.stop).topk(candidates).indices
+        if candidates > k:
             values = selected_linear(states[chunk].detach(), weight.detach(), bias.detach(), best)
             best = best.gather(1, values.topk(k).indices)
         latents[chunk] = best

@@ -176,7 +176,10 @@ def _untrained(backbone: str | os.PathLike[str], config: PretrainConfig, device:
             weighting="idf",
         )
         tokenizer = AutoTokenizer.from_pretrained(backbone)
-    return Encoder(model, tokenizer, device=device, precision=config.precision)
+    encoder = Encoder(model, tokenizer, device=device, precision=config.precision)
+    # States are kept in bfloat16 in any case, so the backbone need not be more exact.
+    encoder.backbone_dtype = encoder.dtype
+    return encoder
 
 
 def _autoencoder(encoder: Encoder, config: PretrainConfig) -> SparseAutoencoder:

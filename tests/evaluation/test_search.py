@@ -6,8 +6,8 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import Collection
-from pyterrier_saesplade.evaluation.search import read_topics, search
+from pyterrier_saesplade.evaluation.collections import Collection, read_topics
+from pyterrier_saesplade.evaluation.search import search
 from pyterrier_saesplade.saesplade import SaeSplade
 
 
@@ -63,11 +63,11 @@ def test_topics_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("q2 two", "expected qid<TAB>query"),
-        ("q2\ttwo\tthree", "expected qid<TAB>query"),
-        ("q 2\ttwo", "the qid 'q 2' is empty or holds a blank, which a TREC run file cannot express"),
-        ("\ttwo", "the qid '' is empty or holds a blank, which a TREC run file cannot express"),
-        ("q1\tagain", "the qid 'q1' occurs twice"),
+        ("q2 two", "expected qid<TAB>query, found 1 column(s)"),
+        ("q2\ttwo\tthree", "expected qid<TAB>query, found 3 column(s)"),
+        ("q 2\ttwo", "qid must be a string that is not empty and free of blanks, found 'q 2'"),
+        ("\ttwo", "qid must be a string that is not empty and free of blanks, found ''"),
+        ("q1\tagain", "qid 'q1' stands in this file twice"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, line: str, message: str) -> None:

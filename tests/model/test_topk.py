@@ -65,6 +65,16 @@ def test_bfloat16_chooses_other_latents_only_near_the_kth_value(seed: int) -> No
     torch.testing.assert_close(selected_linear(states, weight, bias, latents), chosen, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_more_candidates_make_bfloat16_exact(seed: int) -> None:
+    states, weight, bias = (tensor.detach() for tensor in inputs(seed=seed))
+    latents = select_topk(states, weight, bias, K, candidates=4 * K, dtype=torch.bfloat16, chunk_bytes=2 * M * 8)
+    assert torch.equal(latents, (states @ weight.T + bias).topk(K).indices)
+    assert torch.equal(
+        select_topk(states, weight, bias, M, candidates=2 * M).sort(1).values, torch.arange(M).expand(T, M)
+    )
+
+
 def test_without_topk_every_active_latent_of_a_text_is_found() -> None:
     states, weight, bias = (tensor.detach() for tensor in inputs())
     bounds = [0, 10, 10, 11, T]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.experiment import evaluate
+    from pyterrier_saesplade.evaluation.search import search
     from pyterrier_saesplade.impacts import LatentStatistics, Quantization
     from pyterrier_saesplade.pipeline import DocEncoder, LatentWeighting, Prune, Quantizer, QueryEncoder, Scorer
     from pyterrier_saesplade.saesplade import SaeSplade
@@ -38,6 +39,7 @@ __all__ = [
     "TerrierConceptIndex",
     "evaluate",
     "open_collection",
+    "search",
 ]
 
 _MODULES = {
@@ -47,6 +49,7 @@ _MODULES = {
     "engines.terrier": ["TerrierConceptIndex"],
     "evaluation.collections": ["open_collection"],
     "evaluation.experiment": ["evaluate"],
+    "evaluation.search": ["search"],
     "impacts": ["LatentStatistics", "Quantization"],
     "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer"],
     "saesplade": ["SaeSplade"],

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pyterrier_saesplade.engines.java import JavaNotFoundError
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES
 
 # Where this version of typer keeps click's UsageError is its own affair.
@@ -23,7 +24,7 @@ class _Saesplade(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
         try:
             code = super().main(args, standalone_mode=False, **extra)
-        except (ValueError, OSError, ImportError, _UsageError) as error:
+        except (ValueError, OSError, ImportError, JavaNotFoundError, _UsageError) as error:
             message = error.format_message() if isinstance(error, _UsageError) else str(error)
             print(f"saesplade: {' '.join(message.split())}", file=sys.stderr)
             code = 2

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pyterrier as pt
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.demo import demo
+from pyterrier_saesplade.engines.java import JavaHomeInit
 from pyterrier_saesplade.evaluation.collections import open_collection, write_collection
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -184,9 +186,22 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == (
-        "saesplade: topics.tsv:1: the qid 'q 1' is empty or holds a blank, which a TREC run file cannot express\n"
+        "saesplade: topics.tsv:1: qid must be a string that is not empty and free of blanks, found 'q 1'\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["topics.tsv"]
+
+
+def test_no_java_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without Java is told what to install."""
+
+    def without_java(*arguments: object, **options: object) -> None:
+        JavaHomeInit().pre_init(ModuleType("jnius_config"))
+
+    monkeypatch.setattr("pyterrier_saesplade.engines.java._installed", lambda: iter(()))
+    monkeypatch.setattr("pyterrier_saesplade.engines.java._packaged", lambda: iter(()))
+    monkeypatch.setattr("pyterrier_saesplade.evaluation.experiment.evaluate", without_java)
+    line = mistake("evaluate", "--collection", "x", "--model", "x", "--out", "x")
+    assert line.startswith("saesplade: Terrier needs Java 11 or later (other engines 21); found: none.")
 
 
 def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +212,4 @@ def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pyterrier_saesplade.evaluation.experiment.evaluate", broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        CliRunner().invoke(
-            app, ["evaluate", "--collection", "x", "--model", "x", "--out", "x"], catch_exceptions=False
-        )
+        CliRunner().invoke(app, ["evaluate", "--collection", "x", "--model", "x", "--out", "x"], catch_exceptions=False)

@@ -80,7 +80,7 @@ class Spool:
         self._writer.write_batch(pa.record_batch(columns, schema=self._writer.schema))
         self.statistics.update(vectors)
         self.n_postings += len(vectors.latents)
-        self.docno_length = max(self.docno_length, *(len(docno.encode("utf-16-le")) // 2 for docno in docnos))
+        self.docno_length = max(self.docno_length, *map(java_length, docnos))
 
     def __iter__(self) -> Iterator[tuple[list[str], ConceptVectors]]:
         """Reads the windows back, in order."""
@@ -91,6 +91,11 @@ class Spool:
                 indptr = latents.offsets.to_numpy().astype(np.int64)
                 vectors = ConceptVectors(indptr, latents.values.to_numpy(), weights.values.to_numpy())
                 yield window.column("docno").to_pylist(), vectors
+
+
+def java_length(text: str) -> int:
+    """Returns the length of a text as Java counts it, in UTF-16 units."""
+    return len(text.encode("utf-16-le")) // 2
 
 
 class _DistinctDocnos:

@@ -155,12 +155,22 @@ class DatasetCollection(Collection):
         self._dataset = _get_dataset(name)
 
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
-        """Stream the documents; see `Collection.get_corpus_iter`."""
+        """Stream the documents; see `Collection.get_corpus_iter`.
+
+        Raises:
+            ValueError: The data set has none.
+        """
         source = _ir_dataset(self._dataset)
         if source is None:
-            for document in self._dataset.get_corpus_iter(verbose=False):
+            try:
+                documents = self._dataset.get_corpus_iter(verbose=False)
+            except NotImplementedError as error:
+                raise _lacks(self.name, "corpus") from error
+            for document in documents:
                 yield _document(document["docno"], document["text"], document.get("title"))
         else:
+            if not source.has_docs():
+                raise _lacks(self.name, "corpus")
             for document in source.docs_iter():
                 # default_text() holds the title already
                 title = getattr(document, "title", None)
@@ -168,23 +178,44 @@ class DatasetCollection(Collection):
                 yield {"docno": document.doc_id, "text": document.default_text(), **named}
 
     def topics(self, query_set: str | None = None) -> pd.DataFrame:
-        """Return the queries; see `Collection.topics`."""
+        """Return the queries; see `Collection.topics`.
+
+        Raises:
+            ValueError: The data set has none, or no such query set.
+        """
         source = self._ir_query_set(query_set)
         if source is None:
-            return self._dataset.get_topics(query_set)[["qid", "query"]]
+            try:
+                return self._dataset.get_topics(query_set)[["qid", "query"]]
+            except NotImplementedError as error:
+                raise _lacks(self.name, "topics") from error
+        if not source.has_queries():
+            raise _lacks(self._named(query_set), "topics")
         rows = [(query.query_id, query.default_text()) for query in source.queries_iter()]
         return pd.DataFrame(rows, columns=["qid", "query"], dtype=str)
 
     def qrels(self, query_set: str | None = None) -> pd.DataFrame:
-        """Return the judgements; see `Collection.qrels`."""
+        """Return the judgements; see `Collection.qrels`.
+
+        Raises:
+            ValueError: The data set has none, or no such query set.
+        """
         source = self._ir_query_set(query_set)
         if source is None:
-            return self._dataset.get_qrels(query_set)[["qid", "docno", "label"]]
+            try:
+                return self._dataset.get_qrels(query_set)[["qid", "docno", "label"]]
+            except NotImplementedError as error:
+                raise _lacks(self.name, "qrels") from error
+        if not source.has_qrels():
+            raise _lacks(self._named(query_set), "qrels")
         rows = [(judged.query_id, judged.doc_id, judged.relevance) for judged in source.qrels_iter()]
         return pd.DataFrame(rows, columns=["qid", "docno", "label"])
 
     def _ir_query_set(self, query_set: str | None) -> Any:
-        return _ir_dataset(_get_dataset(f"{self.name}/{query_set}") if query_set and self._is_ir else self._dataset)
+        return _ir_dataset(_get_dataset(self._named(query_set)) if query_set and self._is_ir else self._dataset)
+
+    def _named(self, query_set: str | None) -> str:
+        return f"{self.name}/{query_set}" if query_set else self.name
 
     @property
     def _is_ir(self) -> bool:
@@ -239,7 +270,7 @@ def read_topics(path: str | os.PathLike[str]) -> pd.DataFrame:
         if len(columns) != 2:
             raise ValueError(f"{where}: expected qid<TAB>query, found {len(columns)} column(s)")
         qid, query = columns
-        _check_identifier(where, "qid", qid)
+        check_identifier(where, "qid", qid)
         if qid in queries:
             raise ValueError(f"{where}: qid {qid!r} stands in this file twice")
         queries[qid] = query
@@ -280,16 +311,16 @@ def write_collection(
         with gzip.GzipFile(beside / "docs.jsonl.gz", "wb", mtime=0) as stream:
             for document in documents:
                 record = {"docno": document["docno"], "text": document["text"]}
-                _check_identifier("documents", "docno", record["docno"])
+                check_identifier("documents", "docno", record["docno"])
                 stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
         with open(beside / "queries.tsv", "w", encoding="utf-8", newline="\n") as text:
             for qid, query in zip(topics["qid"], topics["query"], strict=True):
-                _check_identifier("topics", "qid", qid)
+                check_identifier("topics", "qid", qid)
                 text.write(f"{qid}\t{' '.join(query.split())}\n")
         with open(beside / "qrels.txt", "w", encoding="utf-8", newline="\n") as text:
             for qid, docno, label in zip(qrels["qid"], qrels["docno"], qrels["label"], strict=True):
-                _check_identifier("qrels", "qid", qid)
-                _check_identifier("qrels", "docno", docno)
+                check_identifier("qrels", "qid", qid)
+                check_identifier("qrels", "docno", docno)
                 text.write(f"{qid} 0 {docno} {label}\n")
         os.rename(beside, folder)
     except BaseException:
@@ -327,7 +358,7 @@ def _parse_document(where: str, line: str) -> dict[str, str]:
         raise ValueError(f"{where}: not JSON: {error.msg} at character {error.pos + 1}") from error
     if not isinstance(record, dict):
         raise ValueError(f"{where}: expected a JSON object with docno and text")
-    _check_identifier(where, "docno", record.get("docno"))
+    check_identifier(where, "docno", record.get("docno"))
     text, title = record.get("text"), record.get("title")
     if not isinstance(text, str):
         raise ValueError(f"{where}: text must be a string, found {text!r}")
@@ -342,8 +373,17 @@ def _document(docno: str, text: str, title: str | None) -> dict[str, str]:
     return {"docno": docno, "text": f"{title} {text}", "title": title}
 
 
-def _check_identifier(where: str, column: str, value: object) -> None:
-    """Refuse what cannot stand in a column of a run or of qrels, which white space separates."""
+def check_identifier(where: str, column: str, value: object) -> None:
+    """Refuse what cannot stand in a column of a run or of qrels, which white space separates.
+
+    Args:
+        where: Where the value stands, such as `file:number`, for the message.
+        column: What it is, such as `docno`.
+        value: The value.
+
+    Raises:
+        ValueError: The value is no string, empty, or holds white space.
+    """
     if not isinstance(value, str) or value.split() != [value]:
         raise ValueError(f"{where}: {column} must be a string that is not empty and free of blanks, found {value!r}")
 
@@ -356,6 +396,10 @@ def _get_dataset(name: str) -> "Dataset":
     except KeyError as error:
         message = f"{name!r} is neither a folder with docs.jsonl or docs.jsonl.gz nor a data set that PyTerrier knows"
         raise ValueError(f"{message} ({error.args[0]})") from error
+
+
+def _lacks(name: str, part: str) -> ValueError:
+    return ValueError(f"the data set {name!r} has no {part}: name another data set, or a part of this one that has")
 
 
 def _ir_dataset(dataset: "Dataset") -> Any:

@@ -16,14 +16,16 @@ from typing import Any
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection
+from pyterrier_saesplade.evaluation.collections import Collection, check_identifier, open_collection
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.evaluation.report import Comparison, require_plots
-from pyterrier_saesplade.evaluation.runs import check_new, check_no_blanks, write_run
+from pyterrier_saesplade.evaluation.runs import check_new, write_run
 from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, System, make_baselines
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
+
+_RESULTS = ("results.json", "results.csv", "results.png", "runs")
 
 
 def evaluate(
@@ -49,7 +51,7 @@ def evaluate(
         baselines: ``bm25`` (Terrier's, k1 0.9, b 0.4), ``dense`` (``pyterrier_dr`` with the model's backbone),
             ``splade=FOLDER`` (any SPLADE checkpoint, through the same encoder and index as the model).
         measures: Names of ir_measures.
-        overwrite: Replace results that are there.
+        overwrite: Replace results that are there; of ``runs/`` only the files of the systems that are compared.
 
     Returns:
         The table, the model's line last; ``str()`` shows it with a note for each system.
@@ -64,7 +66,8 @@ def evaluate(
         >>> print(evaluate("docstrings", "model", "comparison", measures=["nDCG@10", "AP(rel=2)"]))  # doctest: +SKIP
     """
     out = Path(out)
-    check_new(out / "results.json", overwrite)
+    for name in _RESULTS:
+        check_new(out / name, overwrite)
     require_plots()
     parsed = parse_measures(measures)
     collection = collection if isinstance(collection, Collection) else open_collection(collection)
@@ -151,7 +154,8 @@ def _judged(collection: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
     topics = topics[topics["qid"].isin(set(qrels["qid"]))].reset_index(drop=True)
     if topics.empty:
         raise ValueError(f"the collection {collection.name} has no query with judgements")
-    check_no_blanks(topics["qid"], "qid")
+    for qid in topics["qid"]:
+        check_identifier(f"topics of {collection.name}", "qid", qid)
     return topics, qrels
 
 
@@ -185,7 +189,7 @@ def _staged(folder: Path, name: str) -> Iterator[Path]:
 def _move_in(staging: Path, out: Path) -> None:
     """Moves results into place, ``results.json`` last: where it is, all of them are."""
     (out / "results.json").unlink(missing_ok=True)
-    if (out / "runs").exists():
-        (out / "runs").rename(staging / "replaced")
-    for name in ("runs", "results.csv", "results.png", "results.json"):
+    (out / "runs").mkdir(exist_ok=True)
+    runs = [f"runs/{run.name}" for run in (staging / "runs").iterdir()]
+    for name in (*runs, "results.csv", "results.png", "results.json"):
         (staging / name).replace(out / name)

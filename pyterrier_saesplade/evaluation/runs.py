@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
 import pandas as pd
 
-_BLANK = re.compile(r"\s")
-
-
-def check_no_blanks(values: Iterable[str], column: str) -> None:
-    """Raises ``ValueError`` if a value cannot be a field of a run file, whose fields end at a blank.
-
-    Args:
-        values: Document or query identifiers.
-        column: What they are (``docno`` or ``qid``), for the message.
-    """
-    for value in values:
-        if not value or _BLANK.search(value):
-            raise ValueError(f"the {column} {value!r} is empty or holds a blank, which a TREC run file cannot express")
+from pyterrier_saesplade.evaluation.collections import check_identifier
 
 
 def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, overwrite: bool = False) -> Path:
@@ -47,9 +33,10 @@ def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, over
     """
     path = Path(path)
     check_new(path, overwrite)
-    check_no_blanks(run["qid"].unique(), "qid")
-    check_no_blanks(run["docno"].unique(), "docno")
-    check_no_blanks([tag], "run tag")
+    check_identifier("run", "tag", tag)
+    for column in ("qid", "docno"):
+        for value in run[column].unique():
+            check_identifier("run", column, value)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pyterrier_saesplade.engines.build import ENGINES
 from pyterrier_saesplade.engines.index import read_metadata
-from pyterrier_saesplade.evaluation.collections import read_topics
-from pyterrier_saesplade.evaluation.runs import check_new, check_no_blanks, write_run
+from pyterrier_saesplade.evaluation.collections import check_identifier, read_topics
+from pyterrier_saesplade.evaluation.runs import check_new, write_run
 from pyterrier_saesplade.saesplade import SaeSplade
 
 
@@ -39,13 +39,17 @@ def search(
     Raises:
         FileNotFoundError: If there is no such index or topics file.
         FileExistsError: If the run file exists and ``overwrite`` is false.
-        ValueError: If a line of the topics is malformed, an identifier holds a blank, or another model built the index.
+        ValueError: If a line of the topics is malformed, an identifier holds a blank, or another model or an
+            unknown engine built the index.
     """
     out = Path(out)
     check_new(out, overwrite)
-    check_no_blanks([tag], "run tag")
+    check_identifier("run", "tag", tag)
     queries = read_topics(topics)
-    concepts = ENGINES[read_metadata(Path(index))["format"]](index)
+    engine = read_metadata(Path(index)).get("format")
+    if engine not in ENGINES:
+        raise ValueError(f"{index} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
+    concepts = ENGINES[engine](index)
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
     run = model.retriever(concepts, num_results=num_results).transform(queries)
     return write_run(run, out, tag=tag, overwrite=overwrite)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyterrier as pt
 
+from pyterrier_saesplade.engines.spool import java_length
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.collections import Collection, check_identifier
 from pyterrier_saesplade.evaluation.measures import qd_flops
-from pyterrier_saesplade.evaluation.runs import check_no_blanks
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -39,7 +39,7 @@ class Corpus:
         collection: Where they come from.
         digest: SHA-256 of all docnos and texts, in order.
         n_docs: How many there are.
-        docno_length: Characters of the longest docno.
+        docno_length: Of the longest docno, in UTF-16 units, which is how Java counts.
     """
 
     collection: Collection
@@ -56,10 +56,10 @@ class Corpus:
         """
         digest, n_docs, docno_length = sha256(), 0, 0
         for document in collection.get_corpus_iter():
-            check_no_blanks([document["docno"]], "docno")
+            check_identifier(f"documents of {collection.name}", "docno", document["docno"])
             digest.update(f"{document['docno']}\t{len(document['text'])}\t{document['text']}\n".encode())
             n_docs += 1
-            docno_length = max(docno_length, len(document["docno"]))
+            docno_length = max(docno_length, java_length(document["docno"]))
         if n_docs == 0:
             raise ValueError(f"the collection {collection.name} has no documents")
         return cls(collection, digest.hexdigest(), n_docs, docno_length)
@@ -114,8 +114,9 @@ class Concepts(System):
 
     @property
     def identity(self) -> str:
-        """The model's fingerprint: the same weights with the same document-side settings index alike."""
-        return f"terrier {self.model.fingerprint}"
+        """The model's fingerprint (weights, document-side settings), and the defaults that an index is built with."""
+        quantization = TerrierConceptIndex.default_quantization
+        return f"terrier {self.model.fingerprint}, {quantization}, weighting {self.model.weighting}"
 
     def build(self, corpus: Corpus, path: Path) -> None:
         """Encodes and indexes the corpus."""

@@ -180,6 +180,25 @@ def test_pyterrier_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert collection.qrels().to_dict("records") == QRELS.to_dict("records")
 
 
+def test_what_a_dataset_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name and part, of `ir_datasets` and of PyTerrier alike."""
+    documents, queries = tmp_path / "docs.tsv", tmp_path / "queries.tsv"
+    documents.write_text("d1\tsparse vectors\n")
+    queries.write_text("q1\twhat is sparse\n")
+    ir_datasets.registry.register("saesplade-docs", ir_datasets.create_dataset(docs_tsv=str(documents)))
+    ir_datasets.registry.register("saesplade-docs/queries", ir_datasets.create_dataset(queries_tsv=str(queries)))
+    monkeypatch.setitem(DATASET_MAP, "nothing", Dataset())
+    for name in ("irds:saesplade-docs", "nothing"):
+        for part, ask in (("topics", DatasetCollection.topics), ("qrels", DatasetCollection.qrels)):
+            with pytest.raises(ValueError, match=f"the data set '{name}' has no {part}"):
+                ask(DatasetCollection(name))
+    with pytest.raises(ValueError, match="the data set 'irds:saesplade-docs/queries' has no qrels"):
+        open_collection("irds:saesplade-docs").qrels("queries")
+    for name in ("irds:saesplade-docs/queries", "nothing"):
+        with pytest.raises(ValueError, match=f"the data set '{name}' has no corpus"):
+            list(open_collection(name).get_corpus_iter())
+
+
 def test_write_collection(tmp_path: Path) -> None:
     documents = [{"docno": "d1", "title": "Sparse", "text": "Sparse vectors"}, {"docno": "d2", "text": "é"}]
     collection = write_collection(tmp_path / "a" / "new", documents, TOPICS, QRELS)

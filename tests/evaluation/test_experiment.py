@@ -11,11 +11,13 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
+from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.evaluation import experiment
 from pyterrier_saesplade.evaluation.collections import Collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.report import Comparison
-from pyterrier_saesplade.evaluation.systems import Corpus, Words, make_baselines
+from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Words, make_baselines
+from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
 MEASURES = ["nDCG@10", "AP(rel=2)", "R@1000"]
@@ -140,13 +142,47 @@ def test_indexes_are_used_again_and_results_are_safe(
         evaluate(small_collection, untrained_model, out, baselines=["bm25"])
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
 
+    (out / "runs" / "of-another.trec").write_text("kept", encoding="utf-8")
+    stale = (out / "runs" / "bm25.trec.gz").stat().st_mtime_ns
     again = evaluate(small_collection, untrained_model, out, baselines=["bm25"], measures=MEASURES, overwrite=True)
     assert again.index.relative_to(out) == comparison.index.relative_to(first)
     old = comparison.table.set_index("name").loc[["bm25", "saesplade"]]
     for column in [*MEASURES, "qd_flops", "index_mb", "build_seconds"]:
         assert again.table.set_index("name")[column].tolist() == old[column].tolist(), column
-    assert sorted(path.name for path in (out / "runs").iterdir()) == ["bm25.trec.gz", "saesplade.trec.gz"]
+    assert (out / "runs" / "of-another.trec").read_text(encoding="utf-8") == "kept"
+    assert (out / "runs" / "bm25.trec.gz").stat().st_mtime_ns > stale
+    dense = out / "runs" / "dense.trec.gz"
+    assert dense.stat().st_mtime_ns == before[dense]
     assert len(list((out / "indexes").iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.csv", "results.png", "runs"])
+def test_nothing_that_is_there_is_replaced(name: str, small_collection: Collection, tmp_path: Path) -> None:
+    """Each of the results is looked for before anything else is done."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(FileExistsError, match=f"{name} exists already"):
+        evaluate(small_collection, "nowhere", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_identity_has_the_defaults_of_an_index(untrained_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that was built with another quantisation or weighting is not used again."""
+    concepts = Concepts("saesplade", SaeSplade.from_pretrained(untrained_model))
+    with monkeypatch.context() as other:
+        other.setattr(TerrierConceptIndex, "default_quantization", Quantization(scale=20))
+        rescaled = concepts.identity
+    with monkeypatch.context() as other:
+        other.setattr(SaeSplade, "weighting", "none")
+        unweighted = concepts.identity
+    assert len({concepts.identity, rescaled, unweighted}) == 3
+
+
+def test_docnos_beyond_the_basic_plane(tmp_path: Path) -> None:
+    """Java counts such a character twice: a docno of them is as long in BM25's index as it is in Java."""
+    topics = pd.DataFrame({"qid": ["a"], "query": ["zebra"]})
+    qrels = pd.DataFrame({"qid": ["a"], "docno": ["🦓🦓🦓"], "label": [1]})
+    collection = write_collection(tmp_path / "collection", [{"docno": "🦓🦓🦓", "text": "zebra"}], topics, qrels)
+    assert Corpus.read(collection).docno_length == 6
 
 
 def test_another_document_is_another_index(
@@ -207,7 +243,7 @@ def test_collections_that_cannot_be_evaluated(
         def get_corpus_iter(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
             yield {"docno": "a b", "text": "text"}
 
-    with pytest.raises(ValueError, match="the docno 'a b' is empty or holds a blank"):
+    with pytest.raises(ValueError, match=r"docno must be .* free of blanks, found 'a b'"):
         evaluate(Blank(small_collection.folder), untrained_model, tmp_path / "out", baselines=[])
     assert not (tmp_path / "out").exists()
 

@@ -1,5 +1,7 @@
 """From topics to a run file."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -44,10 +46,20 @@ def test_mistakes_are_found_before_work(exact_index: Path, untrained_model: Path
         search(exact_index, untrained_model, tmp_path / "nowhere.tsv", tmp_path / "new.trec")
     with pytest.raises(FileNotFoundError, match="there is no index at"):
         search(tmp_path / "nowhere", untrained_model, topics, tmp_path / "new.trec")
-    with pytest.raises(ValueError, match="the run tag 'my run' is empty or holds a blank"):
+    with pytest.raises(ValueError, match=r"run: tag must be .* free of blanks, found 'my run'"):
         search(exact_index, untrained_model, topics, tmp_path / "new.trec", tag="my run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.trec", "topics.tsv"]
     assert run.read_text(encoding="utf-8") == "old"
+
+
+def test_an_unknown_engine(exact_index: Path, untrained_model: Path, tmp_path: Path) -> None:
+    """An index of an engine that this version does not have is named as such."""
+    index, topics = shutil.copytree(exact_index, tmp_path / "index"), tmp_path / "topics.tsv"
+    topics.write_text("q1\tsparse\n", encoding="utf-8")
+    metadata = json.loads((index / "pt_meta.json").read_text(encoding="utf-8"))
+    (index / "pt_meta.json").write_text(json.dumps(metadata | {"format": "other"}), encoding="utf-8")
+    with pytest.raises(ValueError, match="was built with engine 'other'; known are: 'terrier', 'exact'"):
+        search(index, untrained_model, topics, tmp_path / "run.trec")
 
 
 def test_topics_are_read(tmp_path: Path) -> None:

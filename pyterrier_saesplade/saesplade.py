@@ -223,11 +223,11 @@ class SaeSplade:
     def fingerprint(self) -> str:
         """Identifies the vectors of documents: weights, tokenizer and document-side settings (hexadecimal).
 
-        A SAE-SPLADE model has it in its configuration; for a SPLADE checkpoint the weights are loaded.
+        A model that :meth:`save_pretrained` or a training wrote has what it takes in its configuration; for others, a
+        SPLADE checkpoint for one, the weights are loaded.
         """
-        config = self._config if isinstance(self._config, SaeSpladeConfig) else self._encoder.config
         overrides = {"k": self.k, "doc_max_length": self.doc_max_length}
-        return config.fingerprint(**{name: value for name, value in overrides.items() if value is not None})
+        return self._full_config.fingerprint(**{name: value for name, value in overrides.items() if value is not None})
 
     @property
     def weighting(self) -> Weighting:
@@ -331,11 +331,16 @@ class SaeSplade:
         batch_size: int = 1024,
         verbose: bool | None = None,
     ) -> Scorer:
-        """Returns a stage that re-ranks by dot products; ``statistics`` (an index) gives queries its latent idf.
+        """Returns a stage that re-ranks by dot products; ``statistics`` (an index) weights queries as it does.
+
+        Raises:
+            ValueError: If another model built the index, or this one with other document-side settings.
 
         Examples:
             >>> bm25 >> dataset.text_loader() >> model.scorer(statistics=index)  # doctest: +SKIP
         """
+        if isinstance(statistics, ConceptIndex):
+            self._check_built(statistics)
         return Scorer(
             self,
             statistics=statistics,
@@ -393,13 +398,7 @@ class SaeSplade:
         Raises:
             ValueError: If another model built the index, or this one with other document-side settings.
         """
-        if index.fingerprint != self.fingerprint:
-            raise ValueError(
-                f"{index.path} was built by another model, {index.metadata['model']} "
-                f"(fingerprint {index.fingerprint[:8]}…), than {self!r} (fingerprint {self.fingerprint[:8]}…): "
-                "search it with the model that built it, with the same k and doc_max_length, or index the documents "
-                "again with this one"
-            )
+        self._check_built(index)
         search = index.retriever(num_results, weighting=weighting, verbose=self._verbose(verbose))
         return self.query_encoder(verbose=verbose) >> search
 
@@ -409,7 +408,9 @@ class SaeSplade:
         """Holds for a model that gives the same vectors, computed in the same way."""
         if not isinstance(other, SaeSplade) or self._settings() != other._settings():
             return False
-        return self.source == other.source or self.fingerprint == other.fingerprint
+        if self.source == other.source:
+            return True
+        return self.fingerprint == other.fingerprint and self._query_side() == other._query_side()
 
     def __hash__(self) -> int:
         """Agrees with ``==``."""
@@ -430,6 +431,28 @@ class SaeSplade:
     def _encoder(self) -> Encoder:
         load = Encoder.from_pretrained if self.head == "sae" else Encoder.from_splade
         return load(self.source, device=self.device, precision=self.precision)
+
+    @property
+    def _full_config(self) -> SaeSpladeConfig:
+        """The configuration with its digests, which the encoder computes where the source has none."""
+        config = self._config
+        if isinstance(config, SaeSpladeConfig) and config.weights_digest and config.tokenizer_digest:
+            return config
+        return self._encoder.config
+
+    def _query_side(self) -> tuple[object, ...]:
+        """Returns what the fingerprint, which is of documents, leaves out."""
+        config = self._full_config
+        return self.query_max_length or config.query_max_length, config.query_marker, config.weighting
+
+    def _check_built(self, index: ConceptIndex) -> None:
+        if index.fingerprint != self.fingerprint:
+            raise ValueError(
+                f"{index.path} was built by another model, {index.metadata['model']} "
+                f"(fingerprint {index.fingerprint[:8]}…), than {self!r} (fingerprint {self.fingerprint[:8]}…): "
+                "search it with the model that built it, with the same k and doc_max_length, or index the documents "
+                "again with this one"
+            )
 
     def _settings(self) -> dict[str, Any]:
         names = ("head", "k", "doc_max_length", "query_max_length", "device", "precision")

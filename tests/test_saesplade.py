@@ -1,6 +1,8 @@
 """The model as a PyTerrier user holds it."""
 
+import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +12,10 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 from ir_measures import R
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 
 import pyterrier_saesplade
+from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import PretrainConfig
 
@@ -114,8 +117,33 @@ def test_an_index_is_searched_with_the_model_that_built_it(model: SaeSplade, tmp
     ):
         with pytest.raises(ValueError, match=r"was built by another model.*the same k and doc_max_length, or index"):
             other.retriever(index)
+        with pytest.raises(ValueError, match="was built by another model"):
+            other.scorer(statistics=index)
+        with pytest.raises(ValueError, match="use the query encoder of the model that built the index"):
+            (other.query_encoder() >> index.retriever())(pd.DataFrame([{"qid": "1", "query": "orchestra"}]))
     shorter = SaeSplade.from_pretrained(model.source, query_max_length=8)
     assert len(shorter.retriever(index)([{"qid": "1", "query": "orchestra"}])) > 0
+
+
+def test_equal_fingerprints_with_other_queries_are_other_models(model: SaeSplade, tmp_path: Path) -> None:
+    same = SaeSplade.from_pretrained(shutil.copytree(model.source, tmp_path / "same"))
+    assert same == model
+    changes = {"query_max_length": 7, "query_marker": "[unused5]", "weighting": "none"}
+    for name, value in changes.items():
+        folder = shutil.copytree(model.source, tmp_path / name)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {name: value}))
+        changed = SaeSplade.from_pretrained(folder)
+        assert changed.fingerprint == model.fingerprint
+        assert changed != model
+
+
+def test_the_fingerprint_of_a_model_saved_in_parts(model: SaeSplade, tmp_path: Path) -> None:
+    SaeSpladeModel.from_pretrained(model.source).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(model.source).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"tokenizer_digest": ""}))
+    assert SaeSplade.from_pretrained(tmp_path).fingerprint == model.fingerprint
 
 
 def test_splade_checkpoints(splade_path: Path, model: SaeSplade, tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class ConceptIndexer(pt.Indexer):
         engine = ENGINES[self.engine]
         quantization = self.quantization or engine.default_quantization
         self._check_target()
+        engine.prepare()
         with _folder_beside(self.path) as workplace:
             folder = workplace / "index"
             folder.mkdir()
@@ -119,9 +120,7 @@ class ConceptIndexer(pt.Indexer):
             engine.write(folder, spool, self.model.terms)
             write_metadata(folder, engine, self.model, spool, quantization)
             self._check_target()
-            if self.path.exists():
-                self.path.rename(workplace / "replaced")
-            folder.rename(self.path)
+            _move_into_place(folder, self.path, workplace / "replaced")
         return engine(self.path)
 
     def index_inputs(self) -> list[list[str]]:
@@ -131,7 +130,7 @@ class ConceptIndexer(pt.Indexer):
     def _encode(self, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
         docnos = [_field(document, "docno") for document in window]
         texts = as_texts(_field(document, self.text_field) for document in window)
-        return docnos, self.model.encode(texts, "doc")
+        return docnos, self.model.encode(texts, "doc", verbose=False)
 
     def _check_target(self) -> None:
         if not self.path.exists():
@@ -153,6 +152,18 @@ def _folder_beside(path: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _move_into_place(folder: Path, path: Path, replaced: Path) -> None:
+    """Renames ``folder`` to ``path``; what is there goes to ``replaced``, and comes back if that fails."""
+    try:
+        if path.exists():
+            path.rename(replaced)
+        folder.rename(path)
+    except BaseException:  # an interruption between the two renames included
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        raise
 
 
 def _windows(documents: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:

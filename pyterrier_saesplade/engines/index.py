@@ -34,10 +34,6 @@ class IndexedModel(ConceptModel, Protocol):
     """What an index remembers of the model that encoded its documents."""
 
     @property
-    def fingerprint(self) -> str:
-        """What identifies its weights, its tokenizer and its document-side settings."""
-
-    @property
     def weighting(self) -> Weighting:
         """What its queries are multiplied by."""
 
@@ -78,6 +74,10 @@ class ConceptIndex(pt.Artifact):
                 f"{path} was built with engine={self.metadata['format']!r}, not {self.ARTIFACT_FORMAT!r}: "
                 "open it with pyterrier.Artifact.load, which finds the engine"
             )
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Makes sure, before documents are encoded, that the engine can run here."""
 
     @classmethod
     @abstractmethod

@@ -11,7 +11,7 @@ import pyterrier as pt
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex, Weighting
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.pipeline.stage import Stage, require_positive
+from pyterrier_saesplade.pipeline.stage import FINGERPRINT, Stage, require_positive
 from pyterrier_saesplade.pipeline.weighting import float_queries, weight
 
 #: Queries searched between two updates of the progress bar.
@@ -23,7 +23,8 @@ class ConceptRetriever(Stage):
 
     Scores are dot products in units of weight: an index of integers gives the integer dot product divided by both
     scales. A query without a latent that is in the index has no row in the result. Equal scores are ranked in the order
-    in which the documents were indexed.
+    in which the documents were indexed. Queries must be of the model that built the index; that is checked on frames
+    that come from its query encoder, and cannot be checked on others (lists of dictionaries, files).
 
     Args:
         index: The index.
@@ -33,6 +34,7 @@ class ConceptRetriever(Stage):
 
     Raises:
         AlreadyQuantizedError: When a query's weights are integers: latent idf has to come before quantisation.
+        ValueError: When another model encoded the queries.
     """
 
     label: ClassVar[str] = "Concept retriever"
@@ -51,6 +53,7 @@ class ConceptRetriever(Stage):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Returns one row per query and document found: the query's columns, ``docno``, ``score`` and ``rank``."""
         pt.validate.query_frame(inp, extra_columns=["query_toks"])
+        self._check_encoded(inp)
         queries = self._prepare(inp["query_toks"]) if len(inp) else ConceptVectors.from_rows([])
         with pt.tqdm(total=len(queries), desc="Searching", unit="query", disable=not self.verbose) as bar:
             hits = []
@@ -75,6 +78,16 @@ class ConceptRetriever(Stage):
     def subtransformers(self) -> dict[str, pt.Transformer]:
         """Returns none: the index is no stage."""
         return {}
+
+    def _check_encoded(self, inp: pd.DataFrame) -> None:
+        fingerprint = inp.attrs.get(FINGERPRINT, self.index.fingerprint)
+        if fingerprint != self.index.fingerprint:
+            raise ValueError(
+                f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the documents of "
+                f"{self.index.path}, which are of {self.index.metadata['model']} (fingerprint "
+                f"{self.index.fingerprint[:8]}…): use the query encoder of the model that built the index, with the "
+                "same k and doc_max_length (for fewer latents in queries alone, query_encoder(k=…))"
+            )
 
     def _prepare(self, query_toks: pd.Series) -> ConceptVectors:
         queries = float_queries(query_toks, self.index)

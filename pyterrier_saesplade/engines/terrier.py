@@ -34,6 +34,12 @@ class TerrierConceptIndex(ConceptIndex):
     default_quantization: ClassVar[Quantization | None] = Quantization()
 
     @classmethod
+    def prepare(cls) -> None:
+        """Starts Java, unless it runs: without one, the error comes before the documents are encoded."""
+        if not pt.java.started():
+            pt.java.init()
+
+    @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
         """Indexes with one thread, so that documents keep their order.
 

@@ -58,7 +58,7 @@ class DocEncoder(Stage):
         texts = as_texts(inp[self.text_field])
         toks: list[dict[str, float]] = []
         for window in windows(texts, self.batch_size, verbose=self.verbose, desc="Encoding documents", unit="doc"):
-            vectors = self.model.encode(window, "doc", k=self.k)
+            vectors = self.model.encode(window, "doc", k=self.k, verbose=False)
             if self._quantization is not None:
                 vectors = self._quantization.vectors(vectors)
             toks += to_toks(vectors, self.model.terms)

@@ -8,7 +8,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.pipeline.stage import ConceptModel, Stage, require_positive, windows
+from pyterrier_saesplade.pipeline.stage import FINGERPRINT, ConceptModel, Stage, require_positive, windows
 from pyterrier_saesplade.pipeline.toks import as_texts, to_toks
 
 
@@ -57,9 +57,12 @@ class QueryEncoder(Stage):
         distinct = list(dict.fromkeys(queries))
         toks: list[dict[str, float]] = []
         for window in windows(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
-            vectors = self.model.encode(window, "query", k=self.k)
+            vectors = self.model.encode(window, "query", k=self.k, verbose=False)
             if self._quantization is not None:
                 vectors = self._quantization.vectors(vectors)
             toks += to_toks(vectors, self.model.terms)
         of_query = dict(zip(distinct, toks, strict=True))
-        return inp.assign(query_toks=pd.Series([of_query[query] for query in queries], index=inp.index, dtype=object))
+        out = inp.assign(query_toks=pd.Series([of_query[query] for query in queries], index=inp.index, dtype=object))
+        if len(out):  # an empty frame, which tells the columns, must not load a model
+            out.attrs[FINGERPRINT] = self.model.fingerprint
+        return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -27,7 +28,8 @@ class Scorer(Stage):
 
     Args:
         model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.
-        statistics: Whose latent idf multiplies the queries: an index, or its statistics. ``None``: no weighting.
+        statistics: Whose latent idf multiplies the queries: an index, which may say that its queries are not weighted
+            (``index.weighting``), or bare statistics, which always weight. ``None``: no weighting.
         text_field: The column that holds the documents' text.
         toks_scale: Levels per unit of weight of ``toks`` that are integers, as :class:`DocEncoder` makes them: scores
             are divided by it. Float ``toks`` are taken as they are.
@@ -36,6 +38,7 @@ class Scorer(Stage):
 
     Raises:
         AlreadyQuantizedError: When a query's weights are integers, whose scale is unknown.
+        ValueError: If ``toks_scale`` or ``batch_size`` is not positive.
 
     Examples:
         >>> pipeline = bm25 >> dataset.text_loader() >> model.scorer(statistics=index)  # doctest: +SKIP
@@ -54,6 +57,8 @@ class Scorer(Stage):
         verbose: bool = False,
     ) -> None:
         require_positive(batch_size=batch_size)
+        if not 0 < toks_scale < math.inf:
+            raise ValueError(f"toks_scale must be a positive number, not {toks_scale!r}")
         self.model = model
         self.statistics = statistics
         self.text_field = text_field
@@ -88,10 +93,13 @@ class Scorer(Stage):
         else:
             distinct, rows = _distinct(as_texts(inp["query"]))
             vectors = self._encode(distinct, "query")
-        if self.statistics is None:
-            return vectors, rows
-        statistics = self.statistics if isinstance(self.statistics, LatentStatistics) else self.statistics.statistics
-        return weight(vectors, statistics.idf()), rows
+        statistics = self._idf_statistics()
+        return (vectors if statistics is None else weight(vectors, statistics.idf())), rows
+
+    def _idf_statistics(self) -> LatentStatistics | None:
+        if self.statistics is None or isinstance(self.statistics, LatentStatistics):
+            return self.statistics
+        return self.statistics.statistics if self.statistics.weighting == "idf" else None
 
     def _documents(self, inp: pd.DataFrame) -> tuple[ConceptVectors, NDArray[np.int64]]:
         if "toks" not in inp.columns:
@@ -105,7 +113,7 @@ class Scorer(Stage):
     def _encode(self, texts: Sequence[str | None], side: Literal["doc", "query"]) -> ConceptVectors:
         desc = "Encoding queries" if side == "query" else "Encoding documents"
         parts = windows(texts, self.batch_size, verbose=self.verbose, desc=desc, unit=side)
-        return ConceptVectors.concatenate([self.model.encode(part, side) for part in parts])
+        return ConceptVectors.concatenate([self.model.encode(part, side, verbose=False) for part in parts])
 
 
 def _distinct(
@@ -130,10 +138,11 @@ def _dot_products(
     width = 1 + max(queries.latents.max(initial=0), documents.latents.max(initial=0))
     scores = np.zeros(len(query_of))
     weights = np.zeros(width)
-    for query in np.unique(query_of):
+    order = np.argsort(query_of, kind="stable")
+    present, counts = np.unique(query_of, return_counts=True)
+    for query, rows in zip(present, np.split(order, np.cumsum(counts)[:-1]), strict=True):
         latents, values = queries.row(query)
         weights[latents] = values
-        rows = np.flatnonzero(query_of == query)
         vectors = documents.take(document_of[rows])
         of_entry = np.repeat(np.arange(len(rows)), np.diff(vectors.indptr))
         scores[rows] = np.bincount(of_entry, weights[vectors.latents] * vectors.weights, minlength=len(rows))

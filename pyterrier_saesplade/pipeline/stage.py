@@ -14,6 +14,9 @@ from pyterrier_saesplade.impacts import LatentStatistics, Terms
 #: The page of PyTerrier's documentation that describes the public classes.
 DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-saesplade/api.html"
 
+#: Where a frame of ``query_toks`` says which model encoded it (``DataFrame.attrs``).
+FINGERPRINT = "saesplade_fingerprint"
+
 
 class ConceptModel(Protocol):
     """What a stage needs of a model; :class:`~pyterrier_saesplade.SaeSplade` is the one that users hold.
@@ -25,14 +28,22 @@ class ConceptModel(Protocol):
     def terms(self) -> Terms:
         """The names of its latents."""
 
+    @property
+    def fingerprint(self) -> str:
+        """What identifies its weights, its tokenizer and its document-side settings."""
+
     def encode(
         self,
         texts: Sequence[str | None],
         side: Literal["doc", "query"] = "doc",
         *,
         k: int | None = None,
+        verbose: bool | None = None,
     ) -> ConceptVectors:
-        """Returns the concept vectors of ``texts``; ``None`` and an empty text have an empty one."""
+        """Returns the concept vectors of ``texts``; ``None`` and an empty text have an empty one.
+
+        Stages count texts in a progress bar of their own, and pass ``verbose=False``.
+        """
 
 
 class CollectionStatistics(Protocol):
@@ -45,6 +56,10 @@ class CollectionStatistics(Protocol):
     @property
     def terms(self) -> Terms:
         """The names of the latents."""
+
+    @property
+    def weighting(self) -> Literal["idf", "none"]:
+        """What its searches multiply queries by."""
 
 
 class Stage(pt.Transformer):

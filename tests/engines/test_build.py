@@ -16,6 +16,7 @@ import pytest
 from pyterrier_saesplade.encoding import ConceptVectors
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.engines.java import JavaNotFoundError
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.impacts import Quantization
@@ -155,6 +156,43 @@ def test_a_failed_replacement_leaves_the_index(model: SaeSplade, tmp_path: Path)
         model.indexer(tmp_path / "index", "exact", overwrite=True).index(DOCUMENTS[:1] * 2)
     assert len(pt.Artifact.load(str(tmp_path / "index"))) == 5
     assert os.listdir(tmp_path) == ["index"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_index_comes_back_when_its_successor_cannot_be_moved(
+    error: type[BaseException], model: SaeSplade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name == "index" and target == tmp_path / "index":
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(error):
+        model.indexer(tmp_path / "index", "exact", overwrite=True).index(DOCUMENTS[:1])
+    assert len(ExactConceptIndex(tmp_path / "index")) == 5
+    assert os.listdir(tmp_path) == ["index"]
+
+
+def test_a_missing_java_is_an_error_before_any_work(
+    model: SaeSplade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_java() -> None:
+        raise JavaNotFoundError("none")
+
+    def documents() -> Iterator[dict[str, str]]:
+        pytest.fail("a document was read")
+        yield {}
+
+    monkeypatch.setattr(pt.java, "started", lambda: False)
+    monkeypatch.setattr(pt.java, "init", no_java)
+    with pytest.raises(JavaNotFoundError):
+        model.indexer(tmp_path / "index").index(documents())
+    assert os.listdir(tmp_path) == []
+    assert len(model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)) == 5
 
 
 def test_a_killed_build_leaves_no_index_and_does_not_hinder_the_next(model: SaeSplade, tmp_path: Path) -> None:

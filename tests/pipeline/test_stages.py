@@ -1,5 +1,7 @@
 """What each stage computes."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +100,23 @@ def test_settings_are_checked(stage: str, model: SaeSplade) -> None:
         getattr(model, stage)(batch_size=0)
 
 
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan")])
+def test_the_scale_of_toks_is_checked(scale: float, model: SaeSplade) -> None:
+    with pytest.raises(ValueError, match="toks_scale must be a positive number"):
+        model.scorer(toks_scale=scale)
+
+
 def test_progress_is_shown_on_request(model: SaeSplade, capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.DataFrame({"qid": ["1"], "query": ["a query"]})
     model.query_encoder()(frame)
     assert capsys.readouterr().err == ""
     model.query_encoder(verbose=True)(frame)
     assert "Encoding queries: 100%" in capsys.readouterr().err
+    loud = SaeSplade.from_pretrained(model.source, precision="float32", verbose=True)
+    candidate = frame.assign(docno="d", text="a text")
+    for quiet in (loud.query_encoder, loud.doc_encoder, loud.scorer):
+        quiet(verbose=False)(candidate)
+    assert capsys.readouterr().err == ""
 
 
 def test_the_quantizer(model: SaeSplade) -> None:
@@ -214,3 +227,25 @@ def test_the_scorer_with_statistics_is_the_index_s_retriever(of: str, model: Sae
     assert both["rank_x"].tolist() == both["rank_y"].tolist()
     unweighted = model.scorer()(again).merge(run, on=["qid", "docno"])
     assert not np.allclose(unweighted["score_x"], unweighted["score_y"], rtol=0.01)
+
+
+def test_an_index_that_does_not_weight_gives_the_scorer_no_idf(
+    model: SaeSplade, candidates: pd.DataFrame, tmp_path: Path
+) -> None:
+    source = shutil.copytree(model.source, tmp_path / "tuned")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"weighting": "none"}))
+    tuned = SaeSplade.from_pretrained(source, precision="float32")
+    documents = [{"docno": docno, "text": text} for docno, text in DOCUMENTS.items()]
+    index = tuned.indexer(tmp_path / "index", "exact").index(documents)
+    plain = tuned.scorer()(candidates)
+    pd.testing.assert_frame_equal(tuned.scorer(statistics=index)(candidates), plain)
+    assert not np.allclose(tuned.scorer(statistics=index.statistics)(candidates)["score"], plain["score"], rtol=0.01)
+
+
+def test_rows_of_a_query_need_not_stand_together(model: SaeSplade, candidates: pd.DataFrame) -> None:
+    expected = model.scorer()(candidates).set_index(["qid", "docno"])["score"]
+    mixed = candidates.sort_values("docno", ignore_index=True)
+    assert mixed["qid"].tolist()[:3] == ["1", "2", "1"]
+    scores = model.scorer()(mixed).set_index(["qid", "docno"])["score"]
+    np.testing.assert_allclose(scores[expected.index], expected, atol=1e-3)

@@ -40,8 +40,9 @@ class Encoder:
         tokenizer: Its tokenizer.
         device: Where to compute; ``None``: the first GPU, else the CPU.
         precision: ``"auto"`` searches the head's latents in bfloat16 where the device multiplies it, and decides
-            between the candidates in float32; ``"float32"`` searches in float32; ``"bfloat16"`` runs the backbone under
-            autocast too, which is faster, and less exact.
+            between the candidates in float32 (without TopK, bfloat16 decides which token gives a latent its weight: it
+            is then below float32's by the rounding of bfloat16); ``"float32"`` searches in float32; ``"bfloat16"`` runs
+            the backbone under autocast too, which is faster, and less exact.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Encoder:
             ValueError: If the model lacks weights.
         """
         with quiet_transformers():
-            loaded: Any = SaeSpladeModel.from_pretrained(name_or_path, output_loading_info=True)
+            loaded: Any = SaeSpladeModel.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
             model, report = loaded
             if report["missing_keys"]:
                 raise ValueError(f"{name_or_path} lacks weights: {', '.join(sorted(report['missing_keys'])[:5])}")

@@ -23,7 +23,7 @@ class TextTokenizer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: SaeSpladeConfig) -> None:
         self.tokenizer = tokenizer
         # Tokenizers without a limit of their own name a huge number.
-        self._longest = min(tokenizer.model_max_length, config.backbone_config.get("max_position_embeddings", 2**62))
+        self.longest = min(tokenizer.model_max_length, config.backbone_config.get("max_position_embeddings", 2**62))
         self._lengths: dict[Side, int] = {"doc": config.doc_max_length, "query": config.query_max_length}
         self._markers: dict[Side, list[int]] = {"doc": [], "query": []}
         if config.markers:
@@ -41,8 +41,8 @@ class TextTokenizer:
         """
         marker = self._markers[side]
         max_length = max_length or self._lengths[side]
-        if max_length > self._longest:
-            raise ValueError(f"max_length {max_length} is beyond the backbone, which reads {self._longest} word pieces")
+        if max_length > self.longest:
+            raise ValueError(f"max_length {max_length} is beyond the backbone, which reads {self.longest} word pieces")
         length = max_length - len(marker)
         smallest = self.tokenizer.num_special_tokens_to_add() + 1
         if length < smallest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
@@ -23,7 +24,7 @@ def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrai
         ValueError: If the encoder has no such layer, or the checkpoint lacks weights that are needed.
     """
     auto = AutoModelForMaskedLM if layer == "h" else AutoModel
-    backbone, report = auto.from_pretrained(name_or_path, output_loading_info=True)
+    backbone, report = auto.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ValueError(f"{name_or_path} lacks weights of its {type(backbone).__name__}: {', '.join(missing[:5])}")

@@ -75,7 +75,7 @@ class SaeSpladeModel(PreTrainedModel):
         Raises:
             ValueError: If the checkpoint has no projection on a vocabulary.
         """
-        source = AutoModelForMaskedLM.from_pretrained(name_or_path)
+        source = AutoModelForMaskedLM.from_pretrained(name_or_path, dtype=torch.float32)
         projection = source.get_output_embeddings()
         if projection is None:
             raise ValueError(f"{name_or_path} is no SPLADE checkpoint: it has no masked language model head")

@@ -76,7 +76,8 @@ def select_active(
         weight: ``[M, d]``.
         bias: ``[M]``.
         bounds: ``n + 1`` ascending numbers: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
-        dtype: As in :func:`select_topk`.
+        dtype: As in :func:`select_topk`; in bfloat16 the token found may be one whose value is below the largest, and a
+            latent may be missed whose largest value is near 0, both by the margin named there.
         chunk_bytes: As in :func:`select_topk`; a single text may exceed it.
 
     Returns:
@@ -205,8 +206,9 @@ class _SelectedLinear(torch.autograd.Function):
 
 
 def _chunk_size(chunk_bytes: int, columns: int, dtype: torch.dtype) -> int:
-    """Returns how many rows of ``columns`` fit the memory; at least one."""
-    return max(1, chunk_bytes // (dtype.itemsize * max(1, columns)))
+    """Returns how many rows of ``columns`` fit the memory, at least one; in full steps of :func:`_rounded`."""
+    rows = max(1, chunk_bytes // (dtype.itemsize * max(1, columns)))
+    return rows // 256 * 256 if rows >= 256 else 1 << (rows.bit_length() - 1)
 
 
 def _chunks(length: int, size: int) -> Iterator[slice]:

@@ -6,11 +6,21 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
 from pyterrier_saesplade.encoding.precision import Precision
+
+#: The type of each number, and the least that it can be.
+_LEAST: dict[str, tuple[Any, float]] = {
+    **dict.fromkeys(("width", "k", "steps", "batch_tokens", "batch_documents", "dead_after"), (int, 1)),
+    **dict.fromkeys(("log_steps", "save_steps"), (int, 1)),
+    **dict.fromkeys(("warmup_steps", "eval_steps", "seed"), (int, 0)),
+    **dict.fromkeys(("doc_max_length", "query_max_length"), (int, 4)),
+    **dict.fromkeys(("learning_rate", "adam_epsilon", "states_gigabytes"), (int | float, 1e-12)),
+    **dict.fromkeys(("weight_decay", "max_grad_norm", "aux_weight"), (int | float, 0)),
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,11 @@ class PretrainConfig:
         weight_decay: AdamW's.
         max_grad_norm: Gradients are clipped at this norm.
         aux_weight: Weight of the auxiliary loss, which revives dead latents.
-        dead_after: A latent is dead once it has been inactive for this many tokens, or for 10 % of a shorter run's.
+        dead_after: A latent is dead once it has been inactive for this many tokens, or for 10 % of the run's if those
+            are fewer (and known: not with ``batch_documents``).
         seed: Of everything random.
-        precision: As in :class:`~pyterrier_saesplade.encoding.Encoder`.
+        precision: As in :class:`~pyterrier_saesplade.encoding.Encoder`, but that ``"auto"`` runs the backbone in
+            bfloat16 too where the device has it: token states are kept in bfloat16 in any case.
         states_gigabytes: Disk that token states may take. A corpus that fits is encoded once; of a larger one, a part
             of this size at a time, shuffled within.
         log_steps: Steps between two entries of the log.
@@ -76,13 +88,20 @@ class PretrainConfig:
     save_steps: int = 100
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= self.width:
+        for name, (kind, least) in _LEAST.items():
+            value = getattr(self, name)
+            if value is None and name == "batch_documents":
+                continue
+            if isinstance(value, bool) or not isinstance(value, kind) or value < least:
+                # YAML reads 5e-5 as a text and 5.0e-5 as a number.
+                noun = "a whole number" if kind is int else "a number (in YAML such as 5.0e-5)"
+                raise ValueError(f"{name} must be {noun}, at least {least}, not {value!r}")
+        if self.k > self.width:
             raise ValueError(f"k must be between 1 and width ({self.width}), not {self.k}")
-        for name in ("steps", "batch_tokens", "log_steps", "save_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.batch_documents is not None and self.batch_documents < 1:
-            raise ValueError(f"batch_documents must be at least 1, not {self.batch_documents}")
+        if self.layer not in ("last", "h") and (not isinstance(self.layer, int) or self.layer < 1):
+            raise ValueError(f"layer must be 'last', 'h' or the number of a layer, not {self.layer!r}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision!r}")
         if self.init not in ("data", "linear"):
             raise ValueError(f"init must be 'data' or 'linear', not {self.init!r}")
         if self.schedule not in ("linear", "constant"):
@@ -93,9 +112,12 @@ class PretrainConfig:
         """Reads a YAML file of settings by name; ``overrides`` win.
 
         Raises:
-            ValueError: If the file names a setting that does not exist, or holds no settings.
+            ValueError: If the file is no YAML, holds no settings or an unknown one, or a value is impossible.
         """
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        try:
+            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is no YAML: {error}") from error
         if not isinstance(settings, dict):
             raise ValueError(f"{path} holds no settings: one 'name: value' per line is expected")
         known = {field.name for field in dataclasses.fields(cls)}

@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
-from transformers import AutoTokenizer, PrinterCallback, ProgressCallback, TrainingArguments
+from transformers import AutoTokenizer, PrinterCallback, ProgressCallback, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
@@ -72,21 +72,35 @@ def pretrain(
     config = config or PretrainConfig()
     out, work = Path(out), Path(f"{out}.run")
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if out.exists():
+    settings = {"backbone": str(backbone), "processes": processes} | asdict(config)
+    finished = out.exists() and _settings_of(work) == settings
+    if out.exists() and not finished:
         raise FileExistsError(f"{out} exists: remove it, or choose another folder for the model")
+    per_process = (config.batch_documents or config.batch_tokens) // processes
+    if per_process < 1:
+        raise ValueError(
+            f"a batch of {config.batch_documents or config.batch_tokens} is too small for {processes} processes"
+        )
     if device is not None and torch.device(device).index:
         raise ValueError(f"training takes the first GPU that it sees: set CUDA_VISIBLE_DEVICES in place of {device}")
     arguments = _training_arguments(config, work, device, processes, verbose)
+    if finished:
+        # It was stopped between writing the model and tidying up.
+        _wait(processes)
+        if rank == 0:
+            _remove(work)
+        return out
     encoder = _untrained(backbone, config, arguments.device)
     if rank == 0:
-        _claim(work, {"backbone": str(backbone), "processes": processes} | asdict(config))
+        _claim(work, settings)
         spool_texts(documents, work / "texts.arrow")
         _remove_broken_checkpoints(work / "checkpoints")
     _wait(processes)
     texts = open_texts(work / "texts.arrow")
     if config.input_norm:
         _fit_input_norm(encoder, texts, config.seed, work / f"input-norm-{rank}.safetensors")
-    per_process = (config.batch_documents or config.batch_tokens) // processes
+    if len(texts) < processes:
+        raise ValueError(f"{len(texts)} documents cannot be shared out to {processes} processes")
     # Never more states than the run will use, of a corpus that offers more.
     needed = None if config.batch_documents else config.steps * per_process
     allowed = int(config.states_gigabytes * 1e9 / processes) // (2 * encoder.model.head.W_enc.shape[1])
@@ -148,15 +162,31 @@ def _training_arguments(
 
 def _claim(work: Path, settings: dict[str, Any]) -> None:
     """Makes the folder of a run, or checks that it belongs to this one."""
-    path = work / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
+    found = _settings_of(work)
+    if found not in (None, settings):
         raise FileExistsError(
             f"{work} holds an unfinished run with other settings: finish that one, or remove the folder"
         )
-    work.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(settings))
-    os.replace(partial, path)
+    if found is None:
+        partial = work / "settings.partial"
+        if work.exists() and any(path != partial for path in work.iterdir()):
+            raise FileExistsError(f"{work} is in the way of the run's files, and is none of ours: move it")
+        work.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(settings))
+        os.replace(partial, work / "settings.json")
+
+
+def _settings_of(work: Path) -> dict[str, Any] | None:
+    path = work / "settings.json"
+    settings: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return settings
+
+
+def _remove(work: Path) -> None:
+    """Removes the folder of a run; it is renamed first, so that no half of it is ever taken for a run."""
+    trash = work.with_name(f".{work.name}.{os.getpid()}.removed")
+    os.replace(work, trash)
+    shutil.rmtree(trash)
 
 
 def _untrained(backbone: str | os.PathLike[str], config: PretrainConfig, device: torch.device) -> Encoder:
@@ -207,8 +237,13 @@ def _train(
         trainer.add_callback(ShortProgress)
     checkpoint = get_last_checkpoint(arguments.output_dir)
     if checkpoint is not None:
-        batches.start = json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"]
-    trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        batches.start = trainer.state.global_step
+    if checkpoint is not None and batches.start >= arguments.max_steps:
+        # All steps are done; the Trainer would take one more.
+        autoencoder.load_state_dict(load_file(Path(checkpoint) / "model.safetensors"))
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
     if arguments.eval_strategy == "no":
         trainer.evaluate()
     return trainer.state.log_history
@@ -251,7 +286,9 @@ def _word_states(encoder: Encoder, documents: list[str]) -> Iterator[Tensor]:
     """Yields the token states of documents, batch after batch, without those of punctuation."""
     pieces = encoder.tokenizer.convert_ids_to_tokens(list(range(len(encoder.tokenizer))))
     is_word = torch.tensor([any(character not in string.punctuation for character in piece) for piece in pieces])
-    ids = [tokens for tokens in encoder.tokenize(documents, "doc", _NORM_LENGTH) if tokens]
+    ids = [
+        tokens for tokens in encoder.tokenize(documents, "doc", min(_NORM_LENGTH, encoder.tokenize.longest)) if tokens
+    ]
     for batch in token_batches(np.array([len(tokens) for tokens in ids]), BATCH_TOKENS):
         chosen = [ids[i] for i in batch]
         states = encoder.token_states(chosen).float().cpu()
@@ -263,7 +300,7 @@ def _finish(encoder: Encoder, log: list[dict[str, float]], config: PretrainConfi
     encoder.save_pretrained(partial)
     (partial / "training.json").write_text(json.dumps({"settings": asdict(config), "log": log}, indent=1))
     os.replace(partial, out)
-    shutil.rmtree(work)
+    _remove(work)
     final = next(entry for entry in reversed(log) if "eval_fvu" in entry)
     active = final["eval_latents_df_2"] / config.width
     _log.info("%s: variance unexplained %.3f, latents in use %.0f %%", out, final["eval_fvu"], 100 * active)

@@ -55,7 +55,10 @@ def open_texts(path: Path) -> Dataset:
 
 def _texts(documents: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for number, document in enumerate(documents, start=1):
+        if not isinstance(document, Mapping):
+            raise ValueError("documents must be dictionaries with 'docno' and 'text'; of a frame: to_dict('records')")
         if "text" not in document:
             raise ValueError(f"document {number} has no 'text' (it has {', '.join(document) or 'nothing'})")
-        if document["text"] and document["text"].strip():
-            yield document["text"]
+        text = document["text"]
+        if isinstance(text, str) and text.strip():
+            yield text

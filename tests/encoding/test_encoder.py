@@ -81,6 +81,14 @@ def test_latents_found_in_bfloat16_are_those_of_float32(encoder: Encoder) -> Non
     np.testing.assert_allclose(a.weights, b.weights, atol=1e-5)
 
 
+def test_splade_searched_in_bfloat16_stays_within_its_rounding(splade_path: Path) -> None:
+    exact = Encoder.from_splade(splade_path, precision="float32")
+    half = Encoder.from_splade(splade_path, precision="float32")
+    half.dtype = torch.bfloat16
+    a, b = (dense(e.encode(TEXTS, side="doc"), exact.config.width) for e in (exact, half))
+    np.testing.assert_allclose(a, b, atol=2**-6 * a.max())
+
+
 def test_a_backbone_in_bfloat16_stays_near_float32(encoder: Encoder) -> None:
     half = Encoder(encoder.model, encoder.tokenizer, precision="bfloat16")
     a, b = (dense(e.encode(TEXTS, side="doc"), 2048) for e in (encoder, half))

@@ -95,7 +95,8 @@ def test_killed_anywhere_it_ends_with_the_same_weights(splade_path: Path, corpus
     subprocess.run(command(splade_path, corpus, tmp_path / "whole", CONFIG), check=True)
     out = tmp_path / "killed"
     call = command(splade_path, corpus, out, CONFIG)
-    milestones = ["texts.arrow", "states-0/block-0.json", "checkpoints/checkpoint-5", "checkpoints/checkpoint-15"]
+    last = "checkpoints/checkpoint-24/trainer_state.json"
+    milestones = ["texts.arrow", "states-0/block-0.json", "checkpoints/checkpoint-5", "checkpoints/checkpoint-15", last]
     kills = 0
     for milestone in milestones:
         process = subprocess.Popen(call)
@@ -137,6 +138,38 @@ def test_an_existing_model_is_not_overwritten(splade_path: Path, tmp_path: Path)
         pretrain(splade_path, never_read(), tmp_path / "model", CONFIG)
 
 
+def test_all_steps_done_is_not_one_step_more(
+    splade_path: Path, documents: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after the last checkpoint and before the model is in place; then after that and before tidying up."""
+    from pyterrier_saesplade.training import pretrain as module
+
+    config = dataclasses.replace(CONFIG, steps=4, schedule="constant")
+    whole = pretrain(splade_path, documents[:40], tmp_path / "whole", config)
+    out = tmp_path / "model"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[module.__module__], "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(splade_path, documents[:40], out, config)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[module.__module__], "_remove", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(splade_path, documents[:40], out, config)
+    assert out.exists()
+    assert (tmp_path / "model.run").exists()
+    assert pretrain(splade_path, documents[:40], out, config) == out
+    assert not (tmp_path / "model.run").exists()
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_folder_that_is_no_run_is_left_alone(splade_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.run").mkdir()
+    (tmp_path / "model.run" / "bm25.trec").write_text("mine")
+    with pytest.raises(FileExistsError, match="none of ours"):
+        pretrain(splade_path, [{"text": "a"}], tmp_path / "model", CONFIG)
+    assert (tmp_path / "model.run" / "bm25.trec").read_text() == "mine"
+
+
 def test_an_unfinished_run_with_other_settings_is_not_overwritten(
     splade_path: Path, documents: list[dict[str, str]], tmp_path: Path
 ) -> None:
@@ -150,12 +183,17 @@ def test_an_unfinished_run_with_other_settings_is_not_overwritten(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k": 0}, "k must be between 1 and width"),
+        ({"k": 0}, "k must be a whole number, at least 1, not 0"),
         ({"k": 9, "width": 8}, "k must be between 1 and width"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": 0}, "steps must be a whole number, at least 1, not 0"),
+        ({"steps": "many"}, "steps must be a whole number, at least 1, not 'many'"),
+        ({"learning_rate": "5e-5"}, "learning_rate must be a number"),
+        ({"states_gigabytes": -1}, "states_gigabytes must be a number"),
+        ({"layer": "first"}, "layer must be 'last', 'h' or the number"),
+        ({"precision": "fp8"}, "precision must be one of"),
         ({"init": "zeros"}, "init must be"),
         ({"schedule": "cosine"}, "schedule must be"),
-        ({"batch_documents": 0}, "batch_documents must be"),
+        ({"batch_documents": 0}, "batch_documents must be a whole number"),
     ],
 )
 def test_impossible_settings(settings: dict[str, object], message: str) -> None:
@@ -180,6 +218,9 @@ def test_settings_that_do_not_exist(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("widht: 3\n")
     with pytest.raises(ValueError, match=r"bad\.yaml: unknown setting widht; there are .*width"):
         PretrainConfig.from_yaml(tmp_path / "bad.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(ValueError, match=r"broken\.yaml is no YAML"):
+        PretrainConfig.from_yaml(tmp_path / "broken.yaml")
     (tmp_path / "empty.yaml").write_text("")
     with pytest.raises(ValueError, match="holds no settings"):
         PretrainConfig.from_yaml(tmp_path / "empty.yaml")

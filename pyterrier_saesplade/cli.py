@@ -6,13 +6,16 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from pyterrier_saesplade.engines.java import JavaNotFoundError
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.saesplade import SaeSplade
 
 # Where this version of typer keeps click's UsageError is its own affair.
 _UsageError: Any = typer.BadParameter.__base__
@@ -41,7 +44,11 @@ _Collection = Annotated[
         help="Folder with docs.jsonl[.gz], queries.tsv, qrels.txt; a data set of PyTerrier or ir_datasets; docstrings."
     ),
 ]
-_Model = Annotated[str, typer.Option(help="Folder or hub name of a SAE-SPLADE model.")]
+_Model = Annotated[str, typer.Option(help="SAE-SPLADE model, folder or hub name; splade=NAME for a SPLADE checkpoint.")]
+_K = Annotated[int | None, typer.Option(help="Latents kept per token, in place of the model's.")]
+_DocMaxLength = Annotated[int | None, typer.Option(help="Word pieces kept per document, in place of the model's.")]
+_Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1; the first GPU if there is one.")]
+_Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
@@ -63,6 +70,9 @@ def pretrain(
     width: Annotated[int | None, typer.Option(help="Number of latents; 16384 unless the file says otherwise.")] = None,
     k: Annotated[int | None, typer.Option(help="Latents kept per token; 8 likewise.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; 250 likewise.")] = None,
+    doc_max_length: Annotated[int | None, typer.Option(help="Word pieces kept per document; 128 likewise.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; 42 likewise.")] = None,
+    device: _Device = None,
 ) -> None:
     """Learn a vocabulary of concepts from a collection, without labels.
 
@@ -74,7 +84,19 @@ def pretrain(
 
     settings = PretrainConfig.from_yaml(config) if config else None
     documents = open_collection(collection).get_corpus_iter()
-    SaeSplade.pretrain(backbone, documents, out=out, width=width, k=k, steps=steps, config=settings, verbose=True)
+    SaeSplade.pretrain(
+        backbone,
+        documents,
+        out=out,
+        width=width,
+        k=k,
+        doc_max_length=doc_max_length,
+        steps=steps,
+        seed=seed,
+        config=settings,
+        device=device,
+        verbose=True,
+    )
 
 
 @app.command()
@@ -83,6 +105,10 @@ def index(
     model: _Model,
     out: Annotated[Path, typer.Option(help="Folder that the index will be.")],
     engine: Annotated[str, typer.Option(help="terrier or exact.")] = "terrier",
+    k: _K = None,
+    doc_max_length: _DocMaxLength = None,
+    device: _Device = None,
+    precision: _Precision = "auto",
     overwrite: _Overwrite = False,
 ) -> None:
     """Index the documents of a collection.
@@ -91,30 +117,34 @@ def index(
     """
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.runs import check_new
-    from pyterrier_saesplade.saesplade import SaeSplade
 
     check_new(out, overwrite)
-    indexer = SaeSplade.from_pretrained(model).indexer(out, engine, overwrite=overwrite, verbose=True)
-    indexer.index(open_collection(collection).get_corpus_iter())
+    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    opened.indexer(out, engine, overwrite=overwrite, verbose=True).index(open_collection(collection).get_corpus_iter())
 
 
 @app.command()
 def search(
     index: Annotated[Path, typer.Option(help="Folder of an index.")],
-    model: Annotated[str, typer.Option(help="The model that built it, folder or hub name.")],
+    model: _Model,
     topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines.")],
     out: Annotated[Path, typer.Option(help="TREC run file to write; compressed if it ends in .gz.")],
     num_results: Annotated[int, typer.Option(help="Documents per query.")] = 1000,
     tag: Annotated[str, typer.Option(help="Name of the run.")] = "saesplade",
+    k: _K = None,
+    doc_max_length: _DocMaxLength = None,
+    device: _Device = None,
+    precision: _Precision = "auto",
     overwrite: _Overwrite = False,
 ) -> None:
-    """Search an index and write a TREC run.
+    """Search an index with the model that built it (k and doc-max-length included), and write a TREC run.
 
     Example: saesplade search --index concepts.index --model model --topics queries.tsv --out run.trec
     """
     from pyterrier_saesplade.evaluation.search import search as search_index
 
-    search_index(index, model, topics, out, num_results=num_results, tag=tag, overwrite=overwrite)
+    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    search_index(index, opened, topics, out, num_results=num_results, tag=tag, overwrite=overwrite)
 
 
 @app.command()
@@ -138,6 +168,10 @@ def evaluate(
             show_default=", ".join(DEFAULT_MEASURES),
         ),
     ],
+    k: _K = None,
+    doc_max_length: _DocMaxLength = None,
+    device: _Device = None,
+    precision: _Precision = "auto",
     overwrite: _Overwrite = False,
 ) -> None:
     """Compare a model with baselines, and write a table, TREC runs and a figure.
@@ -146,7 +180,8 @@ def evaluate(
     """
     from pyterrier_saesplade.evaluation.experiment import evaluate as compare
 
-    print(compare(collection, model, out, baselines=baseline, measures=measure, overwrite=overwrite))
+    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    print(compare(collection, opened, out, baselines=baseline, measures=measure, overwrite=overwrite))
 
 
 @app.command()
@@ -163,6 +198,14 @@ def demo(
 
     for part in run_demo(out, backbone=backbone, splade=splade):
         print(part, end="\n\n", flush=True)
+
+
+def _open(model: str, **settings: Any) -> SaeSplade:
+    from pyterrier_saesplade.saesplade import SaeSplade
+
+    if model.startswith("splade="):
+        return SaeSplade.from_splade(model.removeprefix("splade="), **settings)
+    return SaeSplade.from_pretrained(model, **settings)
 
 
 def main() -> None:

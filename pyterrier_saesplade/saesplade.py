@@ -7,7 +7,6 @@ import dataclasses
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +16,13 @@ import pyterrier as pt
 from transformers import AutoConfig, PreTrainedConfig
 
 from pyterrier_saesplade.encoding.encoder import Encoder
-from pyterrier_saesplade.encoding.precision import Precision
+from pyterrier_saesplade.encoding.precision import Precision, check_precision
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.build import ConceptIndexer
-from pyterrier_saesplade.engines.index import ConceptIndex, Weighting
+from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.evaluation.collections import open_collection
-from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
+from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
 from pyterrier_saesplade.model.config import Head, check_k
@@ -67,6 +67,7 @@ class SaeSplade:
         verbose: bool = False,
     ) -> None:
         require_positive(k=k, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        check_precision(precision)
         self.source = str(source)
         self.head = head
         self.k = k
@@ -203,17 +204,13 @@ class SaeSplade:
         path = Path(path)
         if path.exists():
             raise FileExistsError(f"{path} exists already: name another folder, or remove it")
-        partial = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
-        try:
+        with written_beside(path) as partial:
             self._encoder.save_pretrained(partial)
             config = SaeSpladeConfig.from_pretrained(partial)
             for name in ("k", "doc_max_length", "query_max_length"):
                 if getattr(self, name) is not None:
                     setattr(config, name, getattr(self, name))
             config.save_pretrained(partial)
-            partial.rename(path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     # ------------------------------------------------------------------ what it is
 

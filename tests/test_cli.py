@@ -84,6 +84,30 @@ def test_index_and_search(folder: Path, tmp_path: Path, engine: str) -> None:
     assert "run.trec.gz exists already" in mistake(*searched)
 
 
+def test_settings_of_the_model_and_a_splade_checkpoint(folder: Path, splade_path: Path, tmp_path: Path) -> None:
+    """The options that change vectors belong to the index; a SPLADE checkpoint goes the same road."""
+    topics = folder / "docs" / "queries.tsv"
+    options = ["--k", 2, "--doc-max-length", 9, "--precision", "float32", "--device", "cpu"]
+    model = ["--model", folder / "model"]
+    index, run = ["--index", tmp_path / "index"], ["--out", tmp_path / "run.trec"]
+    saesplade("index", "--collection", folder / "docs", *model, "--out", index[1], "--engine", "exact", *options)
+    assert "built by another model" in mistake("search", *index, *model, "--topics", topics, *run)
+    saesplade("search", *index, *model, "--topics", topics, *run, *options)
+    expected = SaeSplade.from_pretrained(folder / "model", k=2, doc_max_length=9, precision="float32")
+    found = expected.retriever(pt.Artifact.load(str(index[1])))(open_collection(folder / "docs").topics())
+    assert pt.io.read_results(str(run[1]))["docno"].tolist() == found["docno"].tolist()
+
+    model = ["--model", f"splade={splade_path}"]
+    index, run = ["--index", tmp_path / "splade"], ["--out", tmp_path / "splade.trec"]
+    saesplade("index", "--collection", folder / "docs", *model, "--out", index[1], "--engine", "exact")
+    saesplade("search", *index, *model, "--topics", topics, *run)
+    found = SaeSplade.from_splade(splade_path).retriever(pt.Artifact.load(str(index[1])))(
+        open_collection(folder / "docs").topics()
+    )
+    assert pt.io.read_results(str(run[1]))["docno"].tolist() == found["docno"].tolist()
+    assert "precision must be one of" in mistake("search", *index, *model, "--topics", topics, *run, "--precision", "8")
+
+
 def test_search_with_another_model(folder: Path, tmp_path: Path) -> None:
     """An index is searched with the model that built it, or not at all."""
     other = shutil.copytree(folder / "model", tmp_path / "other")
@@ -161,12 +185,12 @@ def test_help_names_the_verbs() -> None:
         (["index", "--collection", "x"], "Missing option '--model'."),
         (["search", "--deepness", "3"], "No such option: --deepness"),
         (["pretrain", "--collection", "x", "--backbone", "x", "--out", "x", "--k", "two"], "Invalid value for '--k'"),
-        (["evaluate", "--collection", "x", "--model", "x", "--out", "x", "--measure", "x"], "'x' is no measure"),
-        (["evaluate", "--collection", "nowhere", "--model", "x", "--out", "x"], "'nowhere' is neither a folder"),
+        (["evaluate", "--collection", "x", "--model", "x", "--out", "x"], "there is no model at x"),
+        (["pretrain", "--collection", "nowhere", "--backbone", "x", "--out", "x"], "'nowhere' is neither a folder"),
         (["index", "--collection", "x", "--model", "nowhere", "--out", "x"], "there is no model at nowhere"),
         (
-            ["search", "--index", "nowhere", "--model", "x", "--topics", "nowhere.tsv", "--out", "x"],
-            "No such file or directory: 'nowhere.tsv'",
+            ["search", "--index", "nowhere", "--model", "splade=nowhere", "--topics", "nowhere.tsv", "--out", "x"],
+            "there is no model at nowhere",
         ),
     ],
 )

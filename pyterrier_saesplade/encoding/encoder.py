@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,6 +107,8 @@ class Encoder:
         with quiet_transformers():
             self.model.save_pretrained(path)
             self.tokenizer.save_pretrained(path)
+        for weights in Path(path).glob("*.safetensors"):
+            shutil.copymode(Path(path) / "config.json", weights)  # safetensors keeps its files from all other users
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -21,11 +21,16 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype | None
     Raises:
         ValueError: If the precision is unknown.
     """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
+    check_precision(precision)
     if precision == "bfloat16" or (precision == "auto" and _has_bfloat16(device)):
         return torch.bfloat16
     return None
+
+
+def check_precision(precision: str) -> None:
+    """Raises a :exc:`ValueError` unless the precision is one that is known."""
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[None]:

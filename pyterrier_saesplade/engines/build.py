@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,10 @@ from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex, IndexedModel, read_metadata, write_metadata
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
+from pyterrier_saesplade.files import beside
 from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
-from pyterrier_saesplade.pipeline.toks import as_texts
 
 ENGINES: dict[str, type[ConceptIndex]] = {"terrier": TerrierConceptIndex, "exact": ExactConceptIndex}
 
@@ -107,9 +105,9 @@ class ConceptIndexer(pt.Indexer):
         quantization = self.quantization or engine.default_quantization
         self._check_target()
         engine.prepare()
-        with _folder_beside(self.path) as workplace:
+        with beside(self.path) as workplace:
             folder = workplace / "index"
-            folder.mkdir()
+            folder.mkdir(parents=True)
             with Spool(workplace / "spool.parquet", len(self.model.terms), quantization) as spool:
                 for docnos, vectors in windows:
                     spool.append(docnos, vectors)
@@ -141,17 +139,6 @@ class ConceptIndexer(pt.Indexer):
                 "or give overwrite=True"
             )
         read_metadata(self.path)
-
-
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    """Makes a hidden folder on the target's file system, so that moving is one rename, and removes it afterwards."""
-    folder = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def _move_into_place(folder: Path, path: Path, replaced: Path) -> None:

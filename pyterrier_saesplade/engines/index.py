@@ -8,7 +8,7 @@ from abc import abstractmethod
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pyterrier as pt
@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
+from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
 from pyterrier_saesplade.pipeline.stage import ConceptModel
-
-Weighting = Literal["idf", "none"]
 
 #: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
 QUERY_SCALE = 100.0

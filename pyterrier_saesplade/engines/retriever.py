@@ -9,8 +9,8 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.index import ConceptIndex, Weighting
-from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.impacts import Quantization, Weighting
 from pyterrier_saesplade.pipeline.stage import FINGERPRINT, Stage, require_positive
 from pyterrier_saesplade.pipeline.weighting import float_queries, weight
 

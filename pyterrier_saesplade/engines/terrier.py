@@ -15,7 +15,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.pipeline.toks import to_toks
+from pyterrier_saesplade.impacts.toks import to_toks
 
 _SUBFOLDER = "terrier"
 

@@ -15,7 +15,6 @@ All are UTF-8. Empty lines are passed over; whatever else does not fit is an err
 import gzip
 import json
 import os
-import shutil
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from pyterrier_saesplade.files import written_beside
 
 if TYPE_CHECKING:
     from pyterrier.datasets import Dataset
@@ -304,9 +305,8 @@ def write_collection(
     folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} exists: choose another folder, or delete it first")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    beside.mkdir(parents=True)
-    try:
+    with written_beside(folder) as beside:
+        beside.mkdir()
         # mtime=0: equal documents make equal files
         with gzip.GzipFile(beside / "docs.jsonl.gz", "wb", mtime=0) as stream:
             for document in documents:
@@ -322,10 +322,6 @@ def write_collection(
                 check_identifier("qrels", "qid", qid)
                 check_identifier("qrels", "docno", docno)
                 text.write(f"{qid} 0 {docno} {label}\n")
-        os.rename(beside, folder)
-    except BaseException:
-        shutil.rmtree(beside)
-        raise
     return FolderCollection(folder)
 
 

@@ -66,12 +66,17 @@ def docstring_collection(
     drawn = draw.sample(found, documents)
     asked = draw.sample(drawn, queries)
     qids = [f"q{number}" for number in range(1, queries + 1)]
-    return write_collection(
-        folder,
-        ({"docno": docstring.name, "text": docstring.body} for docstring in drawn),
-        pd.DataFrame({"qid": qids, "query": [docstring.summary for docstring in asked]}),
-        pd.DataFrame({"qid": qids, "docno": [docstring.name for docstring in asked], "label": 1}),
-    )
+    try:
+        return write_collection(
+            folder,
+            ({"docno": docstring.name, "text": docstring.body} for docstring in drawn),
+            pd.DataFrame({"qid": qids, "query": [docstring.summary for docstring in asked]}),
+            pd.DataFrame({"qid": qids, "docno": [docstring.name for docstring in asked], "label": 1}),
+        )
+    except OSError:
+        if not Path(folder).exists():
+            raise
+        return FolderCollection(folder)  # another process was faster, of torchrun's for one
 
 
 def installed_docstrings() -> Iterator[Docstring]:

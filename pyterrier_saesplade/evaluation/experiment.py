@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,8 @@ from pyterrier_saesplade.evaluation.collections import Collection, check_identif
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.evaluation.report import Comparison, require_plots
 from pyterrier_saesplade.evaluation.runs import check_new, write_run
-from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, System, make_baselines
+from pyterrier_saesplade.evaluation.systems import Corpus, System, make_systems
+from pyterrier_saesplade.files import beside, written_beside
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def evaluate(
     parsed = parse_measures(measures)
     collection = collection if isinstance(collection, Collection) else open_collection(collection)
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
-    systems = [*make_baselines(baselines, model), Concepts("saesplade", model)]
+    systems = make_systems(baselines, model)
     topics, qrels = _judged(collection)
     corpus = Corpus.read(collection)
 
@@ -82,8 +81,8 @@ def evaluate(
     comparison = Comparison(
         title, table, [str(measure) for measure in parsed], [system.note for system in systems], searches[-1].index
     )
-    with _staged(out, "results") as staging:
-        (staging / "runs").mkdir()
+    with beside(out / "results") as staging:
+        (staging / "runs").mkdir(parents=True)
         for search in searches:
             name = search.system.name
             write_run(search.retrieve.output, staging / "runs" / f"{name}.trec.gz", tag=name)
@@ -125,12 +124,12 @@ class _Search:
         home = folder / f"{system.name}-{digest}"
         if not home.exists():
             _log.info("%s: indexing %s documents", system.name, f"{corpus.n_docs:,}")
-            with _staged(folder, home.name) as staging:
+            with written_beside(home) as staging:
+                staging.mkdir()
                 start = time.perf_counter()
                 system.build(corpus, staging / "index")
                 record = key | {"build_seconds": time.perf_counter() - start}
                 (staging / "build.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-                staging.rename(home)
         record = json.loads((home / "build.json").read_text(encoding="utf-8"))
         return cls(system, home / "index", record["build_seconds"])
 
@@ -171,19 +170,6 @@ def _run(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame, mea
     names = [str(measure) for measure in measures]
     table = pd.concat([table[["name", *names, "mrt"]], costs], axis="columns")
     return table[["name", *names, "qd_flops", "index_mb", "mrt", *costs.columns[2:]]]
-
-
-@contextmanager
-def _staged(folder: Path, name: str) -> Iterator[Path]:
-    """A new folder inside ``folder`` to write in; what is left of it afterwards is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f".{name}.{os.getpid()}"
-    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed and had our number
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _move_in(staging: Path, out: Path) -> None:

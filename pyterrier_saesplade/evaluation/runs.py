@@ -10,6 +10,7 @@ from typing import TextIO
 import pandas as pd
 
 from pyterrier_saesplade.evaluation.collections import check_identifier
+from pyterrier_saesplade.files import written_beside
 
 
 def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, overwrite: bool = False) -> Path:
@@ -37,15 +38,9 @@ def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, over
     for column in ("qid", "docno"):
         for value in run[column].unique():
             check_identifier("run", column, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with _open(partial, compressed=path.suffix == ".gz") as file:
-            for qid, docno, rank, score in zip(run["qid"], run["docno"], run["rank"], run["score"], strict=True):
-                file.write(f"{qid} Q0 {docno} {rank} {float(score)!r} {tag}\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_beside(path) as partial, _open(partial, compressed=path.suffix == ".gz") as file:
+        for qid, docno, rank, score in zip(run["qid"], run["docno"], run["rank"], run["score"], strict=True):
+            file.write(f"{qid} Q0 {docno} {rank} {float(score)!r} {tag}\n")
     return path
 
 

@@ -218,21 +218,22 @@ class Dense(System):
         return self._dr.FlexIndex(str(path), verbose=False)
 
 
-def make_baselines(names: Iterable[str], model: SaeSplade) -> list[System]:
-    """Makes the systems that a model is compared with.
+def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
+    """Makes the systems of a comparison: the baselines, and last the model, called ``saesplade`` or ``splade``.
 
     Args:
-        names: ``bm25``; ``dense``, with the backbone and the document length of ``model``; ``splade=FOLDER``, any
+        baselines: ``bm25``; ``dense``, with the backbone and the document length of ``model``; ``splade=FOLDER``, any
             SPLADE checkpoint (folder or hub name), through the same encoder and index as ``model``.
         model: The model that is compared.
 
     Raises:
-        ValueError: If a name is none of these, or is given twice.
+        ValueError: If a baseline is none of these, or two systems have one name.
     """
-    systems = [_baseline(name, model) for name in names]
+    compared = Concepts("saesplade" if model.head == "sae" else "splade", model)
+    systems = [*(_baseline(name, model) for name in baselines), compared]
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:
-        raise ValueError(f"the baseline {repeated[0]} is given twice")
+        raise ValueError(f"the system {repeated[0]} is given twice")
     return systems
 
 

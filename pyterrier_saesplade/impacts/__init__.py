@@ -1,7 +1,7 @@
 """From concept vectors to what an inverted index holds: pseudo-terms, impacts, latent statistics."""
 
 from pyterrier_saesplade.impacts.quantization import AlreadyQuantizedError, Quantization
-from pyterrier_saesplade.impacts.statistics import LatentStatistics
+from pyterrier_saesplade.impacts.statistics import LatentStatistics, Weighting
 from pyterrier_saesplade.impacts.terms import Terms
 
-__all__ = ["AlreadyQuantizedError", "LatentStatistics", "Quantization", "Terms"]
+__all__ = ["AlreadyQuantizedError", "LatentStatistics", "Quantization", "Terms", "Weighting"]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+
+#: What an index multiplies the weights of queries by.
+Weighting = Literal["idf", "none"]
 
 
 class LatentStatistics:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import AlreadyQuantizedError, LatentStatistics, Quantization
+from pyterrier_saesplade.impacts.toks import are_impacts, as_texts, from_toks
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, ConceptModel, Stage, require_positive, windows
-from pyterrier_saesplade.pipeline.toks import are_impacts, as_texts, from_toks
 from pyterrier_saesplade.pipeline.weighting import weight
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import LatentStatistics, Terms
+from pyterrier_saesplade.impacts import LatentStatistics, Terms, Weighting
 
 #: The page of PyTerrier's documentation that describes the public classes.
 DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-saesplade/api.html"
@@ -58,7 +58,7 @@ class CollectionStatistics(Protocol):
         """The names of the latents."""
 
     @property
-    def weighting(self) -> Literal["idf", "none"]:
+    def weighting(self) -> Weighting:
         """What its searches multiply queries by."""
 
 

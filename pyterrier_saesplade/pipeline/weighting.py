@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import AlreadyQuantizedError
+from pyterrier_saesplade.impacts.toks import are_impacts, from_toks, to_toks
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
-from pyterrier_saesplade.pipeline.toks import are_impacts, from_toks, to_toks
 
 
 class LatentWeighting(Stage):

@@ -6,11 +6,11 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 
-from pyterrier_saesplade.encoding.precision import Precision
+from pyterrier_saesplade.encoding.precision import Precision, check_precision
 
 #: The type of each number, and the least that it can be.
 _LEAST: dict[str, tuple[Any, float]] = {
@@ -100,8 +100,7 @@ class PretrainConfig:
             raise ValueError(f"k must be between 1 and width ({self.width}), not {self.k}")
         if self.layer not in ("last", "h") and (not isinstance(self.layer, int) or self.layer < 1):
             raise ValueError(f"layer must be 'last', 'h' or the number of a layer, not {self.layer!r}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision!r}")
+        check_precision(self.precision)
         if self.init not in ("data", "linear"):
             raise ValueError(f"init must be 'data' or 'linear', not {self.init!r}")
         if self.schedule not in ("linear", "constant"):

@@ -22,6 +22,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
+from pyterrier_saesplade.files import written_beside
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, initialise_from_data
 from pyterrier_saesplade.training.config import PretrainConfig
@@ -168,12 +169,10 @@ def _claim(work: Path, settings: dict[str, Any]) -> None:
             f"{work} holds an unfinished run with other settings: finish that one, or remove the folder"
         )
     if found is None:
-        partial = work / "settings.partial"
-        if work.exists() and any(path != partial for path in work.iterdir()):
+        if work.exists() and any(path.suffix != ".partial" for path in work.iterdir()):
             raise FileExistsError(f"{work} is in the way of the run's files, and is none of ours: move it")
-        work.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(settings))
-        os.replace(partial, work / "settings.json")
+        with written_beside(work / "settings.json") as partial:
+            partial.write_text(json.dumps(settings))
 
 
 def _settings_of(work: Path) -> dict[str, Any] | None:
@@ -307,9 +306,8 @@ def _finish(encoder: Encoder, log: list[dict[str, float]], config: PretrainConfi
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial)
-    os.replace(partial, path)
+    with written_beside(path) as partial:
+        save_file(tensors, partial)
 
 
 def _wait(processes: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.utils.data import IterableDataset
 from tqdm.auto import tqdm
 
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
+from pyterrier_saesplade.files import written_beside
 
 #: Documents that are sorted by length together, and after which progress is noted.
 _WINDOW = 512
@@ -176,10 +176,8 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
             rows,
             complete=rows >= self.max_rows or next_document % total == 0,
         )
-        path = self._path(progress.first_document, "json")
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(extended)))
-        os.replace(partial, path)
+        with written_beside(self._path(progress.first_document, "json")) as partial:
+            partial.write_text(json.dumps(asdict(extended)))
         return extended
 
     def _order(self, epoch: int) -> NDArray[np.int64]:

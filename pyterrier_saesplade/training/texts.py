@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from datasets import Dataset, Features, Value
 from datasets.arrow_writer import ArrowWriter
+
+from pyterrier_saesplade.files import written_beside
 
 #: So many texts tell whether a file holds the corpus that is given.
 _COMPARED = 100
@@ -37,14 +38,13 @@ def spool_texts(documents: Iterable[Mapping[str, Any]], path: Path) -> Dataset:
                 f"{path.parent} holds an unfinished run on another corpus: finish it, or remove the folder"
             )
         return spooled
-    partial = path.with_suffix(".partial")
-    with ArrowWriter(path=str(partial), features=Features({"text": Value("large_string")})) as writer:
-        for text in _texts(documents):
-            writer.write({"text": text})
-        count, _ = writer.finalize()
-    if not count:
-        raise ValueError("the corpus is empty: there is no document with a text to learn from")
-    os.replace(partial, path)
+    with written_beside(path) as partial:
+        with ArrowWriter(path=str(partial), features=Features({"text": Value("large_string")})) as writer:
+            for text in _texts(documents):
+                writer.write({"text": text})
+            count, _ = writer.finalize()
+        if not count:
+            raise ValueError("the corpus is empty: there is no document with a text to learn from")
     return open_texts(path)
 
 

@@ -142,6 +142,11 @@ def test_a_length_that_the_backbone_cannot_read(encoder: Encoder) -> None:
         encoder.encode(["word"], side="doc", max_length=513)
 
 
+def test_a_saved_model_can_be_read_by_whom_its_folder_can(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "config.json").stat().st_mode
+
+
 def test_a_model_without_all_its_weights(encoder: Encoder, tmp_path: Path) -> None:
     encoder.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")

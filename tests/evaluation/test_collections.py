@@ -302,6 +302,22 @@ def test_docstring_collection_is_seeded_and_kept(small_library: Path, tmp_path: 
     assert len(list(kept.get_corpus_iter())) == 2
 
 
+def test_docstring_collection_of_two_processes_at_once(
+    small_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower one takes what the faster one wrote."""
+
+    def overtaken() -> Iterator[Docstring]:
+        yield from list(installed_docstrings())
+        with monkeypatch.context() as unpatched:
+            unpatched.setattr(docstrings, "installed_docstrings", installed_docstrings)
+            docstring_collection(tmp_path / "a", documents=1, queries=1)
+
+    monkeypatch.setattr(docstrings, "installed_docstrings", overtaken)
+    slower = docstring_collection(tmp_path / "a", documents=2, queries=1)
+    assert len(list(slower.get_corpus_iter())) == 1
+
+
 def test_docstring_collection_says_what_is_missing(small_library: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="hold 2 docstrings, and 3 were asked for: ask for fewer, or install more of"):
         docstring_collection(tmp_path / "a", documents=3, queries=1)

@@ -16,7 +16,7 @@ from pyterrier_saesplade.evaluation import experiment
 from pyterrier_saesplade.evaluation.collections import Collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.report import Comparison
-from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Words, make_baselines
+from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Words, make_systems
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -218,7 +218,7 @@ def test_mistakes_cost_no_work(small_collection: Collection, untrained_model: Pa
     for options, message in (
         ({"baselines": ["bm42"]}, "'bm42' is no baseline: give bm25, dense or splade=FOLDER"),
         ({"baselines": ["splade="]}, "'splade=' is no baseline"),
-        ({"baselines": ["bm25", "bm25"]}, "the baseline bm25 is given twice"),
+        ({"baselines": ["bm25", "bm25"]}, "the system bm25 is given twice"),
         ({"measures": ["nDCG@10", "speed"]}, "'speed' is no measure"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -250,14 +250,14 @@ def test_collections_that_cannot_be_evaluated(
 
 def test_dense_follows_the_model(untrained_model: Path, minilm_path: Path, splade_path: Path) -> None:
     """The dense baseline has the model's backbone and length, those of the call included; a SPLADE model has none."""
-    (dense,) = make_baselines(["dense"], SaeSplade.from_pretrained(untrained_model))
+    dense, _ = make_systems(["dense"], SaeSplade.from_pretrained(untrained_model))
     assert (dense.backbone, dense.max_length) == (str(minilm_path), 64)
     assert dense.encoder.model.max_seq_length == 64
-    (shorter,) = make_baselines(["dense"], SaeSplade.from_pretrained(untrained_model, doc_max_length=32))
+    shorter, _ = make_systems(["dense"], SaeSplade.from_pretrained(untrained_model, doc_max_length=32))
     assert shorter.max_length == 32
     assert shorter.identity != dense.identity
     with pytest.raises(ValueError, match="a SPLADE model has none"):
-        make_baselines(["dense"], SaeSplade.from_splade(splade_path))
+        make_systems(["dense"], SaeSplade.from_splade(splade_path))
 
 
 def test_staged_retrieval_is_what_a_model_retrieves(

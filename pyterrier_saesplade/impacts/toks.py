@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import Terms
+from pyterrier_saesplade.impacts.terms import Terms
 
 
 def to_toks(vectors: ConceptVectors, terms: Terms) -> list[dict[str, float]]:

@@ -1,0 +1,65 @@
+"""Writing beside, then moving into place."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pyterrier_saesplade.files import beside, written_beside
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    """Nothing is in its place while it is written; afterwards it is, and nothing else."""
+    path = tmp_path / "new" / "file"
+    with written_beside(path) as partial:
+        partial.write_text("first")
+        assert not path.exists()
+        assert partial.parent == path.parent
+    assert path.read_text() == "first"
+    with written_beside(path) as partial:
+        partial.write_text("second")
+        assert path.read_text() == "first"
+    assert path.read_text() == "second"
+    assert os.listdir(path.parent) == ["file"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "nothing"])
+def test_what_fails_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    """An interruption too."""
+
+    def interrupted() -> None:
+        with written_beside(tmp_path / "it") as partial:
+            if kind == "folder":
+                (partial / "inner").mkdir(parents=True)
+            elif kind == "file":
+                partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    """What another process put there in the meantime stays."""
+    path = tmp_path / "folder"
+
+    def overtaken() -> None:
+        with written_beside(path) as partial:
+            partial.mkdir()
+            path.mkdir()
+            (path / "theirs").touch()
+
+    with pytest.raises(OSError, match="not empty"):
+        overtaken()
+    assert os.listdir(path) == ["theirs"]
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_what_is_kept_beside_goes(tmp_path: Path) -> None:
+    """Two writers of one target have two places."""
+    with beside(tmp_path / "it") as one, beside(tmp_path / "it") as other:
+        assert one != other
+        one.mkdir()
+        other.touch()
+    assert os.listdir(tmp_path) == []

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.impacts import LatentStatistics, Quantization
     from pyterrier_saesplade.pipeline import DocEncoder, LatentWeighting, Prune, Quantizer, QueryEncoder, Scorer
     from pyterrier_saesplade.saesplade import SaeSplade
+    from pyterrier_saesplade.store.artifact import ConceptStore
+    from pyterrier_saesplade.store.encode import encode_corpus
+    from pyterrier_saesplade.store.queries import encode_topics, read_queries
     from pyterrier_saesplade.training import PretrainConfig
 
 __version__ = "0.1.0"
@@ -25,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConceptIndexer",
     "ConceptRetriever",
+    "ConceptStore",
     "DocEncoder",
     "ExactConceptIndex",
     "LatentStatistics",
@@ -37,8 +41,11 @@ __all__ = [
     "SaeSplade",
     "Scorer",
     "TerrierConceptIndex",
+    "encode_corpus",
+    "encode_topics",
     "evaluate",
     "open_collection",
+    "read_queries",
     "search",
 ]
 
@@ -53,6 +60,9 @@ _MODULES = {
     "impacts": ["LatentStatistics", "Quantization"],
     "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer"],
     "saesplade": ["SaeSplade"],
+    "store.artifact": ["ConceptStore"],
+    "store.encode": ["encode_corpus"],
+    "store.queries": ["encode_topics", "read_queries"],
     "training": ["PretrainConfig"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,13 +39,12 @@ class _Saesplade(TyperGroup):
 
 app = typer.Typer(cls=_Saesplade, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-_Collection = Annotated[
-    str,
-    typer.Option(
-        help="Folder with docs.jsonl[.gz], queries.tsv, qrels.txt; a data set of PyTerrier or ir_datasets; docstrings."
-    ),
-]
-_Model = Annotated[str, typer.Option(help="SAE-SPLADE model, folder or hub name; splade=NAME for a SPLADE checkpoint.")]
+_COLLECTION: Any = typer.Option(
+    help="Folder with docs.jsonl[.gz], queries.tsv, qrels.txt; a data set of PyTerrier or ir_datasets; docstrings."
+)
+_Collection = Annotated[str, _COLLECTION]
+_MODEL: Any = typer.Option(help="SAE-SPLADE model, folder or hub name; splade=NAME for a SPLADE checkpoint.")
+_Model = Annotated[str, _MODEL]
 _K = Annotated[int | None, typer.Option(help="Latents kept per token, in place of the model's.")]
 _DocMaxLength = Annotated[int | None, typer.Option(help="Word pieces kept per document, in place of the model's.")]
 _Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1; the first GPU if there is one.")]
@@ -100,10 +100,51 @@ def pretrain(
 
 
 @app.command()
-def index(
-    collection: _Collection,
+def encode(
     model: _Model,
+    out: Annotated[Path, typer.Option(help="Folder of the store; for queries a file that ends in .parquet.")],
+    collection: Annotated[str | None, _COLLECTION] = None,
+    queries: Annotated[Path | None, typer.Option(help="File of qid<TAB>query lines, in place of a collection.")] = None,
+    shard: Annotated[str, typer.Option(help="i/n: encode the i-th of n shares, i from 0; see the README.")] = "0/1",
+    workers: Annotated[int, typer.Option(help="Processes; on several GPUs, one for each.")] = 1,
+    half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits.")] = False,
+    k: _K = None,
+    doc_max_length: _DocMaxLength = None,
+    device: _Device = None,
+    precision: _Precision = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of queries.")] = False,
+) -> None:
+    """Encode a collection once, for any engine; or a file of queries. A killed encoding goes on with the same command.
+
+    Example: saesplade encode --model model --collection docstrings --out vectors
+    """
+    from pyterrier_saesplade.evaluation.collections import open_collection, read_topics
+    from pyterrier_saesplade.store.encode import encode_corpus
+    from pyterrier_saesplade.store.queries import encode_topics
+
+    if (collection is None) == (queries is None):
+        raise typer.BadParameter("give either --collection or --queries")
+    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    if queries is not None:
+        encode_topics(opened, read_topics(queries), out, overwrite=overwrite)
+        return
+    share = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if share is None:
+        raise typer.BadParameter(f"--shard must be i/n, such as 0/4, not {shard}")
+    numbers = int(share[1]), int(share[2])
+    assert collection is not None
+    documents = open_collection(collection)
+    store = encode_corpus(opened, documents, out, shard=numbers, workers=workers, half=half, verbose=True)
+    if store is None:
+        logging.getLogger(__name__).info("shard %s is done; the store is complete when the others are", shard)
+
+
+@app.command()
+def index(
     out: Annotated[Path, typer.Option(help="Folder that the index will be.")],
+    collection: Annotated[str | None, _COLLECTION] = None,
+    model: Annotated[str | None, _MODEL] = None,
+    store: Annotated[Path | None, typer.Option(help="Store of vectors, in place of collection and model.")] = None,
     engine: Annotated[str, typer.Option(help="terrier or exact.")] = "terrier",
     k: _K = None,
     doc_max_length: _DocMaxLength = None,
@@ -111,14 +152,22 @@ def index(
     precision: _Precision = "auto",
     overwrite: _Overwrite = False,
 ) -> None:
-    """Index the documents of a collection.
+    """Index the documents of a collection, or of a store.
 
     Example: saesplade index --collection docstrings --model model --out concepts.index
     """
+    from pyterrier_saesplade.engines.build import ConceptIndexer
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.runs import check_new
+    from pyterrier_saesplade.store.reader import StoredVectors
 
     check_new(out, overwrite)
+    if store is not None:
+        vectors = StoredVectors(store)
+        ConceptIndexer(vectors, out, engine, overwrite=overwrite, verbose=True).index(vectors)
+        return
+    if collection is None or model is None:
+        raise typer.BadParameter("give --collection and --model, or --store")
     opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
     opened.indexer(out, engine, overwrite=overwrite, verbose=True).index(open_collection(collection).get_corpus_iter())
 
@@ -126,9 +175,9 @@ def index(
 @app.command()
 def search(
     index: Annotated[Path, typer.Option(help="Folder of an index.")],
-    model: _Model,
-    topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines.")],
+    topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines, or of encoded queries (.parquet).")],
     out: Annotated[Path, typer.Option(help="TREC run file to write; compressed if it ends in .gz.")],
+    model: Annotated[str | None, _MODEL] = None,
     num_results: Annotated[int, typer.Option(help="Documents per query.")] = 1000,
     tag: Annotated[str, typer.Option(help="Name of the run.")] = "saesplade",
     k: _K = None,
@@ -143,7 +192,8 @@ def search(
     """
     from pyterrier_saesplade.evaluation.search import search as search_index
 
-    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    settings = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
+    opened = None if model is None else _open(model, **settings)
     search_index(index, opened, topics, out, num_results=num_results, tag=tag, overwrite=overwrite)
 
 

@@ -1,12 +1,17 @@
-"""Output is written beside its place, and moved there when it is complete."""
+"""Output is written beside its place and moved there when it is complete; work that takes long can be resumed."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+_SETTINGS = "settings.json"
 
 
 @contextmanager
@@ -41,3 +46,48 @@ def written_beside(path: Path) -> Iterator[Path]:
     with beside(path) as partial:
         yield partial
         partial.replace(path)
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Makes the folder of work that can be resumed, or checks that it belongs to this work.
+
+    Args:
+        folder: The folder.
+        settings: What must be the same for work to be continued, as JSON has it.
+
+    Raises:
+        FileExistsError: If other work was begun in the folder, or it is something else.
+    """
+    found = claimed_settings(folder)
+    if found not in (None, settings):
+        raise FileExistsError(f"{folder} holds unfinished work with other settings: finish that, or remove the folder")
+    if found is None:
+        if folder.exists() and any(path.suffix != ".partial" for path in folder.iterdir()):
+            raise FileExistsError(f"{folder} is in the way, and is none of ours: move it, or name another folder")
+        with written_beside(folder / _SETTINGS) as partial:
+            partial.write_text(json.dumps(settings))
+
+
+def claimed_settings(folder: Path) -> dict[str, Any] | None:
+    """Returns the settings of the work that was begun in a folder, or ``None``."""
+    path = folder / _SETTINGS
+    settings: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return settings
+
+
+def release(folder: Path) -> None:
+    """Turns the folder of work that is done into an ordinary one."""
+    (folder / _SETTINGS).unlink(missing_ok=True)
+    for partial in folder.glob(".*.partial"):  # of processes that were killed
+        partial.unlink()
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Returns the versions of packages, for descriptions of what was written; those not installed are left out."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # ourselves, in a source tree that was not installed
+            continue
+    return versions

@@ -108,6 +108,26 @@ def test_settings_of_the_model_and_a_splade_checkpoint(folder: Path, splade_path
     assert "precision must be one of" in mistake("search", *index, *model, "--topics", topics, *run, "--precision", "8")
 
 
+def test_encode_once(folder: Path, tmp_path: Path) -> None:
+    """A store in two shards, an index of it, queries in a file: the run is that of the model."""
+    store, index, run = tmp_path / "store", tmp_path / "index", tmp_path / "run.trec"
+    encoded = ["encode", "--model", folder / "model", "--collection", folder / "docs", "--out", store]
+    saesplade(*encoded, "--shard", "1/2")
+    assert "not a finished store" in mistake("index", "--store", store, "--out", index)
+    saesplade(*encoded, "--shard", "0/2")
+    saesplade("index", "--store", store, "--out", index, "--engine", "exact")
+    topics, queries = folder / "docs" / "queries.tsv", tmp_path / "queries.parquet"
+    saesplade("encode", "--model", folder / "model", "--queries", topics, "--out", queries)
+    assert "a model is needed" in mistake("search", "--index", index, "--topics", topics, "--out", run)
+    saesplade("search", "--index", index, "--topics", queries, "--out", run)
+    model = SaeSplade.from_pretrained(folder / "model")
+    expected = model.retriever(pt.Artifact.load(str(index)))(open_collection(folder / "docs").topics())
+    assert pt.io.read_results(str(run))["docno"].tolist() == expected["docno"].tolist()
+    assert "either --collection or --queries" in mistake("encode", "--model", folder / "model", "--out", store)
+    assert "--shard must be i/n" in mistake(*encoded, "--shard", "2")
+    assert "give --collection and --model, or --store" in mistake("index", "--out", tmp_path / "new")
+
+
 def test_search_with_another_model(folder: Path, tmp_path: Path) -> None:
     """An index is searched with the model that built it, or not at all."""
     other = shutil.copytree(folder / "model", tmp_path / "other")
@@ -157,7 +177,7 @@ def test_demo_uses_what_is_there(folder: Path, minilm_path: Path, tmp_path: Path
         list(demo(out, backbone="elsewhere"))
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "index", "search", "evaluate", "demo"])
+@pytest.mark.parametrize("verb", ["pretrain", "encode", "index", "search", "evaluate", "demo"])
 def test_help_has_an_example(verb: str) -> None:
     """Each verb shows how it is called, with options that it has."""
     text = " ".join(saesplade(verb, "--help").split())
@@ -174,7 +194,14 @@ def test_help_names_the_verbs() -> None:
         "try:\n    cli.main()\nfinally:\n    assert not {'torch', 'pyterrier'} & set(sys.modules)\n"
     )
     result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
-    assert re.findall(r"^  ([a-z]+)  ", result.stdout, re.M) == ["pretrain", "index", "search", "evaluate", "demo"]
+    assert re.findall(r"^  ([a-z]+)  ", result.stdout, re.M) == [
+        "pretrain",
+        "encode",
+        "index",
+        "search",
+        "evaluate",
+        "demo",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,16 @@ import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
-from pyterrier_saesplade.engines.index import ConceptIndex, IndexedModel, read_metadata, write_metadata
+from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata, write_metadata
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.files import beside
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
+from pyterrier_saesplade.store.documents import field, windows
+from pyterrier_saesplade.store.model import EncodingModel
+from pyterrier_saesplade.store.reader import StoredVectors
 
 ENGINES: dict[str, type[ConceptIndex]] = {"terrier": TerrierConceptIndex, "exact": ExactConceptIndex}
 
@@ -30,7 +32,7 @@ class ConceptIndexer(pt.Indexer):
     interrupted leaves no index, and does not hinder the next one.
 
     Args:
-        model: The model that encodes the documents.
+        model: The model that encodes the documents, or a store of their vectors, which stands for it.
         path: The folder that the index will be.
         engine: ``"terrier"`` or ``"exact"``.
         quantization: How weights become integers, in place of the engine's default (10 levels per unit of weight for
@@ -46,7 +48,7 @@ class ConceptIndexer(pt.Indexer):
 
     def __init__(
         self,
-        model: IndexedModel,
+        model: EncodingModel | StoredVectors,
         path: str | os.PathLike[str],
         engine: str = "terrier",
         *,
@@ -69,11 +71,11 @@ class ConceptIndexer(pt.Indexer):
         self.verbose = verbose
         self.schematic = {"label": "Concept indexer", "help_url": f"{DOCS}#pyterrier_saesplade.ConceptIndexer"}
 
-    def index(self, iter: Iterable[Mapping[str, Any]], **kwargs: object) -> ConceptIndex:
-        """Encodes and indexes documents.
+    def index(self, iter: Iterable[Mapping[str, Any]] | StoredVectors, **kwargs: object) -> ConceptIndex:
+        """Encodes and indexes documents, or indexes a store.
 
         Args:
-            iter: Dictionaries with ``docno`` and the text.
+            iter: Dictionaries with ``docno`` and the text; or a store that the model encoded before.
             **kwargs: None is known.
 
         Returns:
@@ -81,12 +83,18 @@ class ConceptIndexer(pt.Indexer):
 
         Raises:
             FileExistsError: If there is something at the path.
-            ValueError: If there are no documents, all are empty, one lacks a field, or a docno occurs twice.
+            ValueError: If there are no documents, all are empty, one lacks a field, a docno occurs twice, or the store
+                is of another model.
         """
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
+        if isinstance(iter, StoredVectors):
+            return self._index_store(iter)
+        if isinstance(self.model, StoredVectors):
+            raise TypeError(f"the store {self.model.folder} encodes no texts: call index with a store")
         documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
-        return self.index_vectors(self._encode(window) for window in _windows(documents, self.batch_size))
+        model = self.model
+        return self.index_vectors(self._encode(model, window) for window in windows(documents, self.batch_size))
 
     def index_vectors(self, windows: Iterable[tuple[Sequence[str], ConceptVectors]]) -> ConceptIndex:
         """Indexes documents that the model encoded before, so that several indexes cost one encoding.
@@ -125,10 +133,20 @@ class ConceptIndexer(pt.Indexer):
         """Returns the fields that documents must have."""
         return [["docno", self.text_field]]
 
-    def _encode(self, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
-        docnos = [_field(document, "docno") for document in window]
-        texts = as_texts(_field(document, self.text_field) for document in window)
-        return docnos, self.model.encode(texts, "doc", verbose=False)
+    def _index_store(self, store: StoredVectors) -> ConceptIndex:
+        if store.fingerprint != self.model.fingerprint:
+            raise ValueError(
+                f"{store.folder} was encoded by another model, {store} (fingerprint {store.fingerprint[:8]}…), than "
+                f"{self.model} (fingerprint {self.model.fingerprint[:8]}…): encode the documents again, or index the "
+                "store with the model that encoded it"
+            )
+        with pt.tqdm(total=len(store), desc="Indexing", unit="doc", disable=not self.verbose) as bar:
+            return self.index_vectors(_counted(store.windows(), bar))
+
+    def _encode(self, model: EncodingModel, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
+        docnos = [field(document, "docno") for document in window]
+        texts = as_texts(field(document, self.text_field) for document in window)
+        return docnos, model.encode(texts, "doc", verbose=False)
 
     def _check_target(self) -> None:
         if not self.path.exists():
@@ -141,6 +159,14 @@ class ConceptIndexer(pt.Indexer):
         read_metadata(self.path)
 
 
+def _counted(
+    encoded: Iterable[tuple[list[str], ConceptVectors]], bar: Any
+) -> Iterator[tuple[list[str], ConceptVectors]]:
+    for docnos, vectors in encoded:
+        yield docnos, vectors
+        bar.update(len(docnos))
+
+
 def _move_into_place(folder: Path, path: Path, replaced: Path) -> None:
     """Renames ``folder`` to ``path``; what is there goes to ``replaced``, and comes back if that fails."""
     try:
@@ -151,20 +177,3 @@ def _move_into_place(folder: Path, path: Path, replaced: Path) -> None:
         if replaced.exists() and not path.exists():
             replaced.rename(path)
         raise
-
-
-def _windows(documents: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
-    rest = iter(documents)
-    while window := list(islice(rest, size)):
-        yield window
-
-
-def _field(document: Mapping[str, Any], name: str) -> Any:
-    if not isinstance(document, Mapping):
-        raise ValueError(
-            f"a document must be a dictionary, not a {type(document).__name__}; "
-            "of a frame, give frame.to_dict('records')"
-        )
-    if name not in document:
-        raise ValueError(f"the document {document.get('docno')!r} has no {name!r}; it has: {', '.join(document)}")
-    return document[name]

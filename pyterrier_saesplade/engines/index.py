@@ -6,9 +6,8 @@ import json
 import os
 from abc import abstractmethod
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyterrier as pt
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.files import installed_versions
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
-from pyterrier_saesplade.pipeline.stage import ConceptModel
+from pyterrier_saesplade.store.model import IndexedModel
 
 #: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
 QUERY_SCALE = 100.0
@@ -25,15 +25,6 @@ QUERY_SCALE = 100.0
 _METADATA = "pt_meta.json"
 _STATISTICS = "statistics.npz"
 _TERMS = "terms.json"
-_PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers")
-
-
-class IndexedModel(ConceptModel, Protocol):
-    """What an index remembers of the model that encoded its documents."""
-
-    @property
-    def weighting(self) -> Weighting:
-        """What its queries are multiplied by."""
 
 
 class Hits(NamedTuple):
@@ -213,8 +204,7 @@ def write_metadata(
     """Writes what all engines keep: statistics, names of the latents, and, last, the description."""
     terms = model.terms
     spool.statistics.save(folder / _STATISTICS)
-    names, numbered = ([of.name(latent) for latent in range(len(of))] for of in (terms, Terms(len(terms))))
-    (folder / _TERMS).write_text(json.dumps(None if names == numbered else names), encoding="utf-8")
+    (folder / _TERMS).write_text(json.dumps(terms.pieces), encoding="utf-8")
     metadata = {
         "type": engine.ARTIFACT_TYPE,
         "format": engine.ARTIFACT_FORMAT,
@@ -227,13 +217,6 @@ def write_metadata(
         "query_scale": None if quantization is None else QUERY_SCALE,
         "n_docs": spool.statistics.n_docs,
         "n_postings": spool.n_postings,
-        "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        "versions": installed_versions(("pyterrier_saesplade", "pyterrier", "torch", "transformers")),
     }
     (folder / _METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a source tree that was not installed
-        return None

@@ -11,7 +11,8 @@ import pyterrier as pt
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.impacts import Quantization, Weighting
-from pyterrier_saesplade.pipeline.stage import FINGERPRINT, Stage, require_positive
+from pyterrier_saesplade.impacts.toks import FINGERPRINT
+from pyterrier_saesplade.pipeline.stage import Stage, require_positive
 from pyterrier_saesplade.pipeline.weighting import float_queries, weight
 
 #: Queries searched between two updates of the progress bar.

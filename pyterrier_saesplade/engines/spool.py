@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from pyterrier_saesplade.encoding.arrow import from_arrow, to_arrow, vector_schema
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
+from pyterrier_saesplade.store.documents import DistinctDocnos
 
 
 class Spool:
@@ -36,10 +36,9 @@ class Spool:
     def __init__(self, path: Path, width: int, quantization: Quantization | None) -> None:
         self._path = path
         self._quantization = quantization
-        self._docnos = _DistinctDocnos()
-        weight = pa.float32() if quantization is None else pa.int32()
-        schema = pa.schema([("docno", pa.string()), ("latents", pa.list_(pa.int32())), ("weights", pa.list_(weight))])
-        self._writer = pq.ParquetWriter(path, schema)
+        self._docnos = DistinctDocnos()
+        weights = pa.float32() if quantization is None else pa.int32()
+        self._writer = pq.ParquetWriter(path, vector_schema(["docno"], weights))
         self.statistics = LatentStatistics.empty(width)
         self.n_postings = 0
         self.docno_length = 0
@@ -71,13 +70,7 @@ class Spool:
         self._docnos.add(docnos)
         if self._quantization is not None:
             vectors = self._quantization.vectors(vectors)
-        bounds = vectors.indptr.astype(np.int32)
-        columns = [
-            pa.array(docnos, pa.string()),
-            pa.ListArray.from_arrays(bounds, vectors.latents),
-            pa.ListArray.from_arrays(bounds, vectors.weights),
-        ]
-        self._writer.write_batch(pa.record_batch(columns, schema=self._writer.schema))
+        self._writer.write_batch(to_arrow([docnos], vectors, self._writer.schema))
         self.statistics.update(vectors)
         self.n_postings += len(vectors.latents)
         self.docno_length = max(self.docno_length, *map(java_length, docnos))
@@ -87,43 +80,9 @@ class Spool:
         with pq.ParquetFile(self._path) as file:
             for group in range(file.num_row_groups):
                 window = file.read_row_group(group)
-                latents, weights = (window.column(name).combine_chunks() for name in ("latents", "weights"))
-                indptr = latents.offsets.to_numpy().astype(np.int64)
-                vectors = ConceptVectors(indptr, latents.values.to_numpy(), weights.values.to_numpy())
-                yield window.column("docno").to_pylist(), vectors
+                yield window.column("docno").to_pylist(), from_arrow(window)
 
 
 def java_length(text: str) -> int:
     """Returns the length of a text as Java counts it, in UTF-16 units."""
     return len(text.encode("utf-16-le")) // 2
-
-
-class _DistinctDocnos:
-    """Notices a docno that comes a second time, in 8 bytes per document.
-
-    What is kept of a docno is a 64-bit hash, salted anew in each process; two of N different docnos share one with
-    probability N² / 2^65. The hashes are kept in sorted runs, of which two of about the same size are merged, so that
-    there are few to search.
-    """
-
-    def __init__(self) -> None:
-        self._runs: list[NDArray[np.int64]] = []
-
-    def add(self, docnos: Sequence[str]) -> None:
-        for docno in docnos:
-            if not isinstance(docno, str) or not docno:
-                raise ValueError(f"a docno must be a text that is not empty, not {docno!r}")
-        hashes = np.array([hash(docno) for docno in docnos], np.int64)
-        order = np.argsort(hashes, kind="stable")
-        run = hashes[order]
-        repeated = np.zeros(len(run), bool)
-        repeated[1:] = run[1:] == run[:-1]
-        for earlier in self._runs:
-            nearest = np.minimum(np.searchsorted(earlier, run), len(earlier) - 1)
-            repeated |= earlier[nearest] == run
-        if repeated.any():
-            docno = docnos[order[repeated].min()]
-            raise ValueError(f"the docno {docno!r} occurs more than once: an index needs one document per docno")
-        while self._runs and len(self._runs[-1]) < 2 * len(run):
-            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
-        self._runs.append(run)

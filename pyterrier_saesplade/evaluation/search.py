@@ -10,11 +10,12 @@ from pyterrier_saesplade.engines.index import read_metadata
 from pyterrier_saesplade.evaluation.collections import check_identifier, read_topics
 from pyterrier_saesplade.evaluation.runs import check_new, write_run
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.store.queries import read_queries
 
 
 def search(
     index: str | os.PathLike[str],
-    model: SaeSplade | str | os.PathLike[str],
+    model: SaeSplade | str | os.PathLike[str] | None,
     topics: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
@@ -26,8 +27,8 @@ def search(
 
     Args:
         index: The folder of an index of concept vectors, of any engine.
-        model: The model that encoded its documents, or its folder or hub name.
-        topics: A file of ``qid<TAB>query`` lines.
+        model: The model that encoded its documents, or its folder or hub name; ``None`` if the topics are encoded.
+        topics: A file of ``qid<TAB>query`` lines; or one of encoded queries, ending in ``.parquet``.
         out: The run file; compressed if it ends in ``.gz``.
         num_results: Documents per query at most.
         tag: The name of the run, its last column.
@@ -39,17 +40,23 @@ def search(
     Raises:
         FileNotFoundError: If there is no such index or topics file.
         FileExistsError: If the run file exists and ``overwrite`` is false.
-        ValueError: If a line of the topics is malformed, an identifier holds a blank, or another model or an
-            unknown engine built the index.
+        ValueError: If a line of the topics is malformed, an identifier holds a blank, there is no model and one is
+            needed, or another model or an unknown engine built the index.
     """
     out = Path(out)
     check_new(out, overwrite)
     check_identifier("run", "tag", tag)
-    queries = read_topics(topics)
+    encoded = Path(topics).suffix == ".parquet"
+    if not encoded and model is None:
+        raise ValueError(f"a model is needed to encode the queries of {topics}")
+    queries = read_queries(topics) if encoded else read_topics(topics)
     engine = read_metadata(Path(index)).get("format")
     if engine not in ENGINES:
         raise ValueError(f"{index} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
     concepts = ENGINES[engine](index)
-    model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
-    run = model.retriever(concepts, num_results=num_results).transform(queries)
-    return write_run(run, out, tag=tag, overwrite=overwrite)
+    if encoded or model is None:
+        retriever = concepts.retriever(num_results)
+    else:
+        model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
+        retriever = model.retriever(concepts, num_results)
+    return write_run(retriever.transform(queries), out, tag=tag, overwrite=overwrite)

@@ -30,7 +30,8 @@ class Terms:
     def __init__(self, width: int, pieces: Sequence[str] | None = None) -> None:
         if pieces is not None and len(pieces) != width:
             raise ValueError(f"a vocabulary of {len(pieces)} word pieces does not name {width} latents")
-        self._names = list(pieces) if pieces is not None else [f"c{latent}" for latent in range(width)]
+        self.pieces = None if pieces is None else list(pieces)
+        self._names = self.pieces or [f"c{latent}" for latent in range(width)]
         self._latents = {name: latent for latent, name in enumerate(self._names)}
 
     def __len__(self) -> int:

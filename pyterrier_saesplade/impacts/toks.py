@@ -10,6 +10,9 @@ import numpy as np
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts.terms import Terms
 
+#: Where a frame of ``query_toks`` says which model encoded it (``DataFrame.attrs``).
+FINGERPRINT = "saesplade_fingerprint"
+
 
 def to_toks(vectors: ConceptVectors, terms: Terms) -> list[dict[str, float]]:
     """Returns one dictionary per text, from pseudo-term to weight: Python floats, or integers once quantised."""

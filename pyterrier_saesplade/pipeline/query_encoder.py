@@ -8,8 +8,8 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.impacts.toks import as_texts, to_toks
-from pyterrier_saesplade.pipeline.stage import FINGERPRINT, ConceptModel, Stage, require_positive, windows
+from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts, to_toks
+from pyterrier_saesplade.pipeline.stage import ConceptModel, Stage, require_positive, windows
 
 
 class QueryEncoder(Stage):

@@ -14,9 +14,6 @@ from pyterrier_saesplade.impacts import LatentStatistics, Terms, Weighting
 #: The page of PyTerrier's documentation that describes the public classes.
 DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-saesplade/api.html"
 
-#: Where a frame of ``query_toks`` says which model encoded it (``DataFrame.attrs``).
-FINGERPRINT = "saesplade_fingerprint"
-
 
 class ConceptModel(Protocol):
     """What a stage needs of a model; :class:`~pyterrier_saesplade.SaeSplade` is the one that users hold.

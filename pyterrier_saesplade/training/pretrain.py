@@ -22,7 +22,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import claim, claimed_settings, written_beside
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, initialise_from_data
 from pyterrier_saesplade.training.config import PretrainConfig
@@ -74,7 +74,7 @@ def pretrain(
     out, work = Path(out), Path(f"{out}.run")
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     settings = {"backbone": str(backbone), "processes": processes} | asdict(config)
-    finished = out.exists() and _settings_of(work) == settings
+    finished = out.exists() and claimed_settings(work) == settings
     if out.exists() and not finished:
         raise FileExistsError(f"{out} exists: remove it, or choose another folder for the model")
     per_process = (config.batch_documents or config.batch_tokens) // processes
@@ -93,7 +93,7 @@ def pretrain(
         return out
     encoder = _untrained(backbone, config, arguments.device)
     if rank == 0:
-        _claim(work, settings)
+        claim(work, settings)
         spool_texts(documents, work / "texts.arrow")
         _remove_broken_checkpoints(work / "checkpoints")
     _wait(processes)
@@ -159,26 +159,6 @@ def _training_arguments(
     # One GPU to a process: the Trainer would spread a single process over all GPUs by DataParallel.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
-
-
-def _claim(work: Path, settings: dict[str, Any]) -> None:
-    """Makes the folder of a run, or checks that it belongs to this one."""
-    found = _settings_of(work)
-    if found not in (None, settings):
-        raise FileExistsError(
-            f"{work} holds an unfinished run with other settings: finish that one, or remove the folder"
-        )
-    if found is None:
-        if work.exists() and any(path.suffix != ".partial" for path in work.iterdir()):
-            raise FileExistsError(f"{work} is in the way of the run's files, and is none of ours: move it")
-        with written_beside(work / "settings.json") as partial:
-            partial.write_text(json.dumps(settings))
-
-
-def _settings_of(work: Path) -> dict[str, Any] | None:
-    path = work / "settings.json"
-    settings: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return settings
 
 
 def _remove(work: Path) -> None:

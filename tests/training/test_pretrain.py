@@ -175,7 +175,7 @@ def test_an_unfinished_run_with_other_settings_is_not_overwritten(
 ) -> None:
     with pytest.raises(ValueError, match="corpus is empty"):
         pretrain(splade_path, [], tmp_path / "model", CONFIG)
-    with pytest.raises(FileExistsError, match="unfinished run with other settings"):
+    with pytest.raises(FileExistsError, match="unfinished work with other settings"):
         pretrain(splade_path, documents, tmp_path / "model", dataclasses.replace(CONFIG, k=2))
     pretrain(splade_path, documents[:20], tmp_path / "model", dataclasses.replace(CONFIG))
 

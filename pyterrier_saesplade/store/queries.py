@@ -1,0 +1,78 @@
+"""Encoded queries in a file: what a search needs of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pyterrier_saesplade.encoding.arrow import DESCRIPTION, from_arrow, to_arrow, vector_schema
+from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.impacts import Terms
+from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts, to_toks
+from pyterrier_saesplade.store.encode import describe
+from pyterrier_saesplade.store.model import EncodingModel
+
+
+def encode_topics(
+    model: EncodingModel, topics: pd.DataFrame, out: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Encodes topics into a Parquet file of ``qid``, ``query``, ``latents`` and float ``weights``.
+
+    Args:
+        model: The model.
+        topics: A frame of ``qid`` and ``query``.
+        out: The file, which ends in ``.parquet``.
+        overwrite: Replace an existing file.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileExistsError: If the file exists and ``overwrite`` is false.
+        ValueError: If the file's name does not end in ``.parquet``.
+    """
+    out = Path(out)
+    if out.suffix != ".parquet":
+        raise ValueError(f"a file of encoded queries must end in .parquet, not {out.name}")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already: name another file, or ask to overwrite it")
+    queries = as_texts(topics["query"])
+    vectors = model.encode(queries, "query", verbose=False)
+    schema = vector_schema(["qid", "query"], pa.float32(), describe(model))
+    with written_beside(out) as partial, pq.ParquetWriter(partial, schema) as writer:
+        writer.write_batch(to_arrow([topics["qid"].tolist(), queries], vectors, schema))
+    return out
+
+
+def read_queries(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Reads encoded queries.
+
+    Args:
+        path: A file that :func:`encode_topics` wrote.
+
+    Returns:
+        A frame of ``qid``, ``query`` and ``query_toks``, which every index's retriever takes; it knows the model's
+        fingerprint, so that queries of another model than the index's are an error.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no file of encoded queries.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of encoded queries at {path}: make one with saesplade encode")
+    try:
+        table = pq.read_table(path)
+        description = json.loads(table.schema.metadata[DESCRIPTION])
+        frame: pd.DataFrame = table.select(["qid", "query"]).to_pandas()
+    except (pa.ArrowException, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no file of encoded queries, as saesplade encode --queries writes it") from error
+    toks = to_toks(from_arrow(table), Terms(description["width"], description["pieces"]))
+    frame = frame.assign(query_toks=pd.Series(toks, index=frame.index, dtype=object))
+    frame.attrs[FINGERPRINT] = description["fingerprint"]
+    return frame

@@ -1,0 +1,107 @@
+"""What a store of concept vectors is, and how it is read. Imports neither PyTerrier nor torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pyterrier_saesplade.encoding.arrow import from_arrow
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.impacts import Terms, Weighting
+from pyterrier_saesplade.impacts.toks import to_toks
+
+#: The manifest has the name that PyTerrier's artifacts want.
+MANIFEST = "pt_meta.json"
+STORE_TYPE, STORE_FORMAT = "concept_store", "parquet"
+
+
+class StoredVectors:
+    """The concept vectors of a corpus, encoded before, in the order of its documents.
+
+    A store is a folder of Parquet files (``docno``, ``latents``, ``weights``) with a manifest, written last, that names
+    the files and describes the model. Wherever an index is built it stands for the model: it has its fingerprint, its
+    names of latents and its weighting.
+
+    Args:
+        path: The folder, as :func:`~pyterrier_saesplade.store.encode_corpus` left it.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If the folder is no finished store.
+
+    Examples:
+        >>> for docnos, vectors in StoredVectors("vectors").windows():  # doctest: +SKIP
+        ...     print(docnos[0], vectors.row(0))
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.folder = Path(path)
+        self.manifest = read_manifest(self.folder)
+
+    def __len__(self) -> int:
+        """Returns the number of documents, empty ones included."""
+        return int(self.manifest["n_docs"])
+
+    def __str__(self) -> str:
+        """Returns the name of the model."""
+        return str(self.manifest["model"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the model that encoded the documents."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def weighting(self) -> Weighting:
+        """What an index multiplies queries by."""
+        weighting: Weighting = self.manifest["weighting"]
+        return weighting
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The names of the latents."""
+        return Terms(self.manifest["width"], self.manifest["pieces"])
+
+    def windows(self) -> Iterator[tuple[list[str], ConceptVectors]]:
+        """Yields docnos and float vectors, some thousand documents at a time."""
+        for part in self.manifest["parts"]:
+            with pq.ParquetFile(self.folder / part["file"]) as file:
+                for group in range(file.num_row_groups):
+                    window = file.read_row_group(group)
+                    yield window.column("docno").to_pylist(), from_arrow(window)
+
+    def get_corpus_iter(self) -> Iterator[dict[str, Any]]:
+        """Yields ``docno`` and ``toks``, pseudo-terms with float weights, of each document.
+
+        Indexers other than this package's truncate floats: put a :class:`~pyterrier_saesplade.Quantizer` before them.
+        """
+        for docnos, vectors in self.windows():
+            for docno, toks in zip(docnos, to_toks(vectors, self.terms), strict=True):
+                yield {"docno": docno, "toks": toks}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Reads the description of a store.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If the folder holds no finished store.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no store of concept vectors at {folder}: make one with saesplade encode")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if (manifest["type"], manifest["format"]) == (STORE_TYPE, STORE_FORMAT):
+            return dict(manifest)
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        pass  # all of them mean the same to the user
+    raise ValueError(
+        f"{folder} is not a finished store of concept vectors: it is something else, or an encoding was interrupted, "
+        "which goes on when the same command is given again (for a sharded one, the command of each shard)"
+    )

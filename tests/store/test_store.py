@@ -1,0 +1,272 @@
+"""Encoded once: what a store holds, how it survives, and what is built from it."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade import Quantizer
+from pyterrier_saesplade.engines.build import ConceptIndexer
+from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.store.artifact import ConceptStore
+from pyterrier_saesplade.store.encode import encode_corpus
+from pyterrier_saesplade.store.queries import encode_topics, read_queries
+from pyterrier_saesplade.store.reader import StoredVectors
+
+from .conftest import SmallCorpus
+
+TOPICS = pd.DataFrame({"qid": ["q1", "q2", "q3"], "query": ["sparse latent", "", "東京 token rank"]})
+
+
+def parts(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
+
+
+@pytest.fixture
+def store(model: SaeSplade, corpus: SmallCorpus, tmp_path: Path) -> StoredVectors:
+    encoded = encode_corpus(model, corpus, tmp_path / "store", part_documents=20)
+    assert encoded is not None
+    return encoded
+
+
+def test_pandas_alone_reads_it(model: SaeSplade, corpus: SmallCorpus, store: StoredVectors) -> None:
+    """Docnos in order, latents and weights as the model gives them; the files say which model that was."""
+    frame = pd.read_parquet(store.folder / "part-00000.parquet")
+    frame = pd.concat([frame, *(pd.read_parquet(store.folder / f"part-0000{i}.parquet") for i in (1, 2))])
+    documents = list(corpus.get_corpus_iter())
+    assert frame["docno"].tolist() == [document["docno"] for document in documents]
+    expected = model.encode([document["text"] for document in documents])
+    for i, (latents, weights) in enumerate(zip(frame["latents"], frame["weights"], strict=True)):
+        assert latents.tolist() == expected.row(i)[0].tolist()
+        np.testing.assert_allclose(weights, expected.row(i)[1], rtol=1e-5)
+    assert len(frame["latents"].iloc[3]) == len(frame["latents"].iloc[7]) == 0
+    schema = pq.read_schema(store.folder / "part-00001.parquet")
+    assert [str(schema.field(name).type) for name in ("docno", "latents", "weights")] == [
+        "string",
+        "list<element: uint32>",
+        "list<element: float>",
+    ]
+    description = json.loads(schema.metadata[b"saesplade"])
+    assert description["fingerprint"] == model.fingerprint
+    assert (description["model"], description["width"]) == (str(model), 2048)
+    manifest = json.loads((store.folder / "pt_meta.json").read_text())
+    assert manifest["n_docs"] == len(store) == 50
+    assert manifest["n_postings"] == len(expected.latents)
+    assert [part["n_docs"] for part in manifest["parts"]] == [20, 20, 10]
+    assert sorted(os.listdir(store.folder)) == [f"part-0000{i}.parquet" for i in range(3)] + ["pt_meta.json"]
+
+
+def test_shards_in_any_order_make_the_same_files(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
+    """The last job to end finds all parts and writes the manifest."""
+    folder = tmp_path / "sharded"
+    for shard in [(2, 3), (0, 3)]:
+        assert encode_corpus(model, SmallCorpus(), folder, shard=shard, part_documents=20) is None
+        with pytest.raises(ValueError, match="not a finished store"):
+            StoredVectors(folder)
+    sharded = encode_corpus(model, SmallCorpus(), folder, shard=(1, 3), part_documents=20)
+    assert sharded is not None
+    assert sharded.manifest == store.manifest
+    assert parts(folder) == parts(store.folder)
+
+
+def test_workers_share_the_parts(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
+    """Two processes give what one gives, up to rounding."""
+    shared = encode_corpus(model, SmallCorpus(), tmp_path / "shared", workers=2, part_documents=20)
+    assert shared is not None
+    for (docnos, vectors), (expected_docnos, expected) in zip(shared.windows(), store.windows(), strict=True):
+        assert docnos == expected_docnos
+        np.testing.assert_array_equal(vectors.latents, expected.latents)
+        np.testing.assert_allclose(vectors.weights, expected.weights, rtol=1e-5)
+
+
+def test_a_killed_encoding_goes_on(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
+    """Finished parts are not encoded again, the others are, and the bytes are those of an undisturbed run."""
+    folder = tmp_path / "killed"
+    script = f"""
+        import sys, time
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from conftest import SmallCorpus
+        from pyterrier_saesplade.saesplade import SaeSplade
+        from pyterrier_saesplade.store.encode import encode_corpus
+
+        class Slow(SmallCorpus):
+            def get_corpus_iter(self):
+                for number, document in enumerate(super().get_corpus_iter()):
+                    if number == 45:
+                        print("killed here", flush=True)
+                        time.sleep(600)
+                    yield document
+
+        model = SaeSplade.from_pretrained({model.source!r}, precision="float32")
+        encode_corpus(model, Slow(), {str(folder)!r}, part_documents=20)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"killed here\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("part-*")}
+    assert len(before) == 2
+    (folder / ".part-00002.parquet.0.partial").write_text("half of a file")
+    time.sleep(0.01)
+    encode_corpus(model, SmallCorpus(), folder, part_documents=20)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert parts(folder) == parts(store.folder)
+    assert len(os.listdir(folder)) == 4
+
+
+def test_half_weights(model: SaeSplade, corpus: SmallCorpus, store: StoredVectors, tmp_path: Path) -> None:
+    half = encode_corpus(model, corpus, tmp_path / "half", half=True)
+    assert half is not None
+    assert str(pq.read_schema(half.folder / "part-00000.parquet").field("weights").type) == "list<element: halffloat>"
+    weights = np.concatenate([vectors.weights for _, vectors in half.windows()])
+    assert weights.dtype == np.float32
+    expected = np.concatenate([vectors.weights for _, vectors in store.windows()])
+    np.testing.assert_allclose(weights, expected, rtol=2**-11)
+
+
+@pytest.mark.parametrize("engine", ["terrier", "exact"])
+def test_an_index_of_a_store_is_that_of_the_texts(
+    model: SaeSplade, corpus: SmallCorpus, store: StoredVectors, tmp_path: Path, engine: str
+) -> None:
+    """With the model, or with the store in its place."""
+    of_texts = model.indexer(tmp_path / "texts", engine).index(corpus.get_corpus_iter())
+    expected = model.retriever(of_texts)(TOPICS)
+    of_store = model.indexer(tmp_path / "store.index", engine).index(store)
+    pd.testing.assert_frame_equal(model.retriever(of_store)(TOPICS), expected, rtol=1e-5)
+    alone = ConceptIndexer(store, tmp_path / "alone", engine).index(store)
+    pd.testing.assert_frame_equal(model.retriever(alone)(TOPICS), expected, rtol=1e-5)
+    assert alone.metadata["model"] == str(model)
+    with pytest.raises(TypeError, match="encodes no texts"):
+        ConceptIndexer(store, tmp_path / "other", engine).index(corpus.get_corpus_iter())
+
+
+def test_a_store_feeds_other_indexers(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
+    """Its documents have float ``toks``, which a quantizer makes integers."""
+    plain = pt.terrier.TerrierIndex(tmp_path / "terrier")
+    (Quantizer(10) >> plain.toks_indexer()).index(store.get_corpus_iter())
+    ours = model.indexer(tmp_path / "ours").index(store)
+    assert plain.index_obj().getCollectionStatistics().getNumberOfPostings() == ours.metadata["n_postings"]
+
+
+def test_a_store_of_word_pieces(splade_path: Path, corpus: SmallCorpus, tmp_path: Path) -> None:
+    """A SPLADE checkpoint's pseudo-terms travel with the store."""
+    splade = SaeSplade.from_splade(splade_path, k=4)
+    store = encode_corpus(splade, corpus, tmp_path / "store")
+    assert store is not None
+    assert store.terms.name(1996) == splade.terms.name(1996) == "the"
+    index = ConceptIndexer(store, tmp_path / "index", "exact").index(store)
+    assert len(splade.retriever(index)(TOPICS)) > 0
+
+
+def test_another_models_store(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
+    other = SaeSplade.from_pretrained(model.source, k=3)
+    with pytest.raises(ValueError, match="was encoded by another model"):
+        other.indexer(tmp_path / "index").index(store)
+
+
+def test_an_artifact(store: StoredVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTerrier finds the class, and packs and unpacks the folder."""
+    artifact = pt.Artifact.load(str(store.folder))
+    assert isinstance(artifact, ConceptStore)
+    artifact.build_package(str(tmp_path / "store.tar.lz4"), verbose=False)
+    monkeypatch.setenv("PYTERRIER_HOME", str(tmp_path / "home"))
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        again = pt.Artifact.from_url(f"http://127.0.0.1:{server.server_port}/store.tar.lz4")
+        server.shutdown()
+    assert isinstance(again, ConceptStore)
+    assert parts(again.folder) == parts(store.folder)
+
+
+class Bad(SmallCorpus):
+    """Documents that are given."""
+
+    def __init__(self, documents: list[dict[str, Any]]) -> None:
+        self.given = documents
+
+    def get_corpus_iter(self) -> Any:
+        return iter(self.given)
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([], "there are no documents"),
+        ([{"docno": "d1", "text": "a"}] * 2, "'d1' occurs more than once"),
+        ([{"docno": "", "text": "a"}], "docno must be a text"),
+        ([{"docno": "d1"}], "the document 'd1' has no 'text'"),
+    ],
+)
+def test_bad_documents(model: SaeSplade, tmp_path: Path, documents: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        encode_corpus(model, Bad(documents), tmp_path / "store")
+
+
+def test_what_is_in_the_way(model: SaeSplade, corpus: SmallCorpus, store: StoredVectors, tmp_path: Path) -> None:
+    """A finished store, another model's work, other documents' work, a folder of something else."""
+    with pytest.raises(FileExistsError, match="store exists already"):
+        encode_corpus(model, corpus, store.folder)
+    folder = tmp_path / "begun"
+    encode_corpus(model, corpus, folder, shard=(0, 2), part_documents=20)
+    with pytest.raises(FileExistsError, match="unfinished work with other settings"):
+        encode_corpus(SaeSplade.from_pretrained(model.source, k=3), corpus, folder, part_documents=20)
+    others = Bad([{"docno": f"other{i}", "text": "a"} for i in range(20)])
+    with pytest.raises(ValueError, match="was made of other documents"):
+        encode_corpus(model, others, folder, part_documents=20)
+    with pytest.raises(ValueError, match="has parts of a larger corpus"):
+        encode_corpus(model, SmallCorpus(20), folder, shard=(0, 1), part_documents=20)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.txt").touch()
+    with pytest.raises(FileExistsError, match="is none of ours"):
+        encode_corpus(model, corpus, tmp_path / "notes")
+    with pytest.raises(FileNotFoundError, match="no store of concept vectors at"):
+        StoredVectors(tmp_path / "nowhere")
+    for arguments in ({"shard": (2, 2)}, {"workers": 0}, {"part_documents": 0}):
+        with pytest.raises(ValueError, match="must be"):
+            encode_corpus(model, corpus, tmp_path / "new", **arguments)  # type: ignore[arg-type]
+
+
+def test_encoded_queries_search_without_a_model(model: SaeSplade, corpus: SmallCorpus, tmp_path: Path) -> None:
+    """A file of queries gives the run that the model gives; empty queries stay."""
+    index = model.indexer(tmp_path / "index", "exact").index(corpus.get_corpus_iter())
+    path = encode_topics(model, TOPICS, tmp_path / "queries.parquet")
+    queries = read_queries(path)
+    assert queries["qid"].tolist() == TOPICS["qid"].tolist()
+    assert queries["query_toks"].iloc[1] == {}
+    run = index.retriever()(queries).drop(columns="query_toks")
+    pd.testing.assert_frame_equal(run, model.retriever(index)(TOPICS).drop(columns="query_toks"), check_dtype=False)
+    with pytest.raises(FileExistsError, match=r"queries\.parquet exists already"):
+        encode_topics(model, TOPICS, path)
+    encode_topics(model, TOPICS.head(1), path, overwrite=True)
+    assert len(read_queries(path)) == 1
+    encode_topics(SaeSplade.from_pretrained(model.source, k=3), TOPICS, path, overwrite=True)
+    with pytest.raises(ValueError, match="encoded by another model"):
+        index.retriever()(read_queries(path))
+
+
+def test_files_that_are_no_queries(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must end in \.parquet"):
+        encode_topics(model, TOPICS, tmp_path / "queries.tsv")
+    with pytest.raises(FileNotFoundError, match="no file of encoded queries"):
+        read_queries(tmp_path / "nowhere.parquet")
+    (tmp_path / "text.parquet").write_text("qid query")
+    TOPICS.to_parquet(tmp_path / "plain.parquet")
+    for path in (tmp_path / "text.parquet", tmp_path / "plain.parquet", store.folder / "part-00000.parquet"):
+        with pytest.raises(ValueError, match="is no file of encoded queries"):
+            read_queries(path)

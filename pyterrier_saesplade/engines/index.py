@@ -87,6 +87,11 @@ class ConceptIndex(pt.Artifact):
         """
 
     @property
+    def search_options(self) -> dict[str, Any]:
+        """The constructor's further arguments, which say how the engine searches."""
+        return {}
+
+    @property
     def fingerprint(self) -> str:
         """Identifies the model that encoded the documents."""
         return str(self.metadata["fingerprint"])
@@ -151,11 +156,12 @@ class ConceptIndex(pt.Artifact):
         return ConceptRetriever(self, num_results, weighting=weighting, verbose=verbose)
 
     def __eq__(self, other: object) -> bool:
-        """Holds for the same build at the same place."""
+        """Holds for the same build at the same place, searched in the same way."""
         return (
             type(other) is type(self)
             and self._folder.resolve() == other._folder.resolve()
             and self.metadata == other.metadata
+            and self.search_options == other.search_options
         )
 
     def __hash__(self) -> int:
@@ -164,15 +170,20 @@ class ConceptIndex(pt.Artifact):
 
     def __repr__(self) -> str:
         """Returns the constructor's call."""
-        return f"{type(self).__name__}({str(self.path)!r})"
+        options = "".join(f", {name}={value!r}" for name, value in self.search_options.items())
+        return f"{type(self).__name__}({str(self.path)!r}{options})"
 
-    def __reduce__(self) -> tuple[type[ConceptIndex], tuple[str]]:
-        """An index is pickled as its path."""
-        return type(self), (str(self.path),)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An index is pickled as its path and its options."""
+        return _reopen, (type(self), str(self.path), self.search_options)
 
     @property
     def _folder(self) -> Path:
         return Path(str(self.path))
+
+
+def _reopen(engine: type[ConceptIndex], path: str, options: dict[str, Any]) -> ConceptIndex:
+    return engine(path, **options)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

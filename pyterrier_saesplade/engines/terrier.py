@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.frames import search_toks, toks_documents
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
@@ -49,7 +47,7 @@ class TerrierConceptIndex(ConceptIndex):
         terrier = folder / _SUBFOLDER
         # The length is that of the longest docno: Terrier reserves three bytes per character in every document.
         indexer = pt.terrier.TerrierIndex(terrier).toks_indexer(meta={"docno": spool.docno_length})
-        indexer.index(_documents(spool, terms))
+        indexer.index(toks_documents(spool, terms))
         indexed = _counts(terrier)
         expected = (spool.statistics.n_docs, spool.n_postings)
         if indexed != expected:
@@ -62,31 +60,15 @@ class TerrierConceptIndex(ConceptIndex):
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
         """Searches with Terrier; see :meth:`ConceptIndex.search`."""
-        toks = to_toks(queries, self.terms)
-        hits = [Hits([], np.empty(0))] * len(toks)
-        searched = [query for query, weights in enumerate(toks) if weights]
-        if not searched:
-            return hits
         # Terrier divides a query's weights by the largest. A term that no document has makes that a power of two, so
         # that the division is exact, equal scores stay equal, and multiplying back gives the integers.
-        largest = {query: _power_of_two(max(toks[query].values())) for query in searched}
-        frame = pd.DataFrame(
-            {
-                "qid": [str(query) for query in searched],
-                "query_toks": [{**toks[query], _NORMALIZER: largest[query]} for query in searched],
-            }
-        )
-        results: pd.DataFrame = self.terrier.tf(num_results=num_results).transform(frame)
-        for qid, found in results.groupby("qid", sort=False):
-            query = int(str(qid))
-            hits[query] = Hits(found["docno"].tolist(), found["score"].to_numpy(np.float64) * largest[query])
-        return hits
-
-
-def _documents(spool: Spool, terms: Terms) -> Iterator[dict[str, Any]]:
-    for docnos, vectors in spool:
-        for docno, toks in zip(docnos, to_toks(vectors, terms), strict=True):
-            yield {"docno": docno, "toks": toks}
+        toks = to_toks(queries, self.terms)
+        largest = [_power_of_two(max(weights.values(), default=1)) for weights in toks]
+        for weights, most in zip(toks, largest, strict=True):
+            if weights:
+                weights[_NORMALIZER] = most
+        hits = search_toks(self.terrier.tf(num_results=num_results), toks)
+        return [Hits(found.docnos, found.scores * most) for found, most in zip(hits, largest, strict=True)]
 
 
 def _power_of_two(weight: float) -> int:

@@ -51,8 +51,8 @@ class DistinctDocnos:
             ValueError: If one came before, or is no text or empty.
         """
         for docno in docnos:
-            if not isinstance(docno, str) or not docno:
-                raise ValueError(f"a docno must be a text that is not empty, not {docno!r}")
+            if not isinstance(docno, str) or not docno or len(docno.splitlines()) > 1 or docno != docno.strip():
+                raise ValueError(f"a docno must be a text of one line, not empty, no blank around it, not {docno!r}")
         hashes = np.array([hash(docno) for docno in docnos], np.int64)
         order = np.argsort(hashes, kind="stable")
         run = hashes[order]

@@ -14,6 +14,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.engines.build import ENGINES
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.java import JavaNotFoundError
@@ -22,7 +23,6 @@ from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
-ENGINES = ["terrier", "exact"]
 DOCUMENTS = [
     {"docno": "1", "text": "sparse retrieval with concepts"},
     {"docno": "é " + "x" * 998, "text": "naïve café — ☃ 東京"},
@@ -60,14 +60,14 @@ def test_what_the_index_tells(engine: str, model: SaeSplade, tmp_path: Path) -> 
     index = model.indexer(tmp_path / "index", engine).index(DOCUMENTS)
     meta = json.loads((tmp_path / "index" / "pt_meta.json").read_text())
     vectors = model.encode([document["text"] for document in DOCUMENTS])
-    if engine == "terrier":
+    if engine != "exact":
         vectors = Quantization(10).vectors(vectors)
     assert meta["type"] == "concept_index"
     assert meta["format"] == engine
     assert meta["package_hint"] == "pyterrier_saesplade"
     assert meta["fingerprint"] == index.fingerprint == model.fingerprint
-    assert meta["quantization"] == ({"scale": 10.0, "clip": None} if engine == "terrier" else None)
-    assert meta["query_scale"] == (100.0 if engine == "terrier" else None)
+    assert meta["quantization"] == ({"scale": 10.0, "clip": None} if engine != "exact" else None)
+    assert meta["query_scale"] == (100.0 if engine != "exact" else None)
     assert meta["n_docs"] == 5
     assert meta["n_postings"] == len(vectors.latents)
     assert meta["versions"]["pyterrier"] == pt.__version__
@@ -75,7 +75,7 @@ def test_what_the_index_tells(engine: str, model: SaeSplade, tmp_path: Path) -> 
     assert index.statistics.df.tolist() == np.bincount(vectors.latents, minlength=2048).tolist()
     assert index.terms.name(7) == "c7"
     loaded = pt.Artifact.load(str(tmp_path / "index"))
-    assert type(loaded) is {"terrier": TerrierConceptIndex, "exact": ExactConceptIndex}[engine]
+    assert type(loaded) is ENGINES[engine]
     assert loaded == index
     assert os.listdir(tmp_path) == ["index"]
 
@@ -100,8 +100,8 @@ def test_staged_and_direct_indexing_give_the_same_postings(model: SaeSplade, tmp
         ([{"docno": "1", "text": "a"}, {"docno": "1", "text": "c"}], "docno '1' occurs more"),
         ([{"docno": "1", "body": "a"}], r"document '1' has no 'text'; it has: docno, body"),
         ([{"text": "a"}], "has no 'docno'"),
-        ([{"docno": 1, "text": "a"}], "a docno must be a text that is not empty, not 1"),
-        ([{"docno": "", "text": "a"}], "a docno must be a text that is not empty, not ''"),
+        ([{"docno": 1, "text": "a"}], "a docno must be a text of one line, not empty, no blank around it, not 1"),
+        ([{"docno": "", "text": "a"}], "a docno must be a text of one line, not empty, no blank around it, not ''"),
         (["a text"], "must be a dictionary, not a str"),
         ([], "no documents to index"),
         ([{"docno": "1", "text": ""}, {"docno": "2", "text": None}], "every document is empty"),

@@ -10,6 +10,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.engines.build import ENGINES
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.impacts import AlreadyQuantizedError, Quantization
@@ -22,7 +23,7 @@ def query(**toks: float) -> pd.DataFrame:
     return pd.DataFrame([{"qid": "q", "query_toks": toks}])
 
 
-@pytest.fixture(params=["terrier", "exact"])
+@pytest.fixture(params=ENGINES)
 def tiny(request: pytest.FixtureRequest, model: SaeSplade, tmp_path: Path) -> ConceptIndex:
     """Five documents with weights chosen by hand: d2 and d4 are alike, d3 is empty."""
     rows = [([1, 5], [0.3, 0.5]), ([1], [1.26]), ([], []), ([1], [1.26]), ([2047], [0.04])]

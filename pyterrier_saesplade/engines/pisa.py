@@ -1,0 +1,99 @@
+"""PISA: concept vectors in a compressed inverted index in C++, searched with dynamic pruning; no Java."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.frames import search_toks, toks_documents
+from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.impacts.toks import to_toks
+
+if TYPE_CHECKING:
+    from pyterrier_pisa import PisaIndex, PisaRetrieve
+
+_SUBFOLDER = "pisa"
+
+
+class PisaConceptIndex(ConceptIndex):
+    """A plain PISA index of impacts, in the subfolder ``pisa``, beside what is known of the model.
+
+    The PISA index is usable without this package: ``PisaIndex(path / "pisa", stemmer="none")`` opens it, and its
+    ``quantized(toks_scale=1.0)`` takes ``query_toks`` of integers.
+
+    Args:
+        path: The folder.
+        query_algorithm: PISA's name of it: ``"block_max_wand"``, ``"maxscore"``, ``"block_max_maxscore"``, ``"wand"``,
+            ``"ranked_or"``. They differ in speed alone.
+    """
+
+    ARTIFACT_FORMAT: ClassVar[str] = "pisa"
+    default_quantization: ClassVar[Quantization | None] = Quantization()
+
+    def __init__(self, path: str | os.PathLike[str], query_algorithm: str = "block_max_wand") -> None:
+        super().__init__(path)
+        self.query_algorithm = query_algorithm
+
+    @property
+    def search_options(self) -> dict[str, Any]:
+        """The query algorithm."""
+        return {"query_algorithm": self.query_algorithm}
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Makes sure that PISA is installed."""
+        _pisa()
+
+    @classmethod
+    def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
+        """Indexes, and lets PISA compress what it indexed, which it would do at the first search otherwise."""
+        index = _pisa().PisaIndex(folder / _SUBFOLDER, stemmer="none")
+        with _silence():
+            index.toks_indexer(scale=1.0).index(toks_documents(spool, terms))
+            index.quantized(toks_scale=1.0)
+
+    @cached_property
+    def pisa(self) -> PisaIndex:
+        """The plain ``PisaIndex``."""
+        return _pisa().PisaIndex(self._folder / _SUBFOLDER, stemmer="none")
+
+    def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
+        """Searches with PISA; see :meth:`ConceptIndex.search`. Equal scores stand in PISA's order."""
+        self._retriever.num_results = num_results
+        return search_toks(self._retriever, to_toks(queries, self.terms))
+
+    @cached_property
+    def _retriever(self) -> PisaRetrieve:
+        with _silence():
+            return self.pisa.quantized(toks_scale=1.0, query_algorithm=self.query_algorithm)
+
+
+def _pisa() -> Any:
+    try:
+        import pyterrier_pisa
+    except ImportError as error:
+        message = "the engine 'pisa' needs pyterrier_pisa: pip install 'pyterrier_saesplade[pisa]'"
+        raise ImportError(message) from error
+    return pyterrier_pisa
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Discards what PISA's C++ prints on stdout and stderr; its own switch, ``log_level``, fails in release 0.4.9."""
+    with open(os.devnull, "wb") as nowhere:
+        kept = [(stream, os.dup(stream)) for stream in (1, 2)]
+        try:
+            for stream, _ in kept:
+                os.dup2(nowhere.fileno(), stream)
+            yield
+        finally:
+            for stream, copy in kept:
+                os.dup2(copy, stream)
+                os.close(copy)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyterrier_saesplade.engines.build import ConceptIndexer
     from pyterrier_saesplade.engines.exact import ExactConceptIndex
+    from pyterrier_saesplade.engines.pisa import PisaConceptIndex
     from pyterrier_saesplade.engines.retriever import ConceptRetriever
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
     from pyterrier_saesplade.evaluation.collections import open_collection
@@ -33,6 +34,7 @@ __all__ = [
     "ExactConceptIndex",
     "LatentStatistics",
     "LatentWeighting",
+    "PisaConceptIndex",
     "PretrainConfig",
     "Prune",
     "Quantization",
@@ -52,6 +54,7 @@ __all__ = [
 _MODULES = {
     "engines.build": ["ConceptIndexer"],
     "engines.exact": ["ExactConceptIndex"],
+    "engines.pisa": ["PisaConceptIndex"],
     "engines.retriever": ["ConceptRetriever"],
     "engines.terrier": ["TerrierConceptIndex"],
     "evaluation.collections": ["open_collection"],

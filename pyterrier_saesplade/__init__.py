@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.evaluation.search import search
-    from pyterrier_saesplade.impacts import LatentStatistics, Quantization
+    from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
     from pyterrier_saesplade.pipeline import DocEncoder, LatentWeighting, Prune, Quantizer, QueryEncoder, Scorer
     from pyterrier_saesplade.saesplade import SaeSplade
     from pyterrier_saesplade.store.artifact import ConceptStore
@@ -37,6 +37,7 @@ __all__ = [
     "PisaConceptIndex",
     "PretrainConfig",
     "Prune",
+    "Pruning",
     "Quantization",
     "Quantizer",
     "QueryEncoder",
@@ -60,7 +61,7 @@ _MODULES = {
     "evaluation.collections": ["open_collection"],
     "evaluation.experiment": ["evaluate"],
     "evaluation.search": ["search"],
-    "impacts": ["LatentStatistics", "Quantization"],
+    "impacts": ["LatentStatistics", "Pruning", "Quantization"],
     "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer"],
     "saesplade": ["SaeSplade"],
     "store.artifact": ["ConceptStore"],

@@ -146,6 +146,19 @@ def index(
     model: Annotated[str | None, _MODEL] = None,
     store: Annotated[Path | None, typer.Option(help="Store of vectors, in place of collection and model.")] = None,
     engine: Annotated[str, typer.Option(help="terrier or exact.")] = "terrier",
+    prune_k: Annotated[
+        int | None, typer.Option(help="Keep this many weights of a document, the largest.", min=1)
+    ] = None,
+    prune_ratio: Annotated[
+        float | None, typer.Option(help="Keep weights of at least this share of a document's largest.")
+    ] = None,
+    prune_mass: Annotated[
+        float | None, typer.Option(help="Keep the fewest weights that have this share of a document's sum.")
+    ] = None,
+    prune_threshold: Annotated[float | None, typer.Option(help="Keep weights of at least this much.")] = None,
+    max_df: Annotated[
+        float | None, typer.Option(help="Drop latents that more than this share of the documents have.")
+    ] = None,
     k: _K = None,
     doc_max_length: _DocMaxLength = None,
     device: _Device = None,
@@ -159,17 +172,21 @@ def index(
     from pyterrier_saesplade.engines.build import ConceptIndexer
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.runs import check_new
+    from pyterrier_saesplade.impacts import Pruning
     from pyterrier_saesplade.store.reader import StoredVectors
 
     check_new(out, overwrite)
+    rules = (prune_k, prune_ratio, prune_mass, prune_threshold)
+    pruning = None if rules == (None,) * 4 else Pruning(*rules)
+    options: dict[str, Any] = {"pruning": pruning, "max_df": max_df, "overwrite": overwrite, "verbose": True}
     if store is not None:
         vectors = StoredVectors(store)
-        ConceptIndexer(vectors, out, engine, overwrite=overwrite, verbose=True).index(vectors)
+        ConceptIndexer(vectors, out, engine, **options).index(vectors)
         return
     if collection is None or model is None:
         raise typer.BadParameter("give --collection and --model, or --store")
     opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
-    opened.indexer(out, engine, overwrite=overwrite, verbose=True).index(open_collection(collection).get_corpus_iter())
+    opened.indexer(out, engine, **options).index(open_collection(collection).get_corpus_iter())
 
 
 @app.command()

@@ -22,7 +22,7 @@ from pyterrier_saesplade.engines.build import ConceptIndexer
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.files import written_beside
-from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
+from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
 from pyterrier_saesplade.model.config import Head, check_k
@@ -353,6 +353,8 @@ class SaeSplade:
         engine: str = "terrier",
         *,
         quantization: Quantization | None = None,
+        pruning: Pruning | None = None,
+        max_df: float | None = None,
         text_field: str = "text",
         batch_size: int = 4096,
         overwrite: bool = False,
@@ -368,6 +370,8 @@ class SaeSplade:
             path,
             engine,
             quantization=quantization,
+            pruning=pruning,
+            max_df=max_df,
             text_field=text_field,
             batch_size=batch_size,
             overwrite=overwrite,

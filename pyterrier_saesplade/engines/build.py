@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.files import beside
-from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.impacts import Pruning, Quantization
+from pyterrier_saesplade.impacts.pruning import require_share
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
 from pyterrier_saesplade.store.documents import field, windows
@@ -26,6 +28,8 @@ from pyterrier_saesplade.store.reader import StoredVectors
 ENGINES: dict[str, type[ConceptIndex]] = {
     engine.ARTIFACT_FORMAT: engine for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex)
 }
+
+_log = logging.getLogger(__name__)
 
 
 class ConceptIndexer(pt.Indexer):
@@ -40,13 +44,16 @@ class ConceptIndexer(pt.Indexer):
         engine: ``"terrier"`` or ``"exact"``.
         quantization: How weights become integers, in place of the engine's default (10 levels per unit of weight for
             Terrier, floats for the exact engine).
+        pruning: Which weights of each document are kept, decided on floats, before quantisation.
+        max_df: Latents that more than this share of the documents have, above 0 and at most 1, are left out of the
+            index; searches ignore them. Counted after pruning and quantisation, empty documents included.
         text_field: The key under which a document has its text; ``None`` or an empty text makes an empty document.
         batch_size: Documents that are encoded together.
         overwrite: Replace an index of concept vectors that is at ``path``. Nothing else is ever replaced.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If the engine is unknown.
+        ValueError: If the engine is unknown, or a setting is out of its range.
     """
 
     def __init__(
@@ -56,18 +63,23 @@ class ConceptIndexer(pt.Indexer):
         engine: str = "terrier",
         *,
         quantization: Quantization | None = None,
+        pruning: Pruning | None = None,
+        max_df: float | None = None,
         text_field: str = "text",
         batch_size: int = 4096,
         overwrite: bool = False,
         verbose: bool = False,
     ) -> None:
         require_positive(batch_size=batch_size)
+        require_share(max_df=max_df)
         if engine not in ENGINES:
             raise ValueError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
         self.model = model
         self.path = Path(path)
         self.engine = engine
         self.quantization = quantization
+        self.pruning = pruning
+        self.max_df = max_df
         self.text_field = text_field
         self.batch_size = batch_size
         self.overwrite = overwrite
@@ -119,13 +131,21 @@ class ConceptIndexer(pt.Indexer):
         with beside(self.path) as workplace:
             folder = workplace / "index"
             folder.mkdir(parents=True)
-            with Spool(workplace / "spool.parquet", len(self.model.terms), quantization) as spool:
+            with Spool(workplace / "spool.parquet", len(self.model.terms), quantization, self.pruning) as spool:
                 for docnos, vectors in windows:
                     spool.append(docnos, vectors)
             if not spool.statistics.n_docs:
                 raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
+            if self.max_df is not None:
+                spool.drop_frequent(self.max_df)
+            if removed := spool.pruning:
+                _log.info(
+                    "removed %(pruned_postings)d postings of documents, and %(dropped_latents)d frequent latents with "
+                    "%(dropped_postings)d postings",
+                    removed,
+                )
             if not spool.n_postings:
-                raise ValueError("every document is empty: was another text_field meant?")
+                raise ValueError("every document is empty: was another text_field meant, or less pruning?")
             engine.write(folder, spool, self.model.terms)
             write_metadata(folder, engine, self.model, spool, quantization)
             self._check_target()

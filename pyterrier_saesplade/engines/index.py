@@ -37,8 +37,8 @@ class Hits(NamedTuple):
 class ConceptIndex(pt.Artifact):
     """An index of concept vectors: a folder that holds an engine's data, latent statistics and a description.
 
-    The description (``pt_meta.json``) has the model's fingerprint, how weights were quantised, what queries are
-    multiplied by, counts, and the versions of the packages that wrote it.
+    The description (``pt_meta.json``) has the model's fingerprint, how weights were pruned and quantised, what queries
+    are multiplied by, counts, and the versions of the packages that wrote it.
 
     Args:
         path: The folder, as :class:`~pyterrier_saesplade.engines.build.ConceptIndexer` left it.
@@ -226,6 +226,7 @@ def write_metadata(
         "weighting": model.weighting,
         "quantization": None if quantization is None else {"scale": quantization.scale, "clip": quantization.clip},
         "query_scale": None if quantization is None else QUERY_SCALE,
+        "pruning": spool.pruning,
         "n_docs": spool.statistics.n_docs,
         "n_postings": spool.n_postings,
         "versions": installed_versions(("pyterrier_saesplade", "pyterrier", "torch", "transformers")),

@@ -15,7 +15,7 @@ from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata, write
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.files import beside
+from pyterrier_saesplade.files import beside, move_into_place
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
@@ -129,7 +129,7 @@ class ConceptIndexer(pt.Indexer):
             engine.write(folder, spool, self.model.terms)
             write_metadata(folder, engine, self.model, spool, quantization)
             self._check_target()
-            _move_into_place(folder, self.path, workplace / "replaced")
+            move_into_place(folder, self.path, workplace / "replaced")
         return engine(self.path)
 
     def index_inputs(self) -> list[list[str]]:
@@ -168,15 +168,3 @@ def _counted(
     for docnos, vectors in encoded:
         yield docnos, vectors
         bar.update(len(docnos))
-
-
-def _move_into_place(folder: Path, path: Path, replaced: Path) -> None:
-    """Renames ``folder`` to ``path``; what is there goes to ``replaced``, and comes back if that fails."""
-    try:
-        if path.exists():
-            path.rename(replaced)
-        folder.rename(path)
-    except BaseException:  # an interruption between the two renames included
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
-        raise

@@ -28,6 +28,19 @@ ENGINES: dict[str, type[ConceptIndex]] = {
 }
 
 
+def open_index(path: str | os.PathLike[str]) -> ConceptIndex:
+    """Opens an index, whatever its engine.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds no finished index, or one of an engine that this version does not have.
+    """
+    engine = read_metadata(Path(path)).get("format")
+    if engine not in ENGINES:
+        raise ValueError(f"{path} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
+    return ENGINES[engine](path)
+
+
 class ConceptIndexer(pt.Indexer):
     """Builds an index of concept vectors from texts.
 

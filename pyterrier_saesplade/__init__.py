@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.experiment import evaluate
+    from pyterrier_saesplade.evaluation.inspect import inspect
     from pyterrier_saesplade.evaluation.search import search
+    from pyterrier_saesplade.formats.export import export
+    from pyterrier_saesplade.formats.imports import import_vectors
     from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
     from pyterrier_saesplade.pipeline import DocEncoder, LatentWeighting, Prune, Quantizer, QueryEncoder, Scorer
     from pyterrier_saesplade.saesplade import SaeSplade
@@ -47,6 +50,9 @@ __all__ = [
     "encode_corpus",
     "encode_topics",
     "evaluate",
+    "export",
+    "import_vectors",
+    "inspect",
     "open_collection",
     "read_queries",
     "search",
@@ -60,7 +66,10 @@ _MODULES = {
     "engines.terrier": ["TerrierConceptIndex"],
     "evaluation.collections": ["open_collection"],
     "evaluation.experiment": ["evaluate"],
+    "evaluation.inspect": ["inspect"],
     "evaluation.search": ["search"],
+    "formats.export": ["export"],
+    "formats.imports": ["import_vectors"],
     "impacts": ["LatentStatistics", "Pruning", "Quantization"],
     "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer"],
     "saesplade": ["SaeSplade"],

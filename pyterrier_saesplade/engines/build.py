@@ -16,7 +16,7 @@ from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata, write
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.files import beside
+from pyterrier_saesplade.files import beside, move_into_place
 from pyterrier_saesplade.impacts import Pruning, Quantization
 from pyterrier_saesplade.impacts.pruning import require_share
 from pyterrier_saesplade.impacts.toks import as_texts
@@ -30,6 +30,19 @@ ENGINES: dict[str, type[ConceptIndex]] = {
 }
 
 _log = logging.getLogger(__name__)
+
+
+def open_index(path: str | os.PathLike[str]) -> ConceptIndex:
+    """Opens an index, whatever its engine.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds no finished index, or one of an engine that this version does not have.
+    """
+    engine = read_metadata(Path(path)).get("format")
+    if engine not in ENGINES:
+        raise ValueError(f"{path} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
+    return ENGINES[engine](path)
 
 
 class ConceptIndexer(pt.Indexer):
@@ -149,7 +162,7 @@ class ConceptIndexer(pt.Indexer):
             engine.write(folder, spool, self.model.terms)
             write_metadata(folder, engine, self.model, spool, quantization)
             self._check_target()
-            _move_into_place(folder, self.path, workplace / "replaced")
+            move_into_place(folder, self.path, workplace / "replaced")
         return engine(self.path)
 
     def index_inputs(self) -> list[list[str]]:
@@ -188,15 +201,3 @@ def _counted(
     for docnos, vectors in encoded:
         yield docnos, vectors
         bar.update(len(docnos))
-
-
-def _move_into_place(folder: Path, path: Path, replaced: Path) -> None:
-    """Renames ``folder`` to ``path``; what is there goes to ``replaced``, and comes back if that fails."""
-    try:
-        if path.exists():
-            path.rename(replaced)
-        folder.rename(path)
-    except BaseException:  # an interruption between the two renames included
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
-        raise

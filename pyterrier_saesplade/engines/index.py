@@ -17,6 +17,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.files import installed_versions
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
+from pyterrier_saesplade.store.card import brief, fill_readme, opening
 from pyterrier_saesplade.store.model import IndexedModel
 
 #: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
@@ -176,6 +177,25 @@ class ConceptIndex(pt.Artifact):
     def __reduce__(self) -> tuple[Any, ...]:
         """An index is pickled as its path and its options."""
         return _reopen, (type(self), str(self.path), self.search_options)
+
+    def _hf_readme(self, *, metadata: dict[str, Any] | None = None, **settings: Any) -> str:
+        """Fills in the README with which ``to_hf`` publishes the index."""
+        model, quantization = str(self.metadata["model"]), self.quantization
+        weights = "floats" if quantization is None else f"integers, {quantization.scale:g} levels per unit of weight"
+        build = f'model.indexer("concepts.index", {self.ARTIFACT_FORMAT!r}, quantization={quantization!r})'
+        return fill_readme(
+            str(super()._hf_readme(metadata=brief(metadata), **settings)),
+            description=(
+                "An index of concept vectors for PyTerrier, built with pyterrier_saesplade: "
+                f"{len(self):,} documents, {self.metadata['n_postings']:,} postings over {self.width:,} latents.\n\n"
+                f"- model: `{model}`, fingerprint `{self.fingerprint}`\n"
+                f"- engine: {self.ARTIFACT_FORMAT}\n"
+                f"- weights: {weights}\n"
+                f"- weights of queries are multiplied by: {self.weighting}"
+            ),
+            usage=f'{opening(model)}\nmodel.retriever(artifact).search("a single query")',
+            reproduction=f"{opening(model)}\n{build}.index(documents)",
+        )
 
     @property
     def _folder(self) -> Path:

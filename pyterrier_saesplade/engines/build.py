@@ -13,6 +13,7 @@ import pyterrier as pt
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata, write_metadata
+from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
@@ -26,7 +27,8 @@ from pyterrier_saesplade.store.model import EncodingModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
 ENGINES: dict[str, type[ConceptIndex]] = {
-    engine.ARTIFACT_FORMAT: engine for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex)
+    engine.ARTIFACT_FORMAT: engine
+    for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex, MilvusConceptIndex)
 }
 
 _log = logging.getLogger(__name__)
@@ -54,7 +56,8 @@ class ConceptIndexer(pt.Indexer):
     Args:
         model: The model that encodes the documents, or a store of their vectors, which stands for it.
         path: The folder that the index will be.
-        engine: ``"terrier"`` or ``"exact"``.
+        engine: ``"terrier"``, ``"exact"``, ``"pisa"`` or ``"milvus"``.
+        engine_options: How the engine builds the index, where it has build options: see its class.
         quantization: How weights become integers, in place of the engine's default (10 levels per unit of weight for
             Terrier, floats for the exact engine).
         pruning: Which weights of each document are kept, decided on floats, before quantisation.
@@ -66,7 +69,7 @@ class ConceptIndexer(pt.Indexer):
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If the engine is unknown, or a setting is out of its range.
+        ValueError: If the engine is unknown or has no such option, or a setting is out of its range.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class ConceptIndexer(pt.Indexer):
         path: str | os.PathLike[str],
         engine: str = "terrier",
         *,
+        engine_options: Mapping[str, Any] | None = None,
         quantization: Quantization | None = None,
         pruning: Pruning | None = None,
         max_df: float | None = None,
@@ -87,9 +91,11 @@ class ConceptIndexer(pt.Indexer):
         require_share(max_df=max_df)
         if engine not in ENGINES:
             raise ValueError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
+        self._options = ENGINES[engine].build_options(engine_options or {}, overwrite)
         self.model = model
         self.path = Path(path)
         self.engine = engine
+        self.engine_options = engine_options
         self.quantization = quantization
         self.pruning = pruning
         self.max_df = max_df
@@ -140,7 +146,7 @@ class ConceptIndexer(pt.Indexer):
         engine = ENGINES[self.engine]
         quantization = self.quantization or engine.default_quantization
         self._check_target()
-        engine.prepare()
+        engine.prepare(**self._options)
         with beside(self.path) as workplace:
             folder = workplace / "index"
             folder.mkdir(parents=True)
@@ -159,7 +165,7 @@ class ConceptIndexer(pt.Indexer):
                 )
             if not spool.n_postings:
                 raise ValueError("every document is empty: was another text_field meant, or less pruning?")
-            engine.write(folder, spool, self.model.terms)
+            engine.write(folder, spool, self.model.terms, **self._options)
             write_metadata(folder, engine, self.model, spool, quantization)
             self._check_target()
             move_into_place(folder, self.path, workplace / "replaced")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -67,12 +69,37 @@ class ConceptIndex(pt.Artifact):
 
     @classmethod
     def prepare(cls) -> None:
-        """Makes sure, before documents are encoded, that the engine can run here."""
+        """Makes sure, before documents are encoded, that the engine can run here.
+
+        An engine with build options takes them here and in :meth:`write`, as keyword-only parameters with defaults. One
+        that is called ``overwrite`` is no option, but says whether what is outside of the folder may be replaced.
+        """
 
     @classmethod
     @abstractmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Writes the engine's own data into ``folder``, which exists."""
+        """Writes the engine's own data into ``folder``, which exists; for build options see :meth:`prepare`."""
+
+    @classmethod
+    def build_options(cls, given: Mapping[str, Any], overwrite: bool) -> dict[str, Any]:
+        """Returns the keyword arguments of :meth:`prepare` and :meth:`write`.
+
+        Args:
+            given: The engine's build options.
+            overwrite: Whether an index may be replaced; passed on to an engine that asks for it.
+
+        Raises:
+            ValueError: If the engine has no such option.
+        """
+        parameters = inspect.signature(cls.write).parameters.values()
+        known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        passed = {"overwrite": overwrite} if "overwrite" in known else {}
+        known = [name for name in known if name not in passed]
+        for name in given:
+            if name not in known:
+                options = ", ".join(map(repr, known)) or "none"
+                raise ValueError(f"the engine {cls.ARTIFACT_FORMAT!r} has no build option {name!r}; it has: {options}")
+        return {**given, **passed}
 
     @abstractmethod
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:

@@ -173,6 +173,25 @@ def index(
 
 
 @app.command()
+def export(
+    store: Annotated[Path, typer.Option(help="Store of vectors.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    format: Annotated[str, typer.Option(help="anserini: a JsonVectorCollection and topics, for Pyserini's commands.")],
+    queries: Annotated[Path | None, typer.Option(help="File of encoded queries (.parquet).")] = None,
+) -> None:
+    """Write a store, and encoded queries, in a form that other systems read.
+
+    Example: saesplade export --store vectors --queries queries.parquet --format anserini --out VECTORS
+    """
+    from pyserini_bridge.export import export_vectors
+    from pyterrier_saesplade.store.reader import StoredVectors
+
+    if format != "anserini":
+        raise typer.BadParameter(f"--format must be anserini, not {format}")
+    export_vectors(StoredVectors(store), out, queries=queries)
+
+
+@app.command()
 def search(
     index: Annotated[Path, typer.Option(help="Folder of an index.")],
     topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines, or of encoded queries (.parquet).")],

@@ -10,8 +10,10 @@ from typing import Any
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
+from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
-from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata, write_metadata
+from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
@@ -24,7 +26,8 @@ from pyterrier_saesplade.store.model import EncodingModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
 ENGINES: dict[str, type[ConceptIndex]] = {
-    engine.ARTIFACT_FORMAT: engine for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex)
+    engine.ARTIFACT_FORMAT: engine
+    for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex, AnseriniConceptIndex)
 }
 
 
@@ -127,7 +130,8 @@ class ConceptIndexer(pt.Indexer):
             if not spool.n_postings:
                 raise ValueError("every document is empty: was another text_field meant?")
             engine.write(folder, spool, self.model.terms)
-            write_metadata(folder, engine, self.model, spool, quantization)
+            kind, name = engine.ARTIFACT_TYPE, engine.ARTIFACT_FORMAT
+            write_metadata(folder, kind, name, self.model, spool.statistics, spool.n_postings, quantization)
             self._check_target()
             _move_into_place(folder, self.path, workplace / "replaced")
         return engine(self.path)

@@ -107,15 +107,16 @@ def main() -> None:
         parser.error("give --collection and --model, or --store")
     with mistakes(parser.prog):
         require_new(arguments.index)
-        jvm.start()
         if arguments.store is not None:
             store = StoredVectors(arguments.store)
+            jvm.start()
             build_index(store, _counted(store.windows(), len(store)), arguments.index)
             return
         from pyserini_bridge.model import BridgeModel
         from pyterrier_saesplade.evaluation.collections import open_collection
 
         documents = open_collection(arguments.collection).get_corpus_iter()
+        jvm.start()
         model = BridgeModel(arguments.model, arguments.device)
         build_index(model, _counted(_encode(model, documents), None), arguments.index)
 

@@ -39,6 +39,11 @@ class LuceneProcess:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the process may write to it
         atexit.register(self.close)
 
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, if it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
     def write(self, folder: Path, documents: Iterable[Sequence[tuple[str, str]]]) -> int:
         """Writes an index; see :meth:`Lucene.write`.
 
@@ -94,7 +99,7 @@ class LuceneProcess:
         return answer[len(_RESULT) : -len("}\n")]
 
     def _running(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or self.pid is None:
             self.close()
             self._process = self._start()
         return self._process

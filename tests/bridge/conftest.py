@@ -18,7 +18,7 @@ TOPICS = pd.DataFrame({"qid": ["7", "q2", "10"], "query": ["sparse latent", "", 
 @pytest.fixture(scope="session")
 def model(random_model_path: Path) -> SaeSplade:
     """A random model whose queries are multiplied by latents' idf."""
-    return SaeSplade.from_pretrained(random_model_path, precision="float32")
+    return SaeSplade.from_pretrained(random_model_path)
 
 
 @pytest.fixture(scope="session")

@@ -192,10 +192,12 @@ def index(
 @app.command()
 def export(
     store: Annotated[Path, typer.Option(help="Folder of a store of vectors.")],
-    format: Annotated[str, typer.Option(help="ciff, jsonl, npz, opensearch or elasticsearch.")],
+    format: Annotated[str, typer.Option(help="anserini, ciff, jsonl, npz, opensearch or elasticsearch.")],
     out: Annotated[Path, typer.Option(help="File to write (ciff, jsonl; .jsonl.gz is compressed), else folder.")],
+    queries: Annotated[Path | None, typer.Option(help="File of encoded queries (.parquet), for anserini.")] = None,
     scale: Annotated[
-        float | None, typer.Option(help="Levels per unit of weight, for integers; 10 for ciff, else floats.")
+        float | None,
+        typer.Option(help="Levels per unit of weight; 10 for anserini and ciff, else floats stay."),
     ] = None,
     overwrite: _Overwrite = False,
 ) -> None:
@@ -207,6 +209,14 @@ def export(
     from pyterrier_saesplade.impacts import Quantization
 
     quantization = None if scale is None else Quantization(scale)
+    if format == "anserini":
+        from pyserini_bridge.export import export_vectors as export_to_anserini
+        from pyterrier_saesplade.store.reader import StoredVectors
+
+        export_to_anserini(StoredVectors(store), out, queries=queries, quantization=quantization)
+        return
+    if queries is not None:
+        raise typer.BadParameter("--queries is for --format anserini")
     export_vectors(store, format, out, quantization=quantization, overwrite=overwrite)
 
 

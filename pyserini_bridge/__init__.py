@@ -1,0 +1,11 @@
+"""Concept vectors in Anserini and Pyserini. Imports no PyTerrier.
+
+Commands, each with ``--help``::
+
+    python -m pyserini_bridge.index  --model M --collection C --index INDEX
+    python -m pyserini_bridge.search --index INDEX --topics queries.tsv --encoder sae:M --output run.trec --hits 1000
+    python -m pyserini_bridge.encode input --corpus CORPUS output --embeddings OUT encoder --encoder sae:M
+
+From Python, :class:`pyserini_bridge.encoders.SaeQueryEncoder` is a query encoder for ``LuceneImpactSearcher``, and
+:func:`pyserini_bridge.export.export_vectors` writes files that Pyserini's own commands index and search.
+"""

@@ -1,0 +1,26 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyterrier_saesplade.engines.java import JavaNotFoundError
+
+
+@contextmanager
+def mistakes(command: str) -> Iterator[None]:
+    """Reports a user's mistake in one line, without a traceback, and ends with exit code 2."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, JavaNotFoundError) as error:
+        print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def require_new(path: Path) -> None:
+    """Raises :exc:`FileExistsError` if ``path`` exists; to be called before long work."""
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: name another path, or remove it")

@@ -1,0 +1,150 @@
+"""Texts, or a store of their vectors, to a Lucene index: ``python -m pyserini_bridge.index``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from pyserini_bridge import jvm
+from pyserini_bridge.cli import mistakes, require_new
+from pyserini_bridge.description import require_whole_terms
+from pyserini_bridge.lucene import DELIMITER
+from pyserini_bridge.process import lucene
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.description import write_metadata
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.files import beside
+from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.impacts.toks import as_texts, to_toks
+from pyterrier_saesplade.store.documents import windows
+from pyterrier_saesplade.store.model import EncodingModel, IndexedModel
+from pyterrier_saesplade.store.reader import StoredVectors
+
+INDEX_TYPE, INDEX_FORMAT = "concept_index", "anserini"
+
+DOCNOS = "docnos.json"
+
+_WINDOW_DOCUMENTS = 4096
+
+
+def build_index(
+    model: IndexedModel, encoded: Iterable[tuple[Sequence[str], ConceptVectors]], index: str | os.PathLike[str]
+) -> Path:
+    """Builds a Lucene index of impacts.
+
+    It is at the same time an index of concept vectors: ``pyterrier.Artifact.load`` opens it.
+
+    Args:
+        model: The model that encoded the documents, or a store.
+        encoded: Docnos and float concept vectors, some thousand documents at a time.
+        index: The folder that the index will be.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If there is something at ``index``.
+        ImportError: If Pyserini is not installed.
+        JavaNotFoundError: If there is no Java of version 21 or later.
+        ValueError: If there are no documents, all are empty, or a docno occurs twice.
+
+    Examples:
+        >>> store = StoredVectors("vectors")  # doctest: +SKIP
+        >>> build_index(store, store.windows(), "INDEX")  # doctest: +SKIP
+    """
+    index = Path(index)
+    require_new(index)
+    jvm.require()
+    quantization = Quantization()
+    with beside(index) as workplace:
+        folder = workplace / "index"
+        folder.mkdir(parents=True)
+        with Spool(workplace / "spool.parquet", len(model.terms), quantization) as spool:
+            for docnos, vectors in encoded:
+                spool.append(docnos, vectors)
+        if not spool.n_postings:
+            raise ValueError("there are no documents to index, or all are empty")
+        write_lucene(folder, spool, model.terms)
+        write_metadata(folder, INDEX_TYPE, INDEX_FORMAT, model, spool.statistics, spool.n_postings, quantization)
+        require_new(index)
+        folder.rename(index)
+    return index
+
+
+def write_lucene(folder: Path, spool: Spool, terms: Terms) -> None:
+    """Writes Lucene's files, and the docnos in the order of its documents.
+
+    Raises:
+        RuntimeError: If Lucene did not index every document.
+        ValueError: If a term holds a blank.
+    """
+    require_whole_terms(terms, spool.statistics)
+    docnos: list[str] = []
+    count = lucene().write(folder, _documents(spool, terms, docnos))
+    if count != spool.statistics.n_docs:
+        raise RuntimeError(f"Lucene indexed {count} of {spool.statistics.n_docs} documents")
+    (folder / DOCNOS).write_text(json.dumps(docnos), encoding="utf-8")
+
+
+def main() -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyserini_bridge.index",
+        description="Encode a collection and index it with Lucene, as Anserini does.",
+    )
+    parser.add_argument("--index", required=True, type=Path, help="folder that the index will be")
+    parser.add_argument("--model", help="folder or hub name; splade=NAME for a SPLADE checkpoint")
+    parser.add_argument("--collection", help="folder with docs.jsonl[.gz]; a data set of PyTerrier or ir_datasets")
+    parser.add_argument("--store", type=Path, help="store of vectors, in place of collection and model")
+    parser.add_argument("--device", help="such as cpu or cuda:1; the first GPU if there is one")
+    arguments = parser.parse_args()
+    if (arguments.store is None) == (arguments.collection is None or arguments.model is None):
+        parser.error("give --collection and --model, or --store")
+    with mistakes(parser.prog):
+        require_new(arguments.index)
+        if arguments.store is not None:
+            store = StoredVectors(arguments.store)
+            jvm.start()
+            build_index(store, _counted(store.windows(), len(store)), arguments.index)
+            return
+        from pyserini_bridge.model import BridgeModel
+        from pyterrier_saesplade.evaluation.collections import open_collection
+
+        documents = open_collection(arguments.collection).get_corpus_iter()
+        jvm.start()
+        model = BridgeModel(arguments.model, arguments.device)
+        build_index(model, _counted(_encode(model, documents), None), arguments.index)
+
+
+def _encode(model: EncodingModel, documents: Iterable[Mapping[str, str]]) -> Iterator[tuple[list[str], ConceptVectors]]:
+    for window in windows(documents, _WINDOW_DOCUMENTS):
+        texts = as_texts(document["text"] for document in window)
+        yield [document["docno"] for document in window], model.encode(texts, "doc", verbose=False)
+
+
+def _counted(
+    encoded: Iterable[tuple[list[str], ConceptVectors]], total: int | None
+) -> Iterator[tuple[list[str], ConceptVectors]]:
+    with tqdm(desc="Indexing", unit="doc", total=total) as bar:
+        for docnos, vectors in encoded:
+            yield docnos, vectors
+            bar.update(len(docnos))
+
+
+def _documents(spool: Spool, terms: Terms, docnos: list[str]) -> Iterator[list[tuple[str, str]]]:
+    """Yields the documents as Lucene takes them, and appends their docnos to ``docnos``."""
+    for window, vectors in spool:
+        docnos += window
+        texts = (
+            " ".join(f"{term}{DELIMITER}{weight}" for term, weight in toks.items()) for toks in to_toks(vectors, terms)
+        )
+        yield list(zip(window, texts, strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""``pyserini.search.lucene`` with our models as query encoders: ``python -m pyserini_bridge.search``."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyserini_bridge import compat, jvm
+from pyserini_bridge.cli import mistakes
+from pyserini_bridge.encoders import SCHEME, SaeQueryEncoder
+from pyterrier_saesplade.engines.description import METADATA
+from pyterrier_saesplade.evaluation.collections import read_topics
+
+_PYSERINI = "pyserini.search.lucene"
+_TABLES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
+
+
+def main() -> None:
+    """Runs Pyserini's command on this one's arguments.
+
+    Beside the encoder it differs in defaults: ``--impact``, ``--min-idf -1`` (0 leaves out latents that every document
+    has), no limit on the terms of a query, and topics that may be empty.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m pyserini_bridge.search",
+        description=f"Search an impact index. Further options are those of python -m {_PYSERINI}.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--index", required=True, help="folder of the index")
+    parser.add_argument("--encoder", help=f"{SCHEME}MODEL, or what else Pyserini takes; none if topics are encoded")
+    parser.add_argument("--vectors", help="exported vectors that the index was made of, if another command built it")
+    parser.add_argument("--device", help="where the model computes; the first GPU if there is one")
+    parser.add_argument("--min-idf", default="-1", help="leave out terms that are as frequent as that")
+    arguments, others = parser.parse_known_args()
+    with mistakes(parser.prog):
+        encoder = _open_encoder(arguments)
+        compat.prepare()
+    passed = ["--impact", "--index", arguments.index, "--min-idf", arguments.min_idf]
+    if arguments.encoder is not None:
+        passed += ["--encoder", arguments.encoder]
+    sys.argv[1:] = [*passed, *(argument for argument in others if argument != "--impact")]
+    jvm.lift_clause_limit()
+    _teach(encoder)
+    runpy.run_module(_PYSERINI, run_name="__main__", alter_sys=True)
+
+
+def _open_encoder(arguments: argparse.Namespace) -> SaeQueryEncoder | None:
+    if arguments.encoder is None or not arguments.encoder.startswith(SCHEME):
+        return None
+    described = arguments.vectors
+    if described is None and Path(arguments.index, METADATA).exists():
+        described = arguments.index
+    return SaeQueryEncoder(arguments.encoder.removeprefix(SCHEME), described, device=arguments.device)
+
+
+def _teach(encoder: SaeQueryEncoder | None) -> None:
+    """Lets Pyserini know our encoder, and read any queries, which are encoded together once they are read."""
+    import pyserini.query_iterator as iterators
+    from pyserini.search.lucene import LuceneImpactSearcher
+
+    find_encoder, find_queries = LuceneImpactSearcher._init_query_encoder_from_str, iterators.get_query_iterator
+
+    def init_query_encoder(name: str | None) -> Any:
+        found = encoder if name is not None and name.startswith(SCHEME) else find_encoder(name)
+        if found is None:
+            raise SystemExit(f"Pyserini knows no encoder {name!r}; for a model of this package say {SCHEME}{name}")
+        return found
+
+    def get_query_iterator(topics: str, topics_format: Any) -> Any:
+        plain = topics_format == iterators.TopicsFormat.DEFAULT and topics.endswith(_TABLES)
+        queries = _read(topics) if plain and Path(topics).is_file() else find_queries(topics, topics_format)
+        if encoder is not None:
+            encoder.prepare(query for _, query in queries)
+        return queries
+
+    def _read(topics: str) -> Any:
+        frame = read_topics(topics)
+        titles = {qid: {"title": query} for qid, query in zip(frame["qid"], frame["query"], strict=True)}
+        return iterators.DefaultQueryIterator(titles, list(titles))
+
+    LuceneImpactSearcher._init_query_encoder_from_str = staticmethod(init_query_encoder)
+    iterators.get_query_iterator = get_query_iterator
+
+
+if __name__ == "__main__":
+    main()

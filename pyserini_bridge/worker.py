@@ -1,0 +1,51 @@
+"""A process that writes and searches Lucene indexes for another: ``python -m pyserini_bridge.worker``.
+
+Requests and answers are lines of JSON on stdin and stdout; :mod:`pyserini_bridge.process` is the other end. It imports
+neither torch nor Pyserini, starts in a second or two, and ends when its stdin does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from pyserini_bridge import jvm
+from pyserini_bridge.lucene import Lucene
+
+
+def main() -> None:
+    """Answers requests until there are no more."""
+    lucene = Lucene()
+    with open(os.dup(0), encoding="utf-8") as requests, open(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # what Java prints must not get between the answers
+        for line in requests:
+            answers.write(_answer(lucene, json.loads(line), requests) + "\n")
+            answers.flush()
+
+
+def _answer(lucene: Lucene, request: dict[str, Any], requests: TextIO) -> str:
+    documents = _documents(requests) if "write" in request else iter(())
+    try:
+        jvm.start()
+        if "write" in request:
+            result = str(lucene.write(Path(request["write"]), documents))
+        else:
+            result = lucene.search(Path(request["search"]), request["queries"], request["k"])
+    except Exception as error:  # whatever it is, the other end raises it
+        for _ in documents:  # which the other end is still sending
+            pass
+        return json.dumps({"error": f"{type(error).__name__}: {error}"})
+    return f'{{"result": {result}}}'
+
+
+def _documents(requests: TextIO) -> Iterator[list[tuple[str, str]]]:
+    """Yields the batches that follow a request to write, up to the line ``null``."""
+    while (batch := json.loads(next(requests, "null"))) is not None:
+        yield batch
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Anserini: concept vectors in a Lucene index of impacts, which Pyserini searches too."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from pyserini_bridge import jvm
+from pyserini_bridge.index import DOCNOS, INDEX_FORMAT, write_lucene
+from pyserini_bridge.process import lucene
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.impacts.toks import to_toks
+
+
+class AnseriniConceptIndex(ConceptIndex):
+    """A plain Lucene index of impacts, in the folder itself, beside what is known of the model.
+
+    Pyserini's own commands take the folder as their ``--index``; ``python -m pyserini_bridge.index`` writes the same.
+
+    Lucene runs in PyTerrier's Java if that has Anserini's classes (pyterrier-anserini adds them), else in a process of
+    its own, which is started when it is needed. Lucene's scores have 24 bits: dot products of integers are exact below
+    16,777,216, which is a score of 16,777 at the usual scales, and rounded to 24 bits above.
+    """
+
+    ARTIFACT_FORMAT: ClassVar[str] = INDEX_FORMAT
+    default_quantization: ClassVar[Quantization | None] = Quantization()
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Makes sure that Pyserini is installed, and a Java of version 21 or later."""
+        jvm.require()
+
+    @classmethod
+    def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
+        """Indexes with Lucene, in order."""
+        write_lucene(folder, spool, terms)
+
+    def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
+        """Searches with Lucene; see :meth:`ConceptIndex.search`."""
+        tops = json.loads(lucene().search(self._folder, to_toks(queries, self.terms), num_results))
+        return [self._hits(top["scoreDocs"]) for top in tops]
+
+    def _hits(self, found: list[dict[str, float]]) -> Hits:
+        docnos = [self._docnos[int(hit["doc"])] for hit in found]
+        return Hits(docnos, np.array([hit["score"] for hit in found], np.float64))
+
+    @cached_property
+    def _docnos(self) -> list[str]:
+        docnos: list[str] = json.loads((self._folder / DOCNOS).read_text(encoding="utf-8"))
+        return docnos

@@ -1,0 +1,62 @@
+"""What a folder of indexed vectors says of itself, for all engines. Imports no PyTerrier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pyterrier_saesplade.files import installed_versions
+from pyterrier_saesplade.impacts import LatentStatistics, Quantization
+from pyterrier_saesplade.store.model import IndexedModel
+
+#: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
+QUERY_SCALE = 100.0
+
+METADATA = "pt_meta.json"
+STATISTICS = "statistics.npz"
+TERMS = "terms.json"
+
+
+def write_metadata(
+    folder: Path,
+    kind: str,
+    engine: str,
+    model: IndexedModel,
+    statistics: LatentStatistics,
+    n_postings: int,
+    quantization: Quantization | None,
+    pruning: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes what all engines keep: statistics, names of the latents, and, last, the description.
+
+    Args:
+        folder: The folder, which exists.
+        kind: What it is: an artifact's type.
+        engine: In which form: an artifact's format.
+        model: The model that encoded the documents.
+        statistics: Document frequencies of the postings as stored.
+        n_postings: Their number.
+        quantization: How weights became integers; ``None``: they are floats.
+        pruning: What was removed before, and by which settings; ``None``: nothing.
+    """
+    terms = model.terms
+    statistics.save(folder / STATISTICS)
+    (folder / TERMS).write_text(json.dumps(terms.pieces), encoding="utf-8")
+    metadata = {
+        "type": kind,
+        "format": engine,
+        "package_hint": "pyterrier_saesplade",
+        "model": str(model),
+        "fingerprint": model.fingerprint,
+        "width": len(terms),
+        "weighting": model.weighting,
+        "quantization": None if quantization is None else {"scale": quantization.scale, "clip": quantization.clip},
+        "query_scale": None if quantization is None else QUERY_SCALE,
+        "pruning": pruning,
+        "n_docs": statistics.n_docs,
+        "n_postings": n_postings,
+        "versions": installed_versions(("pyterrier_saesplade", "pyterrier", "pyserini", "torch", "transformers")),
+    }
+    (folder / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")

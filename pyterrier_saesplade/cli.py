@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 from typer.core import TyperGroup
 
 from pyterrier_saesplade.engines.java import JavaNotFoundError
@@ -145,7 +146,10 @@ def index(
     collection: Annotated[str | None, _COLLECTION] = None,
     model: Annotated[str | None, _MODEL] = None,
     store: Annotated[Path | None, typer.Option(help="Store of vectors, in place of collection and model.")] = None,
-    engine: Annotated[str, typer.Option(help="terrier or exact.")] = "terrier",
+    engine: Annotated[str, typer.Option(help="terrier, exact, pisa or milvus.")] = "terrier",
+    engine_option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a build option of the engine; repeat for several.")
+    ] = None,
     prune_k: Annotated[
         int | None, typer.Option(help="Keep this many weights of a document, the largest.", min=1)
     ] = None,
@@ -179,6 +183,7 @@ def index(
     rules = (prune_k, prune_ratio, prune_mass, prune_threshold)
     pruning = None if rules == (None,) * 4 else Pruning(*rules)
     options: dict[str, Any] = {"pruning": pruning, "max_df": max_df, "overwrite": overwrite, "verbose": True}
+    options["engine_options"] = dict(map(_option, engine_option or []))
     if store is not None:
         vectors = StoredVectors(store)
         ConceptIndexer(vectors, out, engine, **options).index(vectors)
@@ -328,6 +333,13 @@ def demo(
 
     for part in run_demo(out, backbone=backbone, splade=splade):
         print(part, end="\n\n", flush=True)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--engine-option must be NAME=VALUE, not {text}")
+    return name, yaml.safe_load(value)
 
 
 def _open(model: str, **settings: Any) -> SaeSplade:

@@ -144,6 +144,11 @@ def test_encode_once(folder: Path, tmp_path: Path) -> None:
     assert "either --collection or --queries" in mistake("encode", "--model", folder / "model", "--out", store)
     assert "--shard must be i/n" in mistake(*encoded, "--shard", "2")
     assert "give --collection and --model, or --store" in mistake("index", "--out", tmp_path / "new")
+    embedded = ["index", "--store", store, "--out", tmp_path / "new", "--engine", "milvus", "--engine-option"]
+    assert "--engine-option must be NAME=VALUE, not num_partitions" in mistake(*embedded, "num_partitions")
+    assert "'milvus' has no build option 'partitions'" in mistake(*embedded, "partitions=3")
+    saesplade(*embedded, "num_partitions=3")
+    assert len(pt.Artifact.load(str(tmp_path / "new"))) == 24
 
 
 def test_search_with_another_model(folder: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class MilvusConceptIndex(ConceptIndex):
         if uri is None or collection is None:
             return
         _check_uri(uri)
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", collection):
+        if not (isinstance(collection, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", collection)):
             raise ValueError(
                 f"collection must be a letter or _, then at most 199 letters, digits and _, not {collection!r}"
             )

@@ -307,6 +307,7 @@ def test_the_same_documents_in_other_windows_are_the_same_build(model: SaeSplade
         ({"uri": "./docs.db", "collection": "docs"}, ValueError, "uri must be the address of a server"),
         ({"uri": "http://me:pw@host", "collection": "docs"}, ValueError, "uri must hold no password"),
         ({"uri": "http://127.0.0.1:1", "collection": "my docs"}, ValueError, "collection must be a letter or _"),
+        ({"uri": "http://127.0.0.1:1", "collection": 7}, ValueError, "collection must be a letter or _"),
         ({"uri": "http://127.0.0.1:1", "collection": "docs"}, ConnectionError, "no Milvus lets us in at http"),
     ],
 )

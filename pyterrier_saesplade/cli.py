@@ -173,59 +173,6 @@ def index(
 
 
 @app.command()
-def export(
-    store: Annotated[Path, typer.Option(help="Folder of a store of vectors.")],
-    format: Annotated[str, typer.Option(help="ciff, jsonl, npz, opensearch or elasticsearch.")],
-    out: Annotated[Path, typer.Option(help="File to write (ciff, jsonl; .jsonl.gz is compressed), else folder.")],
-    scale: Annotated[
-        float | None, typer.Option(help="Levels per unit of weight, for integers; 10 for ciff, else floats.")
-    ] = None,
-    overwrite: _Overwrite = False,
-) -> None:
-    """Write a store's vectors in the format of another tool.
-
-    Example: saesplade export --store vectors --format ciff --out concepts.ciff
-    """
-    from pyterrier_saesplade.formats.export import export as export_vectors
-    from pyterrier_saesplade.impacts import Quantization
-
-    quantization = None if scale is None else Quantization(scale)
-    export_vectors(store, format, out, quantization=quantization, overwrite=overwrite)
-
-
-@app.command("import")
-def import_(
-    file: Annotated[Path, typer.Option(help="File of vectors.")],
-    format: Annotated[str, typer.Option(help="ciff or jsonl.")],
-    out: Annotated[Path, typer.Option(help="Folder of the store to make.")],
-    model: Annotated[str | None, _MODEL] = None,
-    scale: Annotated[float, typer.Option(help="Levels per unit of weight in the file: weights are divided by it.")] = 1,
-) -> None:
-    """Make a store of vectors that another tool made, for any engine. Name the model, if there is one.
-
-    Example: saesplade import --file docs.jsonl.gz --format jsonl --scale 100 --out vectors
-    """
-    from pyterrier_saesplade.formats.imports import import_vectors
-
-    import_vectors(file, format, out, model=None if model is None else _open(model), scale=scale)
-
-
-@app.command()
-def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder of an index or of a store.")],
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
-) -> None:
-    """Print what an index or a store holds: model, quantisation, counts, density, the most frequent latents.
-
-    Example: saesplade inspect concepts.index
-    """
-    from pyterrier_saesplade.evaluation.inspect import inspect as inspect_folder
-
-    inspection = inspect_folder(path)
-    print(inspection.to_json() if json else inspection)
-
-
-@app.command()
 def search(
     index: Annotated[Path, typer.Option(help="Folder of an index.")],
     topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines, or of vectors (.parquet, .jsonl[.gz]).")],
@@ -285,6 +232,59 @@ def evaluate(
 
     opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
     print(compare(collection, opened, out, baselines=baseline, measures=measure, overwrite=overwrite))
+
+
+@app.command()
+def export(
+    store: Annotated[Path, typer.Option(help="Folder of a store of vectors.")],
+    format: Annotated[str, typer.Option(help="ciff, jsonl, npz, opensearch or elasticsearch.")],
+    out: Annotated[Path, typer.Option(help="File to write (ciff, jsonl; .jsonl.gz is compressed), else folder.")],
+    scale: Annotated[
+        float | None, typer.Option(help="Levels per unit of weight, for integers; 10 for ciff, else floats.")
+    ] = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Write a store's vectors in the format of another tool.
+
+    Example: saesplade export --store vectors --format ciff --out concepts.ciff
+    """
+    from pyterrier_saesplade.formats.export import export as export_vectors
+    from pyterrier_saesplade.impacts import Quantization
+
+    quantization = None if scale is None else Quantization(scale)
+    export_vectors(store, format, out, quantization=quantization, overwrite=overwrite)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Option(help="File of vectors.")],
+    format: Annotated[str, typer.Option(help="ciff or jsonl.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store to make.")],
+    model: Annotated[str | None, _MODEL] = None,
+    scale: Annotated[float, typer.Option(help="Levels per unit of weight in the file: weights are divided by it.")] = 1,
+) -> None:
+    """Make a store of vectors that another tool made, for any engine. Name the model, if there is one.
+
+    Example: saesplade import --file docs.jsonl.gz --format jsonl --scale 100 --out vectors
+    """
+    from pyterrier_saesplade.formats.imports import import_vectors
+
+    import_vectors(file, format, out, model=None if model is None else _open(model), scale=scale)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Folder of an index or of a store.")],
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Print what an index or a store holds: model, quantisation, counts, density, the most frequent latents.
+
+    Example: saesplade inspect concepts.index
+    """
+    from pyterrier_saesplade.evaluation.inspect import inspect as inspect_folder
+
+    inspection = inspect_folder(path)
+    print(inspection.to_json() if json else inspection)
 
 
 @app.command()

@@ -195,6 +195,68 @@ def index(
 
 
 @app.command()
+def search(
+    index: Annotated[Path, typer.Option(help="Folder of an index.")],
+    topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines, or of vectors (.parquet, .jsonl[.gz]).")],
+    out: Annotated[Path, typer.Option(help="TREC run file to write; compressed if it ends in .gz.")],
+    model: Annotated[str | None, _MODEL] = None,
+    num_results: Annotated[int, typer.Option(help="Documents per query.")] = 1000,
+    tag: Annotated[str, typer.Option(help="Name of the run.")] = "saesplade",
+    k: _K = None,
+    doc_max_length: _DocMaxLength = None,
+    device: _Device = None,
+    precision: _Precision = "auto",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Search an index with the model that built it (k and doc-max-length included), and write a TREC run.
+
+    Example: saesplade search --index concepts.index --model model --topics queries.tsv --out run.trec
+    """
+    from pyterrier_saesplade.evaluation.search import search as search_index
+
+    settings = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
+    opened = None if model is None else _open(model, **settings)
+    search_index(index, opened, topics, out, num_results=num_results, tag=tag, overwrite=overwrite)
+
+
+@app.command()
+def evaluate(
+    collection: _Collection,
+    model: _Model,
+    out: Annotated[Path, typer.Option(help="Folder of indexes and results.")],
+    baseline: Annotated[
+        list[str],
+        typer.Option(
+            default_factory=lambda: ["bm25", "dense"],
+            help="bm25, dense (same backbone) or splade=FOLDER; repeat for several.",
+            show_default="bm25, dense",
+        ),
+    ],
+    measure: Annotated[
+        list[str],
+        typer.Option(
+            default_factory=lambda: list(DEFAULT_MEASURES),
+            help="Any ir_measures name, such as AP(rel=2); repeat for several.",
+            show_default=", ".join(DEFAULT_MEASURES),
+        ),
+    ],
+    k: _K = None,
+    doc_max_length: _DocMaxLength = None,
+    device: _Device = None,
+    precision: _Precision = "auto",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Compare a model with baselines, and write a table, TREC runs and a figure.
+
+    Example: saesplade evaluate --collection docstrings --model model --baseline bm25 --out comparison
+    """
+    from pyterrier_saesplade.evaluation.experiment import evaluate as compare
+
+    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    print(compare(collection, opened, out, baselines=baseline, measures=measure, overwrite=overwrite))
+
+
+@app.command()
 def export(
     store: Annotated[Path, typer.Option(help="Folder of a store of vectors.")],
     format: Annotated[str, typer.Option(help="anserini, ciff, jsonl, npz, opensearch or elasticsearch.")],
@@ -255,68 +317,6 @@ def inspect(
 
     inspection = inspect_folder(path)
     print(inspection.to_json() if json else inspection)
-
-
-@app.command()
-def search(
-    index: Annotated[Path, typer.Option(help="Folder of an index.")],
-    topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines, or of vectors (.parquet, .jsonl[.gz]).")],
-    out: Annotated[Path, typer.Option(help="TREC run file to write; compressed if it ends in .gz.")],
-    model: Annotated[str | None, _MODEL] = None,
-    num_results: Annotated[int, typer.Option(help="Documents per query.")] = 1000,
-    tag: Annotated[str, typer.Option(help="Name of the run.")] = "saesplade",
-    k: _K = None,
-    doc_max_length: _DocMaxLength = None,
-    device: _Device = None,
-    precision: _Precision = "auto",
-    overwrite: _Overwrite = False,
-) -> None:
-    """Search an index with the model that built it (k and doc-max-length included), and write a TREC run.
-
-    Example: saesplade search --index concepts.index --model model --topics queries.tsv --out run.trec
-    """
-    from pyterrier_saesplade.evaluation.search import search as search_index
-
-    settings = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
-    opened = None if model is None else _open(model, **settings)
-    search_index(index, opened, topics, out, num_results=num_results, tag=tag, overwrite=overwrite)
-
-
-@app.command()
-def evaluate(
-    collection: _Collection,
-    model: _Model,
-    out: Annotated[Path, typer.Option(help="Folder of indexes and results.")],
-    baseline: Annotated[
-        list[str],
-        typer.Option(
-            default_factory=lambda: ["bm25", "dense"],
-            help="bm25, dense (same backbone) or splade=FOLDER; repeat for several.",
-            show_default="bm25, dense",
-        ),
-    ],
-    measure: Annotated[
-        list[str],
-        typer.Option(
-            default_factory=lambda: list(DEFAULT_MEASURES),
-            help="Any ir_measures name, such as AP(rel=2); repeat for several.",
-            show_default=", ".join(DEFAULT_MEASURES),
-        ),
-    ],
-    k: _K = None,
-    doc_max_length: _DocMaxLength = None,
-    device: _Device = None,
-    precision: _Precision = "auto",
-    overwrite: _Overwrite = False,
-) -> None:
-    """Compare a model with baselines, and write a table, TREC runs and a figure.
-
-    Example: saesplade evaluate --collection docstrings --model model --baseline bm25 --out comparison
-    """
-    from pyterrier_saesplade.evaluation.experiment import evaluate as compare
-
-    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
-    print(compare(collection, opened, out, baselines=baseline, measures=measure, overwrite=overwrite))
 
 
 @app.command()

@@ -1,9 +1,12 @@
 """Models and collections that the tests share. Nothing is downloaded: the models come as packages."""
 
+import functools
 import importlib.util
 import os
+import threading
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,17 @@ def check_contract() -> Callable[[pt.Transformer], None]:
         assert not result.errors + result.failures
 
     return check
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], str]]:
+    """Serves files of the test's folder over HTTP, returns their addresses; what is fetched is kept in that folder."""
+    monkeypatch.setenv("PYTERRIER_HOME", str(tmp_path / "home"))
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield lambda path: f"http://127.0.0.1:{server.server_port}/{path.relative_to(tmp_path)}"
+        server.shutdown()
 
 
 @pytest.fixture(scope="session")

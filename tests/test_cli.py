@@ -151,6 +151,43 @@ def test_encode_once(folder: Path, tmp_path: Path) -> None:
     assert len(pt.Artifact.load(str(tmp_path / "new"))) == 24
 
 
+def test_from_one_tool_to_another(tmp_path: Path) -> None:
+    """Vectors of another tool, indexed and searched without a model, inspected, exported, imported again."""
+    docs, queries = tmp_path / "docs.jsonl", tmp_path / "queries.jsonl"
+    docs.write_text('{"docno": "d1", "vector": {"a": 30}}\n{"docno": "d2", "vector": {"a": 10, "b": 5}}\n')
+    queries.write_text('{"qid": "q1", "vector": {"a": 2, "b": 1}}\n')
+    store, index, run = tmp_path / "store", tmp_path / "index", tmp_path / "run.trec"
+    imported = ["import", "--file", docs, "--format", "jsonl", "--scale", 10, "--out", store]
+    saesplade(*imported)
+    assert "store exists already" in mistake(*imported)
+    saesplade("index", "--store", store, "--out", index, "--engine", "exact")
+    saesplade("search", "--index", index, "--topics", queries, "--out", run)
+    assert run.read_text() == "q1 Q0 d1 0 6.0 saesplade\nq1 Q0 d2 1 2.5 saesplade\n"
+    assert "documents     2\n" in saesplade("inspect", index)
+    assert json.loads(saesplade("inspect", store, "--json"))["most_frequent"][0] == {"latent": "a", "df": 2}
+    assert "nowhere" in mistake("inspect", tmp_path / "nowhere")
+    exported = ["export", "--store", store, "--format", "jsonl", "--out", tmp_path / "again.jsonl"]
+    saesplade(*exported, "--scale", 10)
+    assert (tmp_path / "again.jsonl").read_text() == docs.read_text()
+    assert "again.jsonl exists already" in mistake(*exported)
+    saesplade(*exported, "--overwrite")
+    assert '{"a": 3.0}' in (tmp_path / "again.jsonl").read_text()
+    saesplade("export", "--store", store, "--format", "ciff", "--out", tmp_path / "x.ciff")
+    saesplade("import", "--file", tmp_path / "x.ciff", "--format", "ciff", "--scale", 10, "--out", tmp_path / "other")
+    assert json.loads(saesplade("inspect", tmp_path / "other", "--json"))["n_postings"] == 3
+    assert "there is no format 'pdf'" in mistake(*exported[:4], "pdf", "--out", tmp_path / "x.pdf")
+
+
+def test_an_import_with_its_model(folder: Path, tmp_path: Path) -> None:
+    """The store is then one of the model."""
+    model = SaeSplade.from_pretrained(folder / "model")
+    (tmp_path / "docs.jsonl").write_text('{"docno": "d1", "vector": {"c5": 1.5}}\n')
+    arguments = ["import", "--file", tmp_path / "docs.jsonl", "--format", "jsonl", "--model", folder / "model"]
+    saesplade(*arguments, "--out", tmp_path / "store")
+    inspected = json.loads(saesplade("inspect", tmp_path / "store", "--json"))
+    assert (inspected["fingerprint"], inspected["width"]) == (model.fingerprint, 64)
+
+
 def test_search_with_another_model(folder: Path, tmp_path: Path) -> None:
     """An index is searched with the model that built it, or not at all."""
     other = shutil.copytree(folder / "model", tmp_path / "other")
@@ -223,6 +260,9 @@ def test_help_names_the_verbs() -> None:
         "index",
         "search",
         "evaluate",
+        "export",
+        "import",
+        "inspect",
         "demo",
     ]
 

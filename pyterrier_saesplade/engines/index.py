@@ -200,6 +200,7 @@ class ConceptIndex(pt.Artifact):
     def _hf_readme(self, *, metadata: dict[str, Any] | None = None, **settings: Any) -> str:
         """Fills in the README with which ``to_hf`` publishes the index."""
         model, quantization = str(self.metadata["model"]), self.quantization
+        known = opening(model, "Quantization")
         weights = "floats" if quantization is None else f"integers, {quantization.scale:g} levels per unit of weight"
         build = f'model.indexer("concepts.index", {self.ARTIFACT_FORMAT!r}, quantization={quantization!r})'
         return fill_readme(
@@ -212,8 +213,12 @@ class ConceptIndex(pt.Artifact):
                 f"- weights: {weights}\n"
                 f"- weights of queries are multiplied by: {self.weighting}"
             ),
-            usage=f'{opening(model)}\nmodel.retriever(artifact).search("a single query")',
-            reproduction=f"{opening(model)}\n{build}.index(documents)",
+            usage=(
+                f'{known}model.retriever(artifact).search("a single query")'
+                if known
+                else "artifact.retriever()  # searches with query_toks that the model of the documents made"
+            ),
+            reproduction=f"{known}{build}.index(documents)" if known else "",
         )
 
     @property

@@ -30,6 +30,7 @@ class ConceptStore(StoredVectors, pt.Artifact):
 
     def _hf_readme(self, *, metadata: dict[str, Any] | None = None, **settings: Any) -> str:
         """Fills in the README with which ``to_hf`` publishes the store."""
+        known = opening(str(self), "encode_corpus")
         return fill_readme(
             str(super()._hf_readme(metadata=brief(metadata), **settings)),
             description=(
@@ -39,6 +40,9 @@ class ConceptStore(StoredVectors, pt.Artifact):
                 f"- model: `{self}`, fingerprint `{self.fingerprint}`\n"
                 f"- weights of queries are multiplied by: {self.weighting}"
             ),
-            usage=f'{opening(str(self))}\nindex = model.indexer("concepts.index").index(artifact)',
-            reproduction=f'{opening(str(self))}\nencode_corpus(model, dataset, "vectors")',
+            usage=(
+                "from pyterrier_saesplade import ConceptIndexer\n\n"
+                'index = ConceptIndexer(artifact, "concepts.index").index(artifact)'
+            ),
+            reproduction=f'{known}encode_corpus(model, dataset, "vectors")' if known else "",
         )

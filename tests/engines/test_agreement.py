@@ -1,4 +1,4 @@
-"""All engines over the same vectors: NFCorpus in SPLADE-v3, where it is at hand, and a collection in a model of ours."""
+"""All engines over the same vectors: NFCorpus in SPLADE-v3, where at hand, and a collection in a model of ours."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,15 +1,13 @@
 """Encoded once: what a store holds, how it survives, and what is built from it."""
 
-import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -179,17 +177,12 @@ def test_another_models_store(model: SaeSplade, store: StoredVectors, tmp_path: 
         other.indexer(tmp_path / "index").index(store)
 
 
-def test_an_artifact(store: StoredVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_artifact(store: StoredVectors, tmp_path: Path, served: Callable[[Path], str]) -> None:
     """PyTerrier finds the class, and packs and unpacks the folder."""
     artifact = pt.Artifact.load(str(store.folder))
     assert isinstance(artifact, ConceptStore)
     artifact.build_package(str(tmp_path / "store.tar.lz4"), verbose=False)
-    monkeypatch.setenv("PYTERRIER_HOME", str(tmp_path / "home"))
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        again = pt.Artifact.from_url(f"http://127.0.0.1:{server.server_port}/store.tar.lz4")
-        server.shutdown()
+    again = pt.Artifact.from_url(served(tmp_path / "store.tar.lz4"))
     assert isinstance(again, ConceptStore)
     assert parts(again.folder) == parts(store.folder)
 

@@ -1,0 +1,109 @@
+"""What an index or a store says of itself."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer
+from pyterrier_saesplade.evaluation.inspect import inspect
+from pyterrier_saesplade.formats.imports import import_vectors
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.store.reader import StoredVectors
+
+LINES = [
+    {"docno": "d1", "vector": {"the": 1.0, "cat": 2.0}},
+    {"docno": "d2", "vector": {"the": 1.0, "dog": 0.01}},
+    {"docno": "d3", "vector": {}},
+    {"docno": "d4", "vector": {"the": 3.0, "cat": 1.0}},
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StoredVectors:
+    path = tmp_path / "pets.jsonl"
+    path.write_text("\n".join(map(json.dumps, LINES)), encoding="utf-8")
+    return import_vectors(path, "jsonl", tmp_path / "store")
+
+
+def test_a_store(store: StoredVectors) -> None:
+    found = inspect(store.folder)
+    assert (found.kind, found.format, found.model) == ("store", "parquet", "pets.jsonl")
+    assert (found.fingerprint, found.width, found.weighting) == (store.fingerprint, 3, "none")
+    assert found.quantization is None
+    assert (found.n_docs, found.n_postings, found.latents_per_document) == (4, 6, 1.5)
+    assert (found.latents_in_use, found.share_in_use) == (3, 1.0)
+    assert found.most_frequent == (("the", 3), ("cat", 2), ("dog", 1))
+    assert found.size == sum(path.stat().st_size for path in store.folder.iterdir())
+    assert inspect(store.folder, latents=1).most_frequent == (("the", 3),)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_index_of_each_engine(engine: str, store: StoredVectors, tmp_path: Path) -> None:
+    """Counts are those after quantisation: one weight fell to nothing."""
+    quantization = Quantization(20, clip=50)
+    with pytest.warns(UserWarning, match="1 of 6 impacts were above 50"):
+        ConceptIndexer(store, tmp_path / "index", engine, quantization=quantization).index(store)
+    found = inspect(tmp_path / "index")
+    assert (found.kind, found.format, found.quantization) == ("index", engine, quantization)
+    assert (found.n_docs, found.n_postings, found.latents_per_document) == (4, 5, 1.25)
+    assert (found.latents_in_use, round(found.share_in_use, 3)) == (2, 0.667)
+    assert found.most_frequent == (("the", 3), ("cat", 2))
+    assert found.size > 1000
+    assert found.versions.keys() >= {"pyterrier", "torch"}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.n_docs = 5  # type: ignore[misc]
+
+
+def test_what_is_printed(store: StoredVectors, tmp_path: Path) -> None:
+    index = ConceptIndexer(store, tmp_path / "index", "exact", quantization=Quantization(clip=255)).index(store)
+    lines = str(inspect(tmp_path / "index")).splitlines()
+    size = sum(path.stat().st_size for path in (tmp_path / "index").iterdir())
+    assert lines[:9] == [
+        f"index         {tmp_path / 'index'} (exact)",
+        "model         pets.jsonl",
+        f"fingerprint   {store.fingerprint}",
+        "weighting     none",
+        "quantisation  10 levels per unit of weight, at most 255",
+        "documents     4",
+        "postings      5, 1.2 a document",
+        "vocabulary    3 latents, 2 (66.7%) in use",
+        f"on disk       {size / 1e6:.2f} MB, {size / 5:.1f} bytes a posting",
+    ]
+    assert lines[9].startswith("written by    ")
+    assert f"pyterrier {index.metadata['versions']['pyterrier']}" in lines[9]
+    assert lines[10:] == [
+        "most frequent latents, documents that have them:",
+        "  the         3   75.0%",
+        "  cat         2   50.0%",
+    ]
+    assert "quantisation  none: weights are floats" in str(inspect(store.folder))
+
+
+def test_json(store: StoredVectors) -> None:
+    found = json.loads(inspect(store.folder).to_json())
+    assert found["path"] == str(store.folder)
+    assert found["quantization"] is None
+    assert found["latents_per_document"] == 1.5
+    assert found["most_frequent"][0] == {"latent": "the", "df": 3}
+    assert found["versions"] == store.manifest["versions"]
+
+
+def test_what_is_neither(untrained_model: Path, tmp_path: Path) -> None:
+    """Nothing, a folder of something else, an artifact of another kind, an index of an engine that is not known."""
+    with pytest.raises(FileNotFoundError, match="there is no index or store of concept vectors at"):
+        inspect(tmp_path / "nowhere")
+    for content in (None, "no JSON", "[]", '{"type": "dense_index", "format": "flex"}'):
+        if content is not None:
+            (tmp_path / "pt_meta.json").write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match="is neither an index nor a store"):
+            inspect(tmp_path)
+    model = SaeSplade.from_pretrained(untrained_model)
+    vectors = ConceptVectors.from_rows([([1], [1.0])])
+    index = model.indexer(tmp_path / "index", "exact").index_vectors([(["d"], vectors)])
+    (tmp_path / "index" / "pt_meta.json").write_text(json.dumps(index.metadata | {"format": "x"}), encoding="utf-8")
+    with pytest.raises(ValueError, match="was built with engine 'x'; known are: 'terrier'"):
+        inspect(tmp_path / "index")

@@ -177,7 +177,7 @@ def test_demo_uses_what_is_there(folder: Path, minilm_path: Path, tmp_path: Path
         list(demo(out, backbone="elsewhere"))
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "encode", "index", "search", "evaluate", "demo"])
+@pytest.mark.parametrize("verb", ["pretrain", "encode", "index", "export", "search", "evaluate", "demo"])
 def test_help_has_an_example(verb: str) -> None:
     """Each verb shows how it is called, with options that it has."""
     text = " ".join(saesplade(verb, "--help").split())
@@ -198,6 +198,7 @@ def test_help_names_the_verbs() -> None:
         "pretrain",
         "encode",
         "index",
+        "export",
         "search",
         "evaluate",
         "demo",

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyterrier_saesplade.engines.build import ConceptIndexer
     from pyterrier_saesplade.engines.exact import ExactConceptIndex
+    from pyterrier_saesplade.engines.pisa import PisaConceptIndex
     from pyterrier_saesplade.engines.retriever import ConceptRetriever
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.experiment import evaluate
+    from pyterrier_saesplade.evaluation.inspect import inspect
     from pyterrier_saesplade.evaluation.search import search
-    from pyterrier_saesplade.impacts import LatentStatistics, Quantization
+    from pyterrier_saesplade.formats.export import export
+    from pyterrier_saesplade.formats.imports import import_vectors
+    from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
     from pyterrier_saesplade.pipeline import DocEncoder, LatentWeighting, Prune, Quantizer, QueryEncoder, Scorer
     from pyterrier_saesplade.saesplade import SaeSplade
     from pyterrier_saesplade.store.artifact import ConceptStore
@@ -33,8 +37,10 @@ __all__ = [
     "ExactConceptIndex",
     "LatentStatistics",
     "LatentWeighting",
+    "PisaConceptIndex",
     "PretrainConfig",
     "Prune",
+    "Pruning",
     "Quantization",
     "Quantizer",
     "QueryEncoder",
@@ -44,6 +50,9 @@ __all__ = [
     "encode_corpus",
     "encode_topics",
     "evaluate",
+    "export",
+    "import_vectors",
+    "inspect",
     "open_collection",
     "read_queries",
     "search",
@@ -52,12 +61,16 @@ __all__ = [
 _MODULES = {
     "engines.build": ["ConceptIndexer"],
     "engines.exact": ["ExactConceptIndex"],
+    "engines.pisa": ["PisaConceptIndex"],
     "engines.retriever": ["ConceptRetriever"],
     "engines.terrier": ["TerrierConceptIndex"],
     "evaluation.collections": ["open_collection"],
     "evaluation.experiment": ["evaluate"],
+    "evaluation.inspect": ["inspect"],
     "evaluation.search": ["search"],
-    "impacts": ["LatentStatistics", "Quantization"],
+    "formats.export": ["export"],
+    "formats.imports": ["import_vectors"],
+    "impacts": ["LatentStatistics", "Pruning", "Quantization"],
     "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer"],
     "saesplade": ["SaeSplade"],
     "store.artifact": ["ConceptStore"],

@@ -146,6 +146,19 @@ def index(
     model: Annotated[str | None, _MODEL] = None,
     store: Annotated[Path | None, typer.Option(help="Store of vectors, in place of collection and model.")] = None,
     engine: Annotated[str, typer.Option(help="terrier or exact.")] = "terrier",
+    prune_k: Annotated[
+        int | None, typer.Option(help="Keep this many weights of a document, the largest.", min=1)
+    ] = None,
+    prune_ratio: Annotated[
+        float | None, typer.Option(help="Keep weights of at least this share of a document's largest.")
+    ] = None,
+    prune_mass: Annotated[
+        float | None, typer.Option(help="Keep the fewest weights that have this share of a document's sum.")
+    ] = None,
+    prune_threshold: Annotated[float | None, typer.Option(help="Keep weights of at least this much.")] = None,
+    max_df: Annotated[
+        float | None, typer.Option(help="Drop latents that more than this share of the documents have.")
+    ] = None,
     k: _K = None,
     doc_max_length: _DocMaxLength = None,
     device: _Device = None,
@@ -159,42 +172,90 @@ def index(
     from pyterrier_saesplade.engines.build import ConceptIndexer
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.runs import check_new
+    from pyterrier_saesplade.impacts import Pruning
     from pyterrier_saesplade.store.reader import StoredVectors
 
     check_new(out, overwrite)
+    rules = (prune_k, prune_ratio, prune_mass, prune_threshold)
+    pruning = None if rules == (None,) * 4 else Pruning(*rules)
+    options: dict[str, Any] = {"pruning": pruning, "max_df": max_df, "overwrite": overwrite, "verbose": True}
     if store is not None:
         vectors = StoredVectors(store)
-        ConceptIndexer(vectors, out, engine, overwrite=overwrite, verbose=True).index(vectors)
+        ConceptIndexer(vectors, out, engine, **options).index(vectors)
         return
     if collection is None or model is None:
         raise typer.BadParameter("give --collection and --model, or --store")
     opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
-    opened.indexer(out, engine, overwrite=overwrite, verbose=True).index(open_collection(collection).get_corpus_iter())
+    opened.indexer(out, engine, **options).index(open_collection(collection).get_corpus_iter())
 
 
 @app.command()
 def export(
-    store: Annotated[Path, typer.Option(help="Store of vectors.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    format: Annotated[str, typer.Option(help="anserini: a JsonVectorCollection and topics, for Pyserini's commands.")],
-    queries: Annotated[Path | None, typer.Option(help="File of encoded queries (.parquet).")] = None,
+    store: Annotated[Path, typer.Option(help="Folder of a store of vectors.")],
+    format: Annotated[str, typer.Option(help="anserini, ciff, jsonl, npz, opensearch or elasticsearch.")],
+    out: Annotated[Path, typer.Option(help="File to write (ciff, jsonl; .jsonl.gz is compressed), else folder.")],
+    queries: Annotated[Path | None, typer.Option(help="File of encoded queries (.parquet), for anserini.")] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Levels per unit of weight; 10 for anserini and ciff, else floats stay."),
+    ] = None,
+    overwrite: _Overwrite = False,
 ) -> None:
-    """Write a store, and encoded queries, in a form that other systems read.
+    """Write a store's vectors in the format of another tool.
 
-    Example: saesplade export --store vectors --queries queries.parquet --format anserini --out VECTORS
+    Example: saesplade export --store vectors --format ciff --out concepts.ciff
     """
-    from pyserini_bridge.export import export_vectors
-    from pyterrier_saesplade.store.reader import StoredVectors
+    from pyterrier_saesplade.formats.export import export as export_vectors
+    from pyterrier_saesplade.impacts import Quantization
 
-    if format != "anserini":
-        raise typer.BadParameter(f"--format must be anserini, not {format}")
-    export_vectors(StoredVectors(store), out, queries=queries)
+    quantization = None if scale is None else Quantization(scale)
+    if format == "anserini":
+        from pyserini_bridge.export import export_vectors as export_to_anserini
+        from pyterrier_saesplade.store.reader import StoredVectors
+
+        export_to_anserini(StoredVectors(store), out, queries=queries, quantization=quantization)
+        return
+    if queries is not None:
+        raise typer.BadParameter("--queries is for --format anserini")
+    export_vectors(store, format, out, quantization=quantization, overwrite=overwrite)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Option(help="File of vectors.")],
+    format: Annotated[str, typer.Option(help="ciff or jsonl.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store to make.")],
+    model: Annotated[str | None, _MODEL] = None,
+    scale: Annotated[float, typer.Option(help="Levels per unit of weight in the file: weights are divided by it.")] = 1,
+) -> None:
+    """Make a store of vectors that another tool made, for any engine. Name the model, if there is one.
+
+    Example: saesplade import --file docs.jsonl.gz --format jsonl --scale 100 --out vectors
+    """
+    from pyterrier_saesplade.formats.imports import import_vectors
+
+    import_vectors(file, format, out, model=None if model is None else _open(model), scale=scale)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Folder of an index or of a store.")],
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Print what an index or a store holds: model, quantisation, counts, density, the most frequent latents.
+
+    Example: saesplade inspect concepts.index
+    """
+    from pyterrier_saesplade.evaluation.inspect import inspect as inspect_folder
+
+    inspection = inspect_folder(path)
+    print(inspection.to_json() if json else inspection)
 
 
 @app.command()
 def search(
     index: Annotated[Path, typer.Option(help="Folder of an index.")],
-    topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines, or of encoded queries (.parquet).")],
+    topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines, or of vectors (.parquet, .jsonl[.gz]).")],
     out: Annotated[Path, typer.Option(help="TREC run file to write; compressed if it ends in .gz.")],
     model: Annotated[str | None, _MODEL] = None,
     num_results: Annotated[int, typer.Option(help="Documents per query.")] = 1000,

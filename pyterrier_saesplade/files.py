@@ -48,6 +48,24 @@ def written_beside(path: Path) -> Iterator[Path]:
         partial.replace(path)
 
 
+def move_into_place(made: Path, path: Path, replaced: Path) -> None:
+    """Renames what was made to ``path``; what is there goes to ``replaced``, and comes back if that fails.
+
+    Args:
+        made: A file or folder on the file system of ``path``.
+        path: What it will be.
+        replaced: A name on the same file system, of which nothing has to exist.
+    """
+    try:
+        if path.exists():
+            path.rename(replaced)
+        made.rename(path)
+    except BaseException:  # an interruption between the two renames included
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        raise
+
+
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """Makes the folder of work that can be resumed, or checks that it belongs to this work.
 

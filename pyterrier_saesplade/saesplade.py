@@ -22,7 +22,7 @@ from pyterrier_saesplade.engines.build import ConceptIndexer
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.files import written_beside
-from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
+from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
 from pyterrier_saesplade.model.config import Head, check_k
@@ -352,7 +352,10 @@ class SaeSplade:
         path: str | os.PathLike[str],
         engine: str = "terrier",
         *,
+        engine_options: Mapping[str, Any] | None = None,
         quantization: Quantization | None = None,
+        pruning: Pruning | None = None,
+        max_df: float | None = None,
         text_field: str = "text",
         batch_size: int = 4096,
         overwrite: bool = False,
@@ -367,7 +370,10 @@ class SaeSplade:
             self,
             path,
             engine,
+            engine_options=engine_options,
             quantization=quantization,
+            pruning=pruning,
+            max_df=max_df,
             text_field=text_field,
             batch_size=batch_size,
             overwrite=overwrite,

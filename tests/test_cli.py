@@ -108,6 +108,24 @@ def test_settings_of_the_model_and_a_splade_checkpoint(folder: Path, splade_path
     assert "precision must be one of" in mistake("search", *index, *model, "--topics", topics, *run, "--precision", "8")
 
 
+def test_pruning(folder: Path, tmp_path: Path) -> None:
+    """The options are those of the indexer, and the index tells what was removed."""
+    built = ["index", "--collection", folder / "docs", "--model", folder / "model", "--engine", "exact", "--out"]
+    rules = ["--prune-k", 9, "--prune-ratio", 0.1, "--prune-mass", 0.9, "--prune-threshold", 0.01, "--max-df", 0.75]
+    saesplade(*built, tmp_path / "pruned", *rules)
+    removed = json.loads((tmp_path / "pruned" / "pt_meta.json").read_text())["pruning"]
+    assert removed["documents"] == {"k": 9, "max_ratio": 0.1, "mass": 0.9, "threshold": 0.01}
+    assert removed["max_df"] == 0.75
+    assert removed["pruned_postings"] > 0
+    saesplade(*built, tmp_path / "whole", "--max-df", 1)
+    whole = json.loads((tmp_path / "whole" / "pt_meta.json").read_text())["pruning"]
+    assert whole["documents"] is None
+    assert (whole["dropped_latents"], whole["pruned_postings"]) == (0, 0)
+    assert "Invalid value for '--prune-k'" in mistake(*built, tmp_path / "new", "--prune-k", 0)
+    assert "mass must be a share" in mistake(*built, tmp_path / "new", "--prune-mass", 90)
+    assert "max_df must be a share" in mistake(*built, tmp_path / "new", "--max-df", 50)
+
+
 def test_encode_once(folder: Path, tmp_path: Path) -> None:
     """A store in two shards, an index of it, queries in a file: the run is that of the model."""
     store, index, run = tmp_path / "store", tmp_path / "index", tmp_path / "run.trec"

@@ -39,7 +39,7 @@ def test_unknown_name() -> None:
         ("import pyterrier_saesplade", ["torch", "pyterrier", "pandas"]),
         ("import pyterrier_saesplade.model", ["pyterrier"]),
         ("import pyterrier_saesplade.encoding", ["pyterrier"]),
-        ("from pyterrier_saesplade import LatentStatistics, Quantization", ["torch", "pyterrier"]),
+        ("from pyterrier_saesplade import LatentStatistics, Pruning, Quantization", ["torch", "pyterrier"]),
         ("from pyterrier_saesplade import open_collection", ["torch", "pyterrier"]),
         ("import pyterrier_saesplade.engines.java", ["torch", "pyterrier"]),
         ("import pyserini_bridge.worker", ["torch", "transformers", "pyterrier", "pyserini", "pandas"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,13 @@ from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
 from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata
+from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.files import beside
-from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.files import beside, move_into_place
+from pyterrier_saesplade.impacts import Pruning, Quantization
+from pyterrier_saesplade.impacts.pruning import require_share
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
 from pyterrier_saesplade.store.documents import field, windows
@@ -27,8 +30,29 @@ from pyterrier_saesplade.store.reader import StoredVectors
 
 ENGINES: dict[str, type[ConceptIndex]] = {
     engine.ARTIFACT_FORMAT: engine
-    for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex, AnseriniConceptIndex)
+    for engine in (
+        TerrierConceptIndex,
+        AnseriniConceptIndex,
+        PisaConceptIndex,
+        MilvusConceptIndex,
+        ExactConceptIndex,
+    )
 }
+
+_log = logging.getLogger(__name__)
+
+
+def open_index(path: str | os.PathLike[str]) -> ConceptIndex:
+    """Opens an index, whatever its engine.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds no finished index, or one of an engine that this version does not have.
+    """
+    engine = read_metadata(Path(path)).get("format")
+    if engine not in ENGINES:
+        raise ValueError(f"{path} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
+    return ENGINES[engine](path)
 
 
 class ConceptIndexer(pt.Indexer):
@@ -40,16 +64,20 @@ class ConceptIndexer(pt.Indexer):
     Args:
         model: The model that encodes the documents, or a store of their vectors, which stands for it.
         path: The folder that the index will be.
-        engine: ``"terrier"`` or ``"exact"``.
+        engine: ``"terrier"``, ``"exact"``, ``"pisa"`` or ``"milvus"``.
+        engine_options: How the engine builds the index, where it has build options: see its class.
         quantization: How weights become integers, in place of the engine's default (10 levels per unit of weight for
             Terrier, floats for the exact engine).
+        pruning: Which weights of each document are kept, decided on floats, before quantisation.
+        max_df: Latents that more than this share of the documents have, above 0 and at most 1, are left out of the
+            index; searches ignore them. Counted after pruning and quantisation, empty documents included.
         text_field: The key under which a document has its text; ``None`` or an empty text makes an empty document.
         batch_size: Documents that are encoded together.
         overwrite: Replace an index of concept vectors that is at ``path``. Nothing else is ever replaced.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If the engine is unknown.
+        ValueError: If the engine is unknown or has no such option, or a setting is out of its range.
     """
 
     def __init__(
@@ -58,19 +86,27 @@ class ConceptIndexer(pt.Indexer):
         path: str | os.PathLike[str],
         engine: str = "terrier",
         *,
+        engine_options: Mapping[str, Any] | None = None,
         quantization: Quantization | None = None,
+        pruning: Pruning | None = None,
+        max_df: float | None = None,
         text_field: str = "text",
         batch_size: int = 4096,
         overwrite: bool = False,
         verbose: bool = False,
     ) -> None:
         require_positive(batch_size=batch_size)
+        require_share(max_df=max_df)
         if engine not in ENGINES:
             raise ValueError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
+        self._options = ENGINES[engine].build_options(engine_options or {}, overwrite)
         self.model = model
         self.path = Path(path)
         self.engine = engine
+        self.engine_options = engine_options
         self.quantization = quantization
+        self.pruning = pruning
+        self.max_df = max_df
         self.text_field = text_field
         self.batch_size = batch_size
         self.overwrite = overwrite
@@ -118,22 +154,31 @@ class ConceptIndexer(pt.Indexer):
         engine = ENGINES[self.engine]
         quantization = self.quantization or engine.default_quantization
         self._check_target()
-        engine.prepare()
+        engine.prepare(**self._options)
         with beside(self.path) as workplace:
             folder = workplace / "index"
             folder.mkdir(parents=True)
-            with Spool(workplace / "spool.parquet", len(self.model.terms), quantization) as spool:
+            with Spool(workplace / "spool.parquet", len(self.model.terms), quantization, self.pruning) as spool:
                 for docnos, vectors in windows:
                     spool.append(docnos, vectors)
             if not spool.statistics.n_docs:
                 raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
+            if self.max_df is not None:
+                spool.drop_frequent(self.max_df)
+            if removed := spool.pruning:
+                _log.info(
+                    "removed %(pruned_postings)d postings of documents, and %(dropped_latents)d frequent latents with "
+                    "%(dropped_postings)d postings",
+                    removed,
+                )
             if not spool.n_postings:
-                raise ValueError("every document is empty: was another text_field meant?")
-            engine.write(folder, spool, self.model.terms)
-            kind, name = engine.ARTIFACT_TYPE, engine.ARTIFACT_FORMAT
-            write_metadata(folder, kind, name, self.model, spool.statistics, spool.n_postings, quantization)
+                raise ValueError("every document is empty: was another text_field meant, or less pruning?")
+            engine.write(folder, spool, self.model.terms, **self._options)
+            kind, name, statistics = engine.ARTIFACT_TYPE, engine.ARTIFACT_FORMAT, spool.statistics
+            pruning = spool.pruning
+            write_metadata(folder, kind, name, self.model, statistics, spool.n_postings, quantization, pruning)
             self._check_target()
-            _move_into_place(folder, self.path, workplace / "replaced")
+            move_into_place(folder, self.path, workplace / "replaced")
         return engine(self.path)
 
     def index_inputs(self) -> list[list[str]]:
@@ -172,15 +217,3 @@ def _counted(
     for docnos, vectors in encoded:
         yield docnos, vectors
         bar.update(len(docnos))
-
-
-def _move_into_place(folder: Path, path: Path, replaced: Path) -> None:
-    """Renames ``folder`` to ``path``; what is there goes to ``replaced``, and comes back if that fails."""
-    try:
-        if path.exists():
-            path.rename(replaced)
-        folder.rename(path)
-    except BaseException:  # an interruption between the two renames included
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
-        raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pyterrier_saesplade.files import installed_versions
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
@@ -25,6 +27,7 @@ def write_metadata(
     statistics: LatentStatistics,
     n_postings: int,
     quantization: Quantization | None,
+    pruning: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes what all engines keep: statistics, names of the latents, and, last, the description.
 
@@ -36,6 +39,7 @@ def write_metadata(
         statistics: Document frequencies of the postings as stored.
         n_postings: Their number.
         quantization: How weights became integers; ``None``: they are floats.
+        pruning: What was removed before, and by which settings; ``None``: nothing.
     """
     terms = model.terms
     statistics.save(folder / STATISTICS)
@@ -50,6 +54,7 @@ def write_metadata(
         "weighting": model.weighting,
         "quantization": None if quantization is None else {"scale": quantization.scale, "clip": quantization.clip},
         "query_scale": None if quantization is None else QUERY_SCALE,
+        "pruning": pruning,
         "n_docs": statistics.n_docs,
         "n_postings": n_postings,
         "versions": installed_versions(("pyterrier_saesplade", "pyterrier", "pyserini", "torch", "transformers")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pyterrier_saesplade.encoding.inversion import Postings
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.engines.spool import Spool
@@ -29,23 +31,14 @@ class ExactConceptIndex(ConceptIndex):
     @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
         """Inverts the documents in two passes, without holding them in memory: count (the spool did), then place."""
-        starts = np.concatenate(([0], np.cumsum(spool.statistics.df)))
-        np.save(folder / "starts.npy", starts)
-        documents = _create(folder / "documents.npy", np.dtype(np.int32), spool.n_postings)
-        weights: NDArray[Any] | None = None
-        free = starts[:-1].copy()
         docnos: list[str] = []
-        for window, vectors in spool:
-            if weights is None:
-                weights = _create(folder / "weights.npy", vectors.weights.dtype, spool.n_postings)
-            order = np.argsort(vectors.latents, kind="stable")
-            latents, counts = np.unique(vectors.latents, return_counts=True)
-            places = np.repeat(free[latents] - np.cumsum(counts) + counts, counts) + np.arange(len(order))
-            of_posting = len(docnos) + np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
-            documents[places] = of_posting[order]
-            weights[places] = vectors.weights[order]
-            free[latents] += counts
-            docnos += window
+
+        def windows() -> Iterator[ConceptVectors]:
+            for window, vectors in spool:
+                docnos.extend(window)
+                yield vectors
+
+        Postings.write(folder, windows(), spool.statistics.df)
         (folder / "docnos.json").write_text(json.dumps(docnos), encoding="utf-8")
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
@@ -66,17 +59,10 @@ class ExactConceptIndex(ConceptIndex):
         return Hits([self._docnos[document] for document in found.tolist()], scores[found])
 
     @cached_property
-    def _postings(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any]]:
-        starts, documents, weights = (
-            np.load(self._folder / f"{name}.npy", mmap_mode="r") for name in ("starts", "documents", "weights")
-        )
-        return np.asarray(starts), documents, weights
+    def _postings(self) -> Postings:
+        return Postings.open(self._folder)
 
     @cached_property
     def _docnos(self) -> list[str]:
         docnos: list[str] = json.loads((self._folder / "docnos.json").read_text(encoding="utf-8"))
         return docnos
-
-
-def _create(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(length,))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -17,6 +19,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import METADATA, STATISTICS, TERMS
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
+from pyterrier_saesplade.store.card import brief, fill_readme, opening
 
 
 class Hits(NamedTuple):
@@ -29,8 +32,8 @@ class Hits(NamedTuple):
 class ConceptIndex(pt.Artifact):
     """An index of concept vectors: a folder that holds an engine's data, latent statistics and a description.
 
-    The description (``pt_meta.json``) has the model's fingerprint, how weights were quantised, what queries are
-    multiplied by, counts, and the versions of the packages that wrote it.
+    The description (``pt_meta.json``) has the model's fingerprint, how weights were pruned and quantised, what queries
+    are multiplied by, counts, and the versions of the packages that wrote it.
 
     Args:
         path: The folder, as :class:`~pyterrier_saesplade.engines.build.ConceptIndexer` left it.
@@ -58,12 +61,37 @@ class ConceptIndex(pt.Artifact):
 
     @classmethod
     def prepare(cls) -> None:
-        """Makes sure, before documents are encoded, that the engine can run here."""
+        """Makes sure, before documents are encoded, that the engine can run here.
+
+        An engine with build options takes them here and in :meth:`write`, as keyword-only parameters with defaults. One
+        that is called ``overwrite`` is no option, but says whether what is outside of the folder may be replaced.
+        """
 
     @classmethod
     @abstractmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Writes the engine's own data into ``folder``, which exists."""
+        """Writes the engine's own data into ``folder``, which exists; for build options see :meth:`prepare`."""
+
+    @classmethod
+    def build_options(cls, given: Mapping[str, Any], overwrite: bool) -> dict[str, Any]:
+        """Returns the keyword arguments of :meth:`prepare` and :meth:`write`.
+
+        Args:
+            given: The engine's build options.
+            overwrite: Whether an index may be replaced; passed on to an engine that asks for it.
+
+        Raises:
+            ValueError: If the engine has no such option.
+        """
+        parameters = inspect.signature(cls.write).parameters.values()
+        known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        passed = {"overwrite": overwrite} if "overwrite" in known else {}
+        known = [name for name in known if name not in passed]
+        for name in given:
+            if name not in known:
+                options = ", ".join(map(repr, known)) or "none"
+                raise ValueError(f"the engine {cls.ARTIFACT_FORMAT!r} has no build option {name!r}; it has: {options}")
+        return {**given, **passed}
 
     @abstractmethod
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
@@ -168,6 +196,25 @@ class ConceptIndex(pt.Artifact):
     def __reduce__(self) -> tuple[Any, ...]:
         """An index is pickled as its path and its options."""
         return _reopen, (type(self), str(self.path), self.search_options)
+
+    def _hf_readme(self, *, metadata: dict[str, Any] | None = None, **settings: Any) -> str:
+        """Fills in the README with which ``to_hf`` publishes the index."""
+        model, quantization = str(self.metadata["model"]), self.quantization
+        weights = "floats" if quantization is None else f"integers, {quantization.scale:g} levels per unit of weight"
+        build = f'model.indexer("concepts.index", {self.ARTIFACT_FORMAT!r}, quantization={quantization!r})'
+        return fill_readme(
+            str(super()._hf_readme(metadata=brief(metadata), **settings)),
+            description=(
+                "An index of concept vectors for PyTerrier, built with pyterrier_saesplade: "
+                f"{len(self):,} documents, {self.metadata['n_postings']:,} postings over {self.width:,} latents.\n\n"
+                f"- model: `{model}`, fingerprint `{self.fingerprint}`\n"
+                f"- engine: {self.ARTIFACT_FORMAT}\n"
+                f"- weights: {weights}\n"
+                f"- weights of queries are multiplied by: {self.weighting}"
+            ),
+            usage=f'{opening(model)}\nmodel.retriever(artifact).search("a single query")',
+            reproduction=f"{opening(model)}\n{build}.index(documents)",
+        )
 
     @property
     def _folder(self) -> Path:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyterrier_saesplade.encoding.arrow import from_arrow, to_arrow, vector_schema
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import LatentStatistics, Quantization
+from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
 from pyterrier_saesplade.store.documents import DistinctDocnos
 
 
@@ -26,22 +29,29 @@ class Spool:
         path: The file to write.
         width: The number of latents, M.
         quantization: How weights become integers; ``None`` keeps floats.
+        pruning: Which weights of a document are kept, before quantisation; ``None`` keeps all.
 
     Attributes:
-        statistics: Document frequencies of the postings as stored, after quantisation.
+        statistics: Document frequencies of the postings as they are read, after pruning and quantisation.
         n_postings: Their number.
         docno_length: Of the longest docno, in UTF-16 units, which is how Java counts.
     """
 
-    def __init__(self, path: Path, width: int, quantization: Quantization | None) -> None:
+    def __init__(
+        self, path: Path, width: int, quantization: Quantization | None, pruning: Pruning | None = None
+    ) -> None:
         self._path = path
         self._quantization = quantization
+        self._pruning = pruning
         self._docnos = DistinctDocnos()
         weights = pa.float32() if quantization is None else pa.int32()
         self._writer = pq.ParquetWriter(path, vector_schema(["docno"], weights))
         self.statistics = LatentStatistics.empty(width)
         self.n_postings = 0
         self.docno_length = 0
+        self._max_df: float | None = None
+        self._pruned_postings = 0
+        self._dropped_postings = 0
 
     def __enter__(self) -> Spool:
         """Opens the file for appending."""
@@ -68,6 +78,9 @@ class Spool:
         if not docnos:
             return
         self._docnos.add(docnos)
+        if self._pruning is not None:
+            given, vectors = vectors, self._pruning.vectors(vectors)
+            self._pruned_postings += len(given.latents) - len(vectors.latents)
         if self._quantization is not None:
             vectors = self._quantization.vectors(vectors)
         self._writer.write_batch(to_arrow([docnos], vectors, self._writer.schema))
@@ -75,12 +88,39 @@ class Spool:
         self.n_postings += len(vectors.latents)
         self.docno_length = max(self.docno_length, *map(java_length, docnos))
 
+    def drop_frequent(self, max_df: float) -> None:
+        """Leaves out, of what is read from here on, the latents that more than a share of the documents have.
+
+        Args:
+            max_df: The share.
+        """
+        self.statistics.drop_frequent(max_df)
+        self._max_df = max_df
+        self._dropped_postings = self.n_postings - int(self.statistics.df.sum())
+        self.n_postings -= self._dropped_postings
+
     def __iter__(self) -> Iterator[tuple[list[str], ConceptVectors]]:
         """Reads the windows back, in order."""
+        kept = np.ones(len(self.statistics.df), np.bool_)
+        kept[self.statistics.dropped] = False
         with pq.ParquetFile(self._path) as file:
             for group in range(file.num_row_groups):
                 window = file.read_row_group(group)
-                yield window.column("docno").to_pylist(), from_arrow(window)
+                vectors = from_arrow(window)
+                yield window.column("docno").to_pylist(), vectors.where(kept[vectors.latents])
+
+    @property
+    def pruning(self) -> dict[str, Any] | None:
+        """What was removed, and by which settings, as an index's description says it; ``None``: nothing was to be."""
+        if self._pruning is None and self._max_df is None:
+            return None
+        return {
+            "documents": None if self._pruning is None else asdict(self._pruning),
+            "pruned_postings": self._pruned_postings,
+            "max_df": self._max_df,
+            "dropped_latents": len(self.statistics.dropped),
+            "dropped_postings": self._dropped_postings,
+        }
 
 
 def java_length(text: str) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pyterrier_saesplade.engines.build import ENGINES
-from pyterrier_saesplade.engines.index import read_metadata
+from pyterrier_saesplade.engines.build import open_index
 from pyterrier_saesplade.evaluation.collections import check_identifier, read_topics
 from pyterrier_saesplade.evaluation.runs import check_new, write_run
+from pyterrier_saesplade.formats import jsonl
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store.queries import read_queries
 
@@ -28,7 +28,8 @@ def search(
     Args:
         index: The folder of an index of concept vectors, of any engine.
         model: The model that encoded its documents, or its folder or hub name; ``None`` if the topics are encoded.
-        topics: A file of ``qid<TAB>query`` lines; or one of encoded queries, ending in ``.parquet``.
+        topics: A file of ``qid<TAB>query`` lines; or one of encoded queries, ending in ``.parquet``
+            or ``.jsonl[.gz]`` (``qid`` and ``vector``).
         out: The run file; compressed if it ends in ``.gz``.
         num_results: Documents per query at most.
         tag: The name of the run, its last column.
@@ -46,14 +47,15 @@ def search(
     out = Path(out)
     check_new(out, overwrite)
     check_identifier("run", "tag", tag)
-    encoded = Path(topics).suffix == ".parquet"
+    topics = Path(topics)
+    encoded = topics.suffix == ".parquet" or topics.name.endswith((".jsonl", ".jsonl.gz"))
     if not encoded and model is None:
         raise ValueError(f"a model is needed to encode the queries of {topics}")
-    queries = read_queries(topics) if encoded else read_topics(topics)
-    engine = read_metadata(Path(index)).get("format")
-    if engine not in ENGINES:
-        raise ValueError(f"{index} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
-    concepts = ENGINES[engine](index)
+    if topics.suffix == ".parquet":
+        queries = read_queries(topics)
+    else:
+        queries = jsonl.read_queries(topics) if encoded else read_topics(topics)
+    concepts = open_index(index)
     if encoded or model is None:
         retriever = concepts.retriever(num_results)
     else:

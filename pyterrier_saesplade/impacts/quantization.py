@@ -82,8 +82,7 @@ class Quantization:
     def _impacts(self, weights: NDArray[Any]) -> NDArray[np.int32]:
         if np.issubdtype(weights.dtype, np.integer):
             raise AlreadyQuantizedError
-        if not np.isfinite(weights).all():
-            raise ValueError("weights must be finite: a model that gives NaN or infinity is broken")
+        require_finite(weights)
         # Half up, in float64: numpy's rint rounds halves to even, so that 0.05 and 0.15 would differ by two levels.
         levels = np.floor(weights.astype(np.float64) * self.scale + 0.5)
         ceiling = np.iinfo(np.int32).max if self.clip is None else self.clip
@@ -91,3 +90,9 @@ class Quantization:
         if clipped:
             warnings.warn(f"{clipped} of {len(levels)} impacts were above {ceiling} and were clipped", stacklevel=3)
         return np.clip(levels, 0, ceiling).astype(np.int32)
+
+
+def require_finite(weights: NDArray[Any]) -> None:
+    """Raises a :exc:`ValueError` if a weight is NaN or infinite."""
+    if not np.isfinite(weights).all():
+        raise ValueError("weights must be finite: a model that gives NaN or infinity is broken")

@@ -21,6 +21,7 @@ class LatentStatistics:
     Args:
         df: ``[M]``, the number of documents in which each latent occurs; not copied.
         n_docs: The number of documents, N.
+        dropped: The latents that the index leaves out although documents have them, ascending; their ``df`` is 0.
 
     Examples:
         >>> statistics = LatentStatistics.empty(width=3)
@@ -29,9 +30,10 @@ class LatentStatistics:
         (2, [2, 0, 1], [0.18, 1.79, 0.69])
     """
 
-    def __init__(self, df: NDArray[np.int64], n_docs: int) -> None:
+    def __init__(self, df: NDArray[np.int64], n_docs: int, dropped: NDArray[np.int64] | None = None) -> None:
         self.df = df
         self.n_docs = n_docs
+        self.dropped = np.empty(0, np.int64) if dropped is None else dropped
 
     @classmethod
     def empty(cls, width: int) -> LatentStatistics:
@@ -43,17 +45,28 @@ class LatentStatistics:
         self.df += np.bincount(vectors.latents, minlength=len(self.df))
         self.n_docs += len(vectors)
 
+    def drop_frequent(self, max_df: float) -> None:
+        """Drops the latents that more than the share ``max_df`` of the documents have."""
+        self.dropped = np.flatnonzero(self.df / self.n_docs > max_df)
+        self.df[self.dropped] = 0
+
     def idf(self) -> NDArray[np.float32]:
-        """Returns ``ln((N + 1) / (df + 0.5))`` of each latent: ``[M]``, positive even if it is in every document."""
-        return np.log((self.n_docs + 1) / (self.df + 0.5)).astype(np.float32)
+        """Returns ``ln((N + 1) / (df + 0.5))`` of each latent: ``[M]``, positive even if it is in every document.
+
+        That of a dropped latent is 0, so that it counts nowhere: not in another index, nor in re-ranking.
+        """
+        idf = np.log((self.n_docs + 1) / (self.df + 0.5)).astype(np.float32)
+        idf[self.dropped] = 0.0
+        return idf
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the counts to an ``.npz`` file."""
         with Path(path).open("wb") as file:
-            np.savez_compressed(file, df=self.df, n_docs=np.int64(self.n_docs))
+            np.savez_compressed(file, df=self.df, n_docs=np.int64(self.n_docs), dropped=self.dropped)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LatentStatistics:
         """Reads what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["df"], int(arrays["n_docs"]))
+            # An index that was built by an earlier version dropped none, and does not say so.
+            return cls(arrays["df"], int(arrays["n_docs"]), arrays.get("dropped"))

@@ -24,7 +24,7 @@ class Scorer(Stage):
 
     Vectors that the frame brings (``query_toks``, ``toks``) are used, the others are encoded from ``query`` and
     ``text``, each distinct text once. With ``statistics`` scores are those of that index's retriever, up to its
-    quantisation.
+    quantisation and its pruning of documents.
 
     Args:
         model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.

@@ -53,8 +53,9 @@ class LatentWeighting(Stage):
 
 
 def weight(queries: ConceptVectors, idf: NDArray[np.float32]) -> ConceptVectors:
-    """Returns ``queries`` with each weight multiplied by its latent's ``idf`` (``[M]``), in float32."""
-    return replace(queries, weights=queries.weights * idf[queries.latents])
+    """Returns ``queries`` with each weight multiplied by its latent's ``idf`` (``[M]``), in float32, zeros dropped."""
+    weighted = replace(queries, weights=queries.weights * idf[queries.latents])
+    return weighted.where(weighted.weights != 0)
 
 
 def float_queries(query_toks: pd.Series, collection: CollectionStatistics) -> ConceptVectors:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyterrier as pt
 
+from pyterrier_saesplade.store.card import brief, fill_readme, opening
 from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE, StoredVectors
 
 
@@ -26,3 +27,18 @@ class ConceptStore(StoredVectors, pt.Artifact):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         pt.Artifact.__init__(self, Path(path))
         StoredVectors.__init__(self, path)
+
+    def _hf_readme(self, *, metadata: dict[str, Any] | None = None, **settings: Any) -> str:
+        """Fills in the README with which ``to_hf`` publishes the store."""
+        return fill_readme(
+            str(super()._hf_readme(metadata=brief(metadata), **settings)),
+            description=(
+                "Concept vectors of a corpus, encoded once for any engine with pyterrier_saesplade: "
+                f"{len(self):,} documents, {self.manifest['n_postings']:,} weights over {len(self.terms):,} latents, "
+                "in Parquet files of `docno`, `latents` and `weights`.\n\n"
+                f"- model: `{self}`, fingerprint `{self.fingerprint}`\n"
+                f"- weights of queries are multiplied by: {self.weighting}"
+            ),
+            usage=f'{opening(str(self))}\nindex = model.indexer("concepts.index").index(artifact)',
+            reproduction=f'{opening(str(self))}\nencode_corpus(model, dataset, "vectors")',
+        )

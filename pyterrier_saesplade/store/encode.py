@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
@@ -10,22 +9,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from tqdm.auto import tqdm
 
-from pyterrier_saesplade.encoding.arrow import DESCRIPTION, to_arrow, vector_schema
-from pyterrier_saesplade.files import claim, installed_versions, release, written_beside
+from pyterrier_saesplade.files import claim, release
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.store.documents import DistinctDocnos, field, windows
 from pyterrier_saesplade.store.model import EncodingModel
-from pyterrier_saesplade.store.reader import MANIFEST, STORE_FORMAT, STORE_TYPE, StoredVectors
-
-#: Documents in a file: what a job that is killed has to encode again, at most.
-PART_DOCUMENTS = 16384
-#: Documents in a row group: what is encoded together, and what a reader holds in memory.
-WINDOW_DOCUMENTS = 4096
+from pyterrier_saesplade.store.reader import MANIFEST, StoredVectors
+from pyterrier_saesplade.store.write import PART_DOCUMENTS, WINDOW_DOCUMENTS, part_path, write_manifest, write_part
 
 
 class Corpus(Protocol):
@@ -109,11 +102,11 @@ class _Parts:
             for number, documents in enumerate(windows(corpus.get_corpus_iter(), self.size)):
                 names = [field(document, "docno") for document in documents]
                 docnos.add(names)
-                path = self._path(number)
+                path = part_path(self.folder, number)
                 if path.exists():
                     _check_same(path, names)
                 elif number % shard[1] == shard[0]:
-                    self._write(path, names, documents)
+                    self._write(path, documents)
                 bar.update(len(documents))
         return number + 1
 
@@ -121,58 +114,22 @@ class _Parts:
         """Writes the manifest if all parts are there."""
         if count == 0:
             raise ValueError("there are no documents to encode: the corpus is empty")
-        paths = [self._path(number) for number in range(count)]
+        paths = [part_path(self.folder, number) for number in range(count)]
         if not all(path.exists() for path in paths):
             return None
         if set(self.folder.glob("part-*.parquet")) - set(paths):
             raise ValueError(f"{self.folder} has parts of a larger corpus: name another folder, or remove it")
-        counts = [_counts(path) for path in paths]
-        manifest = {
-            "type": STORE_TYPE,
-            "format": STORE_FORMAT,
-            "package_hint": "pyterrier_saesplade",
-            **describe(self.model),
-            "n_docs": sum(n_docs for n_docs, _ in counts),
-            "n_postings": sum(n_postings for _, n_postings in counts),
-            "parts": [
-                {"file": path.name, "n_docs": n_docs, "n_postings": n_postings}
-                for path, (n_docs, n_postings) in zip(paths, counts, strict=True)
-            ],
-            "versions": installed_versions(("pyterrier_saesplade", "pyarrow", "torch", "transformers")),
-        }
-        with written_beside(self.folder / MANIFEST) as partial:
-            partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        write_manifest(self.folder, self.model, paths)
         release(self.folder)
         return StoredVectors(self.folder)
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"part-{number:05d}.parquet"
-
-    def _write(self, path: Path, docnos: list[str], documents: list[Mapping[str, Any]]) -> None:
+    def _write(self, path: Path, documents: list[Mapping[str, Any]]) -> None:
         encoded = []
         for window in windows(documents, WINDOW_DOCUMENTS):
             texts = as_texts(field(document, "text") for document in window)
-            encoded.append(self.model.encode(texts, "doc", verbose=False))
-        postings = sum(len(vectors.latents) for vectors in encoded)
-        description = {**describe(self.model), "n_postings": postings}
-        schema = vector_schema(["docno"], pa.float16() if self.half else pa.float32(), description)
-        with written_beside(path) as partial, pq.ParquetWriter(partial, schema) as writer:
-            start = 0
-            for vectors in encoded:
-                stop = start + len(vectors)
-                writer.write_batch(to_arrow([docnos[start:stop]], vectors, schema))
-                start = stop
-
-
-def describe(model: EncodingModel) -> dict[str, Any]:
-    """Returns what a store, and each of its files, says of the model."""
-    return {
-        "model": str(model),
-        "fingerprint": model.fingerprint,
-        "width": len(model.terms),
-        "weighting": model.weighting,
-        "pieces": model.terms.pieces,
-    }
+            vectors = self.model.encode(texts, "doc", verbose=False)
+            encoded.append(([document["docno"] for document in window], vectors))
+        write_part(path, self.model, encoded, half=self.half)
 
 
 def _encode_together(parts: _Parts, corpus: Corpus, shard: tuple[int, int], workers: int, verbose: bool) -> int:
@@ -199,8 +156,3 @@ def _check_same(path: Path, docnos: list[str]) -> None:
         raise ValueError(
             f"{path} was made of other documents: give the corpus that the work was begun with, or remove {path.parent}"
         )
-
-
-def _counts(path: Path) -> tuple[int, int]:
-    metadata = pq.read_metadata(path)
-    return metadata.num_rows, json.loads(metadata.metadata[DESCRIPTION])["n_postings"]

@@ -14,8 +14,8 @@ from pyterrier_saesplade.encoding.arrow import DESCRIPTION, from_arrow, to_arrow
 from pyterrier_saesplade.files import written_beside
 from pyterrier_saesplade.impacts import Terms
 from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts, to_toks
-from pyterrier_saesplade.store.encode import describe
 from pyterrier_saesplade.store.model import EncodingModel
+from pyterrier_saesplade.store.write import describe
 
 
 def encode_topics(

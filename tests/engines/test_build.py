@@ -60,14 +60,15 @@ def test_what_the_index_tells(engine: str, model: SaeSplade, tmp_path: Path) -> 
     index = model.indexer(tmp_path / "index", engine).index(DOCUMENTS)
     meta = json.loads((tmp_path / "index" / "pt_meta.json").read_text())
     vectors = model.encode([document["text"] for document in DOCUMENTS])
-    if engine != "exact":
+    quantized = ENGINES[engine].default_quantization is not None
+    if quantized:
         vectors = Quantization(10).vectors(vectors)
     assert meta["type"] == "concept_index"
     assert meta["format"] == engine
     assert meta["package_hint"] == "pyterrier_saesplade"
     assert meta["fingerprint"] == index.fingerprint == model.fingerprint
-    assert meta["quantization"] == ({"scale": 10.0, "clip": None} if engine != "exact" else None)
-    assert meta["query_scale"] == (100.0 if engine != "exact" else None)
+    assert meta["quantization"] == ({"scale": 10.0, "clip": None} if quantized else None)
+    assert meta["query_scale"] == (100.0 if quantized else None)
     assert meta["n_docs"] == 5
     assert meta["n_postings"] == len(vectors.latents)
     assert meta["versions"]["pyterrier"] == pt.__version__

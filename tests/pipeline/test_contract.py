@@ -30,6 +30,7 @@ STAGES: dict[str, tuple[Callable[[SaeSplade, Path], pt.Transformer], list[str], 
     "quantizer": (lambda *_: Quantizer(), ["docno", "toks"], []),
     "quantizer of queries": (lambda *_: Quantizer(100, column="query_toks"), ["qid", "query_toks"], []),
     "prune": (lambda *_: Prune(3), ["docno", "toks"], []),
+    "prune by all rules": (lambda *_: Prune(3, max_ratio=0.1, mass=0.9, threshold=0.2), ["docno", "toks"], []),
     "prune of queries": (lambda *_: Prune(3, column="query_toks"), ["qid", "query_toks"], []),
     "weighting": (lambda model, path: LatentWeighting(make_index(model, path)), ["qid", "query_toks"], []),
     "scorer": (lambda model, _: model.scorer(), ["qid", "query", "docno", "text"], ["score", "rank"]),
@@ -104,6 +105,7 @@ def test_repr_is_the_call() -> None:
     assert repr(Quantizer()) == "Quantizer()"
     assert repr(Quantizer(25, column="query_toks")) == "Quantizer(scale=25, column='query_toks')"
     assert repr(Prune(3)) == "Prune(k=3)"
+    assert repr(Prune(mass=0.9, column="query_toks", verbose=True)) == "Prune(mass=0.9, column='query_toks')"
 
 
 def test_a_tree_experiment_encodes_queries_once(

@@ -139,6 +139,26 @@ def test_pruning_keeps_the_largest_in_their_order() -> None:
     assert frame["query_toks"].tolist() == toks
     with pytest.raises(ValueError, match="k must be a positive integer, not 0"):
         Prune(0)
+    with pytest.raises(ValueError, match="nothing says what to prune: give k, max_ratio, mass or threshold"):
+        Prune()
+
+
+@pytest.mark.parametrize("rule", [{"max_ratio": 0.5}, {"mass": 0.75}, {"threshold": 0.6}, {"k": 4, "threshold": 0.75}])
+def test_other_rules_of_pruning(rule: dict[str, float]) -> None:
+    frame = pd.DataFrame({"docno": ["1", "2"], "toks": [{"c1": 2.0, "c2": 0.5, "c3": 1.0, "c4": 0.5}, None]})
+    assert Prune(**rule)(frame)["toks"].tolist() == [{"c1": 2.0, "c3": 1.0}, {}]  # type: ignore[arg-type]
+
+
+def test_pruning_reports_what_it_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({"docno": ["1", "2"], "toks": [{"c1": 2.0, "c2": 0.5, "c3": 1.0}, {"c1": 0.5}]})
+    quiet, loud = Prune(1), Prune(1, verbose=True)
+    assert quiet == loud
+    quiet(frame)
+    assert capsys.readouterr().err == ""
+    loud(frame)
+    report = capsys.readouterr().err
+    assert "Pruning: 100%" in report
+    assert "removed 2 of 4 weights" in report
 
 
 def test_latent_weighting_and_the_index_agree(model: SaeSplade, tmp_path: Path) -> None:

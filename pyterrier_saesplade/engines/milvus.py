@@ -1,0 +1,434 @@
+"""Milvus: float concept vectors in a vector database, embedded in the index's folder or on a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import uuid
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.pipeline.stage import require_positive
+from pyterrier_saesplade.store.documents import windows
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+#: The environment variable with the token of a cluster, or its ``user:password``.
+TOKEN = "MILVUS_TOKEN"
+
+_DESCRIPTION = "milvus.json"
+
+#: The alias inside an embedded database.
+_EMBEDDED = "concepts"
+
+#: Documents per upsert: some megabytes, far from the 64 that a server takes.
+_BATCH = 1000
+
+#: What Milvus allows: results per query, and bytes of a VARCHAR.
+_MAX_RESULTS = 16_384
+_MAX_DOCNO = 65_535
+
+#: Hits asked for in one call; their docnos have to fit into one message.
+_HITS_PER_CALL = 100_000
+
+
+class MilvusConceptIndex(ConceptIndex):
+    """A collection of Milvus with the fields ``position`` (the key), ``docno`` and ``vector``.
+
+    By default the collection is in a Milvus Lite database in the index's folder. Milvus Lite is for one process at a
+    time and some ten thousand documents. With the build option ``uri`` the collection is on a server or a cluster; the
+    folder then holds the description, the statistics and the name of the collection. A token or a password is never
+    written: it is read from the environment variable ``MILVUS_TOKEN``.
+
+    The build options, given as ``engine_options`` to an indexer, are those of :meth:`write`.
+
+    Args:
+        path: The folder.
+        uri: Where the collection is found now, in place of where it was built.
+
+    Examples:
+        >>> cluster = {"uri": "http://milvus.example.org:19530", "collection": "msmarco", "num_shards": 4}
+        >>> indexer = model.indexer("msmarco.index", "milvus", engine_options=cluster)  # doctest: +SKIP
+        >>> index = indexer.index(store)  # doctest: +SKIP
+    """
+
+    ARTIFACT_FORMAT: ClassVar[str] = "milvus"
+    default_quantization: ClassVar[Quantization | None] = None
+
+    def __init__(self, path: str | os.PathLike[str], uri: str | None = None) -> None:
+        super().__init__(path)
+        if uri is not None:
+            _check_uri(uri)
+        self.uri = uri
+
+    @property
+    def search_options(self) -> dict[str, Any]:
+        """Where the collection is."""
+        return {"uri": self.uri}
+
+    @classmethod
+    def prepare(
+        cls,
+        *,
+        uri: str | None = None,
+        collection: str | None = None,
+        num_shards: int | None = None,
+        num_partitions: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Makes sure that Milvus is installed, a cluster answers, and the collection's name is free there.
+
+        Raises:
+            ValueError: If an option is wrong.
+            ConnectionError: If nothing answers at ``uri``.
+            FileExistsError: If there is a collection of that name already.
+        """
+        _pymilvus()
+        require_positive(num_shards=num_shards, num_partitions=num_partitions)
+        if (uri is None) != (collection is None):
+            raise ValueError("give both uri and collection, for a collection on a cluster, or neither")
+        if uri is None or collection is None:
+            return
+        _check_uri(uri)
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", collection):
+            raise ValueError(
+                f"collection must be a letter or _, then at most 199 letters, digits and _, not {collection!r}"
+            )
+        with _connected(uri) as client:
+            current = _current(client, collection)
+        if current is None:
+            return
+        if not _is_build(current, collection):
+            raise FileExistsError(f"{collection} at {uri} was not built by this package: name another collection")
+        if not overwrite:
+            raise FileExistsError(
+                f"the collection {collection} exists at {uri} already: name another, or give overwrite=True"
+            )
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path,
+        spool: Spool,
+        terms: Terms,
+        *,
+        uri: str | None = None,
+        collection: str | None = None,
+        num_shards: int | None = None,
+        num_partitions: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Uploads the documents to a collection that is named after its content, then points an alias at it.
+
+        The key of a document is its position, and the content is part of the collection's name. So a build that was
+        killed goes on where it stopped when the same documents come again, and nothing is ever mixed. A collection that
+        other documents were uploaded to, without an end, is dropped. The alias moves at the end, in one step.
+
+        Args:
+            folder: The index's folder.
+            spool: The documents. Those without any latent are not uploaded; Milvus refuses them.
+            terms: Not needed: latents are the dimensions.
+            uri: Of a server or cluster, ``http://host:port[/database]``; ``None``: embedded.
+            collection: The name (an alias, to Milvus) under which the collection is found there.
+            num_shards: Shards that a cluster writes to at the same time. Milvus Lite has one.
+            num_partitions: Partitions, by hash of the docno; without it there is one. Milvus Lite makes 16 if it is
+                given.
+            overwrite: Replace a collection of that name that this package built.
+
+        Raises:
+            ValueError: If a docno is longer than Milvus allows.
+            RuntimeError: If Milvus does not hold every document at the end.
+        """
+        cls.prepare(
+            uri=uri, collection=collection, num_shards=num_shards, num_partitions=num_partitions, overwrite=overwrite
+        )
+        settings = {"num_shards": num_shards, "num_partitions": num_partitions}
+        content = _survey(spool, settings)
+        alias = collection or _EMBEDDED
+        name = f"{alias}_saesplade_{content.digest}"
+        # Never twice the same: a database of the process that was replaced may still be open under its path.
+        place = uri or f"milvus-{uuid.uuid4().hex[:8]}.db"
+        with _connected(_address(place, folder)) as client:
+            current = _current(client, alias)
+            _drop_builds(client, alias, keep=(name, current))
+            _upload(client, name, spool, content, settings)
+            if current is None:
+                client.create_alias(name, alias)
+            elif current != name:
+                client.alter_alias(name, alias)
+            _drop_builds(client, alias, keep=(name,))
+            description = {"uri": place, "collection": name, "version": client.get_server_version()}
+        (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+    @property
+    def collection(self) -> str:
+        """The collection's name in Milvus."""
+        return str(self._description["collection"])
+
+    @property
+    def client(self) -> MilvusClient:
+        """The plain ``MilvusClient``, connected."""
+        return self._database.client
+
+    def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
+        """Searches with Milvus, many queries in a call; see :meth:`ConceptIndex.search`.
+
+        Scores have the precision of 32-bit floats. Of documents that tie with the last place, Milvus chooses.
+
+        Raises:
+            ValueError: If more results are asked for than Milvus gives.
+            FileNotFoundError: If the collection is gone.
+        """
+        if num_results > _MAX_RESULTS:
+            raise ValueError(f"Milvus gives at most {_MAX_RESULTS} results per query: {num_results} are too many")
+        queries = queries.where(queries.weights > 0)
+        hits = [Hits([], np.empty(0))] * len(queries)
+        searched = np.flatnonzero(np.diff(queries.indptr))
+        step = max(1, _HITS_PER_CALL // num_results)
+        for some in np.split(searched, range(step, len(searched), step)):
+            if len(some):
+                found = self.client.search(
+                    self.collection,
+                    data=list(_vectors(queries.take(some))),
+                    anns_field="vector",
+                    limit=num_results,
+                    output_fields=["docno"],
+                )
+                for query, rows in zip(some.tolist(), found, strict=True):
+                    hits[query] = _ranked(rows)
+        return hits
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        description: dict[str, Any] = json.loads((self._folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        return description
+
+    @cached_property
+    def _database(self) -> _Database:
+        _pymilvus()
+        database = _Database.at(_address(self.uri or self._description["uri"], self._folder))
+        if not database.client.has_collection(self.collection):
+            raise FileNotFoundError(
+                f"the collection {self.collection} of {self.path} is not at {database.address}: "
+                "it was replaced or dropped. Build the index again"
+            )
+        database.client.load_collection(self.collection)  # does nothing where it is loaded
+        return database
+
+
+class _Database:
+    """A connection that the indexes of a process share; an embedded Milvus stops with the last of them."""
+
+    _open: ClassVar[weakref.WeakValueDictionary[str, _Database]] = weakref.WeakValueDictionary()
+
+    def __init__(self, address: str) -> None:
+        if not _is_remote(address) and not Path(address).exists():
+            raise FileNotFoundError(f"there is no database {address}: the copy of the index is not complete")
+        self.address = address
+        self.client = _connect(address)
+        weakref.finalize(self, _disconnect, self.client, address)
+
+    @classmethod
+    def at(cls, address: str) -> _Database:
+        database = cls._open.get(address)
+        if database is None:
+            database = cls._open[address] = cls(address)
+        return database
+
+
+class _Content(NamedTuple):
+    """What has to be known of documents before the first is uploaded."""
+
+    digest: str
+    n_rows: int
+    docno_bytes: int
+
+
+def _survey(spool: Spool, settings: Mapping[str, Any]) -> _Content:
+    columns = [hashlib.sha256() for _ in range(4)]  # apart, so that windows of any size give the same
+    n_rows = docno_bytes = 0
+    for docnos, vectors in _positive(spool):
+        lengths = np.diff(vectors.indptr)
+        n_rows += int(np.count_nonzero(lengths))
+        docno_bytes = max(docno_bytes, *(len(docno.encode()) for docno in docnos))
+        texts = "".join(f"{docno}\n" for docno in docnos).encode()
+        parts = (texts, lengths.tobytes(), vectors.latents.tobytes(), vectors.weights.tobytes())
+        for column, part in zip(columns, parts, strict=True):
+            column.update(part)
+    if docno_bytes > _MAX_DOCNO:
+        raise ValueError(f"the longest docno has {docno_bytes} bytes; Milvus allows {_MAX_DOCNO}")
+    summary = json.dumps([settings, [column.hexdigest() for column in columns]])
+    return _Content(hashlib.sha256(summary.encode()).hexdigest()[:16], n_rows, docno_bytes)
+
+
+def _positive(spool: Spool) -> Iterator[tuple[list[str], ConceptVectors]]:
+    """Yields the windows without zero weights: Milvus drops those, and refuses a vector that has no others."""
+    for docnos, vectors in spool:
+        yield docnos, vectors.where(vectors.weights > 0)
+
+
+def _rows(spool: Spool) -> Iterator[dict[str, Any]]:
+    position = 0
+    for docnos, vectors in _positive(spool):
+        for docno, vector in zip(docnos, _vectors(vectors), strict=True):
+            if vector:
+                yield {"position": position, "docno": docno, "vector": vector}
+            position += 1
+
+
+def _vectors(vectors: ConceptVectors) -> Iterator[dict[int, float]]:
+    for text in range(len(vectors)):
+        latents, weights = vectors.row(text)
+        yield dict(zip(latents.tolist(), weights.astype(float).tolist(), strict=True))
+
+
+def _upload(
+    client: MilvusClient, name: str, spool: Spool, content: _Content, settings: Mapping[str, int | None]
+) -> None:
+    _create(client, name, content.docno_bytes, settings)
+    # Batches arrive in order. So what is there is the beginning, but for the last batch, which shards may hold in part.
+    there = max(0, _count(client, name) - _BATCH)
+    for rows in windows(islice(_rows(spool), there, None), _BATCH):
+        client.upsert(name, list(rows))
+    client.flush(name)
+    count = _count(client, name)
+    if count != content.n_rows:
+        raise RuntimeError(f"Milvus holds {count} documents of {content.n_rows} in {name}")
+
+
+def _create(client: MilvusClient, name: str, docno_bytes: int, settings: Mapping[str, int | None]) -> None:
+    """Makes what is not there of a collection, its index, and its being loaded."""
+    types = _pymilvus().DataType
+    if not client.has_collection(name):
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("position", types.INT64, is_primary=True)
+        by_docno = settings["num_partitions"] is not None
+        schema.add_field("docno", types.VARCHAR, max_length=docno_bytes, is_partition_key=by_docno)
+        schema.add_field("vector", types.SPARSE_FLOAT_VECTOR)
+        given = {option: number for option, number in settings.items() if number is not None}
+        # Searches need not wait for writes: there are none any more when the build has counted the documents.
+        client.create_collection(name, schema=schema, consistency_level="Eventually", **given)
+    if not client.list_indexes(name):
+        index = client.prepare_index_params()
+        # The algorithm is the server's default, DAAT_MAXSCORE; Milvus Lite has another, and refuses this one's name.
+        index.add_index("vector", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+        client.create_index(name, index, sync=False)  # there is no document to wait for
+    client.load_collection(name)
+
+
+def _count(client: MilvusClient, name: str) -> int:
+    (row,) = client.query(name, output_fields=["count(*)"], consistency_level="Strong")
+    return int(row["count(*)"])
+
+
+def _current(client: MilvusClient, alias: str) -> str | None:
+    """Returns the collection that is known under a name, which is its own if it was not made by this package."""
+    if alias in client.list_aliases()["aliases"]:
+        return str(client.describe_alias(alias)["collection_name"])
+    return alias if client.has_collection(alias) else None
+
+
+def _is_build(name: str, alias: str) -> bool:
+    return re.fullmatch(rf"{alias}_saesplade_[0-9a-f]{{16}}", name) is not None
+
+
+def _drop_builds(client: MilvusClient, alias: str, keep: tuple[str | None, ...]) -> None:
+    for name in client.list_collections():
+        if _is_build(name, alias) and name not in keep:
+            client.drop_collection(name)
+
+
+def _ranked(rows: Any) -> Hits:
+    positions = np.array([row["position"] for row in rows], np.int64)
+    scores = np.array([row["distance"] for row in rows], np.float64)
+    order = np.lexsort((positions, -scores))
+    order = order[scores[order] > 0]
+    return Hits([rows[place]["entity"]["docno"] for place in order.tolist()], scores[order])
+
+
+def _check_uri(uri: str) -> None:
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
+        raise ValueError(f"uri must be the address of a server, http://host:port, not {uri!r}")
+    if parts.username is not None:
+        raise ValueError(f"uri must hold no password, for it is kept in the index: put user:password into {TOKEN}")
+
+
+def _is_remote(address: str) -> bool:
+    return "://" in address
+
+
+def _address(place: str, folder: Path) -> str:
+    return place if _is_remote(place) else str(folder.resolve() / place)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[MilvusClient]:
+    client = _connect(address)
+    try:
+        yield client
+    finally:
+        _disconnect(client, address)
+
+
+def _connect(address: str) -> MilvusClient:
+    pymilvus = _pymilvus()
+    try:
+        with _silence():
+            return pymilvus.MilvusClient(address, token=os.environ.get(TOKEN, ""))
+    except pymilvus.MilvusException as error:
+        if _is_remote(address):
+            message = f"no Milvus lets us in at {address}: does it run, and is the right token in {TOKEN}?"
+            raise ConnectionError(message) from error
+        raise OSError(
+            f"Milvus Lite cannot open {address}: probably another process has it open, and it allows one. For several, "
+            f"run `milvus-lite server --host 127.0.0.1 --data-dir {address}` and open the index with "
+            "MilvusConceptIndex(path, uri='http://127.0.0.1:19530')"
+        ) from error
+
+
+def _disconnect(client: MilvusClient, address: str) -> None:
+    client.close()
+    if not _is_remote(address):
+        from milvus_lite.server_manager import server_manager_instance
+
+        server_manager_instance.release_server(address)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the libraries from logging, with a traceback, an error that they also raise."""
+    levels = {name: logging.getLogger(name).level for name in ("pymilvus", "milvus_lite")}
+    try:
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _pymilvus() -> Any:
+    try:
+        import milvus_lite  # noqa: F401
+        import pymilvus
+    except ImportError as error:
+        message = "the engine 'milvus' needs pymilvus and milvus-lite: pip install 'pyterrier_saesplade[milvus]'"
+        raise ImportError(message) from error
+    return pymilvus

@@ -1,0 +1,118 @@
+"""A store's vectors to the files of other tools."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from pyterrier_saesplade.files import beside, installed_versions, move_into_place
+from pyterrier_saesplade.formats.ciff import write_ciff
+from pyterrier_saesplade.formats.jsonl import write_jsonl
+from pyterrier_saesplade.formats.npz import write_npz
+from pyterrier_saesplade.formats.opensearch import write_elasticsearch, write_opensearch
+from pyterrier_saesplade.formats.source import Source
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.store.reader import StoredVectors
+
+
+class Format(NamedTuple):
+    """A format that vectors can be exported to.
+
+    Attributes:
+        write: Writes a source to a file or folder that does not exist.
+        quantization: How weights are quantised unless the user says otherwise; ``None``: floats.
+    """
+
+    write: Callable[[Source, Path], None]
+    quantization: Quantization | None = None
+
+
+FORMATS = {
+    "ciff": Format(write_ciff, Quantization()),
+    "jsonl": Format(write_jsonl),
+    "npz": Format(write_npz),
+    "opensearch": Format(write_opensearch),
+    "elasticsearch": Format(write_elasticsearch),
+}
+
+#: What says, in a folder, which vectors these are.
+_DESCRIPTION = "export.json"
+
+
+def export(
+    store: StoredVectors | str | os.PathLike[str],
+    format: str,
+    out: str | os.PathLike[str],
+    *,
+    quantization: Quantization | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes the vectors of a store in another tool's format, complete or not at all.
+
+    ======================  ========================================================================================
+    ``"ciff"``              a CIFF file: Terrier, Lucene, PISA, BMP, JASS read it; integers
+    ``"jsonl"``             a file of JSON lines, ``{"docno": …, "vector": {…}}``; compressed if it ends in ``.gz``
+    ``"npz"``               a folder with a scipy matrix and the names of its rows and columns
+    ``"opensearch"``        a folder of bulk files, mapping and query, for a field of ``rank_features``
+    ``"elasticsearch"``     the same for a field of ``sparse_vector``
+    ======================  ========================================================================================
+
+    A folder also has ``export.json``, which names the model and the quantisation.
+
+    Args:
+        store: The store, or its folder.
+        format: One of the above.
+        out: The file or folder to write.
+        quantization: How weights become integers, in place of the format's default (10 levels per unit of weight for
+            CIFF, floats for the others).
+        overwrite: Replace a file, or a folder that was exported.
+
+    Returns:
+        The path of what was written.
+
+    Raises:
+        FileExistsError: If there is something at ``out`` that may not be replaced.
+        ValueError: If the format is unknown, or cannot hold the vectors.
+
+    Examples:
+        >>> export("vectors", "ciff", "concepts.ciff", quantization=Quantization(10, clip=255))  # doctest: +SKIP
+    """
+    if format not in FORMATS:
+        raise ValueError(f"there is no format {format!r}; formats are: {', '.join(map(repr, FORMATS))}")
+    store = store if isinstance(store, StoredVectors) else StoredVectors(store)
+    source = Source(store, quantization or FORMATS[format].quantization)
+    out = Path(out)
+    _check_target(out, overwrite)
+    with beside(out) as workplace:
+        workplace.mkdir()
+        made = workplace / out.name
+        FORMATS[format].write(source, made)
+        if made.is_dir():
+            (made / _DESCRIPTION).write_text(json.dumps(_describe(source, format), indent=1), encoding="utf-8")
+        _check_target(out, overwrite)
+        move_into_place(made, out, workplace / "replaced")
+    return out
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already: name another path, remove it, or ask to overwrite it")
+    if out.is_dir() and not (out / _DESCRIPTION).exists():
+        raise FileExistsError(f"{out} was not written by an export: name another folder, or remove it")
+
+
+def _describe(source: Source, format: str) -> dict[str, object]:
+    return {
+        "format": format,
+        "model": str(source.store),
+        "fingerprint": source.store.fingerprint,
+        "width": len(source.terms),
+        "weighting": source.store.weighting,
+        "quantization": None if source.quantization is None else asdict(source.quantization),
+        "n_docs": len(source.store),
+        "versions": installed_versions(("pyterrier_saesplade",)),
+    }

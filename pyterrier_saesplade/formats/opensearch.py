@@ -1,0 +1,144 @@
+"""Bulk files for OpenSearch and Elasticsearch, with the mapping and an example of a query.
+
+Both keep a vector as the terms of one field, whose frequencies are its weights, and score by the dot product. The
+folder has all that ``curl`` needs, here for an index called ``concepts``::
+
+    curl -X PUT localhost:9200/concepts -H 'Content-Type: application/json' --data-binary @mapping.json
+    for file in bulk-*.ndjson; do
+        curl localhost:9200/concepts/_bulk -H 'Content-Type: application/x-ndjson' --data-binary @$file
+    done
+    curl -X POST localhost:9200/concepts/_refresh
+    curl localhost:9200/concepts/_search -H 'Content-Type: application/json' --data-binary @query.json
+
+A document's docno is its ``_id``. The answer to a bulk request says ``"errors":false`` if all is well. Weights keep 9
+significant bits there: integers up to 512 are exact, floats are off by 0.4 % at most. A name must not hold a dot, so a
+dot is written as two underscores (as Elasticsearch's own models do), in queries too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pyterrier_saesplade.formats.jsonl import printed_toks
+from pyterrier_saesplade.formats.source import Source
+from pyterrier_saesplade.impacts import Terms
+
+#: The field that holds the vector.
+FIELD = "concepts"
+#: Servers take requests of up to 100 MB by default, and work best with less than that.
+BULK_BYTES = 50_000_000
+#: What a server takes as an ``_id``.
+_ID_BYTES = 512
+#: Latents of the example.
+_EXAMPLE = 5
+
+
+def write_opensearch(source: Source, folder: Path) -> None:
+    """Writes a folder for OpenSearch, or Elasticsearch from 7.12 on: a field of type ``rank_features``.
+
+    A query is a ``bool`` of ``rank_feature`` clauses, at most 1,024 of them unless the server is told otherwise.
+
+    Args:
+        source: The vectors.
+        folder: The folder, which is made.
+
+    Raises:
+        ValueError: If a docno is longer than 512 bytes, or two latents would have one name.
+    """
+    _write(source, folder, {"type": "rank_features"})
+
+
+def write_elasticsearch(source: Source, folder: Path) -> None:
+    """Writes a folder for Elasticsearch from 8.15 on: a field of type ``sparse_vector``.
+
+    The query says ``"prune": false``: from 8.19 and 9.1 on Elasticsearch would leave out frequent latents of small
+    weight.
+
+    Args:
+        source: The vectors.
+        folder: The folder, which is made.
+
+    Raises:
+        ValueError: If a docno is longer than 512 bytes, or two latents would have one name.
+    """
+    _write(source, folder, {"type": "sparse_vector"})
+
+
+def rank_features_query(toks: Mapping[str, float]) -> dict[str, Any]:
+    """Returns the body of a search with a query's ``toks``, for :func:`write_opensearch`.
+
+    Examples:
+        >>> rank_features_query({"c12": 1.5})
+        {'query': {'bool': {'should': [{'rank_feature': {'field': 'concepts.c12', 'linear': {}, 'boost': 1.5}}]}}}
+    """
+    clauses = [
+        {"rank_feature": {"field": f"{FIELD}.{_feature(name)}", "linear": {}, "boost": weight}}
+        for name, weight in toks.items()
+    ]
+    return {"query": {"bool": {"should": clauses}}}
+
+
+def sparse_vector_query(toks: Mapping[str, float]) -> dict[str, Any]:
+    """Returns the body of a search with a query's ``toks``, for :func:`write_elasticsearch`.
+
+    Examples:
+        >>> sparse_vector_query({"c12": 1.5})
+        {'query': {'sparse_vector': {'field': 'concepts', 'query_vector': {'c12': 1.5}, 'prune': False}}}
+    """
+    vector = {_feature(name): weight for name, weight in toks.items()}
+    return {"query": {"sparse_vector": {"field": FIELD, "query_vector": vector, "prune": False}}}
+
+
+_QUERIES = {"rank_features": rank_features_query, "sparse_vector": sparse_vector_query}
+
+
+def _write(source: Source, folder: Path, field: dict[str, str]) -> None:
+    _check_distinct(source.terms)
+    folder.mkdir()
+    _dump({"mappings": {"properties": {FIELD: field}}}, folder / "mapping.json")
+    for number, bulk in enumerate(_bulks(source)):
+        (folder / f"bulk-{number:05d}.ndjson").write_bytes(bulk)
+    example = next((toks for _, toks in _documents(source) if toks), {})
+    heaviest = sorted(example, key=example.__getitem__, reverse=True)[:_EXAMPLE]
+    _dump(_QUERIES[field["type"]]({name: example[name] for name in heaviest}), folder / "query.json")
+
+
+def _bulks(source: Source) -> Iterator[bytes]:
+    """Yields as many documents at a time as one request holds."""
+    bulk = bytearray()
+    for docno, toks in _documents(source):
+        action = {"index": {"_id": docno}}
+        document = {FIELD: {_feature(name): weight for name, weight in toks.items()}}
+        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (action, document)).encode()
+        if bulk and len(bulk) + len(lines) > BULK_BYTES:
+            yield bytes(bulk)
+            bulk.clear()
+        bulk += lines
+    yield bytes(bulk)
+
+
+def _documents(source: Source) -> Iterator[tuple[str, dict[str, float]]]:
+    for docnos, vectors in source.windows():
+        for docno, toks in zip(docnos, printed_toks(vectors, source.terms), strict=True):
+            if len(docno.encode()) > _ID_BYTES:
+                raise ValueError(f"the docno {docno!r} is longer than {_ID_BYTES} bytes, which no _id can be")
+            yield docno, toks
+
+
+def _feature(name: str) -> str:
+    return name.replace(".", "__")
+
+
+def _check_distinct(terms: Terms) -> None:
+    features: dict[str, str] = {}
+    for name in map(terms.name, range(len(terms))):
+        other = features.setdefault(_feature(name), name)
+        if other != name:
+            raise ValueError(f"the latents {other!r} and {name!r} would both be called {_feature(name)!r}")
+
+
+def _dump(content: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,33 @@
+"""What is exported: the vectors of a store, as floats or as integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.store.reader import StoredVectors
+
+
+@dataclass(frozen=True)
+class Source:
+    """The vectors of a store, as they are to be written; they can be read any number of times.
+
+    Attributes:
+        store: The store.
+        quantization: How weights become integers; ``None``: they stay floats.
+    """
+
+    store: StoredVectors
+    quantization: Quantization | None
+
+    @property
+    def terms(self) -> Terms:
+        """The names of the latents."""
+        return self.store.terms
+
+    def windows(self) -> Iterator[tuple[list[str], ConceptVectors]]:
+        """Yields docnos and vectors, some thousand documents at a time."""
+        for docnos, vectors in self.store.windows():
+            yield docnos, vectors if self.quantization is None else self.quantization.vectors(vectors)

@@ -1,0 +1,101 @@
+"""Concept vectors to the files of a store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pyterrier_saesplade.encoding.arrow import DESCRIPTION, to_arrow, vector_schema
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.files import installed_versions, written_beside
+from pyterrier_saesplade.store.documents import DistinctDocnos
+from pyterrier_saesplade.store.model import IndexedModel
+from pyterrier_saesplade.store.reader import MANIFEST, STORE_FORMAT, STORE_TYPE
+
+#: Documents in a file: what an encoding that is killed has to do again, at most.
+PART_DOCUMENTS = 16384
+#: Documents in a row group: what is encoded together, and what a reader holds in memory.
+WINDOW_DOCUMENTS = 4096
+
+
+def write_store(model: IndexedModel, windows: Iterable[tuple[list[str], ConceptVectors]], folder: Path) -> None:
+    """Writes the vectors of a corpus.
+
+    Args:
+        model: The model that made them.
+        windows: Docnos and float vectors, :data:`WINDOW_DOCUMENTS` documents at a time.
+        folder: An empty folder.
+
+    Raises:
+        ValueError: If there is no document, or a docno is empty or occurs twice.
+    """
+    docnos = DistinctDocnos()
+    paths: list[Path] = []
+    rest = iter(windows)
+    while part := list(islice(rest, PART_DOCUMENTS // WINDOW_DOCUMENTS)):
+        for names, _ in part:
+            docnos.add(names)
+        paths.append(part_path(folder, len(paths)))
+        write_part(paths[-1], model, part)
+    if not paths:
+        raise ValueError("there are no documents")
+    write_manifest(folder, model, paths)
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Returns the file of a part, numbered from 0."""
+    return folder / f"part-{number:05d}.parquet"
+
+
+def write_part(
+    path: Path, model: IndexedModel, windows: Sequence[tuple[Sequence[str], ConceptVectors]], *, half: bool = False
+) -> None:
+    """Writes a Parquet file: a row group per window, with a description of the model."""
+    postings = sum(len(vectors.latents) for _, vectors in windows)
+    description = {**describe(model), "n_postings": postings}
+    schema = vector_schema(["docno"], pa.float16() if half else pa.float32(), description)
+    with written_beside(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+        for docnos, vectors in windows:
+            writer.write_batch(to_arrow([docnos], vectors, schema))
+
+
+def write_manifest(folder: Path, model: IndexedModel, paths: Sequence[Path]) -> None:
+    """Writes the manifest of parts that are complete, with which the folder is a store."""
+    counts = [_counts(path) for path in paths]
+    manifest = {
+        "type": STORE_TYPE,
+        "format": STORE_FORMAT,
+        "package_hint": "pyterrier_saesplade",
+        **describe(model),
+        "n_docs": sum(n_docs for n_docs, _ in counts),
+        "n_postings": sum(n_postings for _, n_postings in counts),
+        "parts": [
+            {"file": path.name, "n_docs": n_docs, "n_postings": n_postings}
+            for path, (n_docs, n_postings) in zip(paths, counts, strict=True)
+        ],
+        "versions": installed_versions(("pyterrier_saesplade", "pyarrow", "torch", "transformers")),
+    }
+    with written_beside(folder / MANIFEST) as partial:
+        partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def describe(model: IndexedModel) -> dict[str, Any]:
+    """Returns what a store, and each of its files, says of the model."""
+    return {
+        "model": str(model),
+        "fingerprint": model.fingerprint,
+        "width": len(model.terms),
+        "weighting": model.weighting,
+        "pieces": model.terms.pieces,
+    }
+
+
+def _counts(path: Path) -> tuple[int, int]:
+    metadata = pq.read_metadata(path)
+    return metadata.num_rows, json.loads(metadata.metadata[DESCRIPTION])["n_postings"]

@@ -1,0 +1,94 @@
+"""Exporting and importing: complete or not at all, nothing is replaced unasked, no PyTerrier."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer
+from pyterrier_saesplade.formats.export import FORMATS, export
+from pyterrier_saesplade.formats.imports import import_vectors
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.store.reader import StoredVectors
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_nothing_is_replaced_unasked(format: str, store: StoredVectors, tmp_path: Path) -> None:
+    """An export is, when one asks; a folder of something else never."""
+    out = tmp_path / "out"
+    assert export(str(store.folder), format, out) == out
+    with pytest.raises(FileExistsError, match="out exists already"):
+        export(store, format, out)
+    export(store, format, out, overwrite=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match="notes was not written by an export"):
+        export(store, format, tmp_path / "notes", overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "notes", store.folder.name}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_fails_leaves_nothing(
+    format: str, store: StoredVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there stays."""
+    out = export(store, format, tmp_path / "out")
+
+    def interrupted(made: Path, path: Path, replaced: Path) -> None:
+        assert made.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyterrier_saesplade.formats.export.move_into_place", interrupted)
+    for path in (out, tmp_path / "new"):
+        with pytest.raises(KeyboardInterrupt):
+            export(store, format, path, overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"out", store.folder.name}
+
+
+def test_a_folder_says_what_it_is(store: StoredVectors, tmp_path: Path) -> None:
+    folder = export(store, "npz", tmp_path / "out", quantization=Quantization(20, clip=255))
+    description = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    assert description["format"] == "npz"
+    assert (description["model"], description["fingerprint"]) == ("a model", store.fingerprint)
+    assert description["quantization"] == {"scale": 20, "clip": 255}
+    assert (description["n_docs"], description["width"], description["weighting"]) == (6, 6, "idf")
+
+
+def test_settings_are_checked(store: StoredVectors, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no format 'lucene'; formats are: 'ciff', 'jsonl'"):
+        export(store, "lucene", tmp_path / "out")
+    with pytest.raises(ValueError, match="vectors can be imported from 'ciff' or 'jsonl', not 'npz'"):
+        import_vectors(tmp_path / "x.npz", "npz", tmp_path / "out")
+    with pytest.raises(ValueError, match="scale must be a positive number"):
+        import_vectors(tmp_path / "x.jsonl", "jsonl", tmp_path / "out", scale=0)
+    with pytest.raises(FileExistsError, match="exists already"):
+        import_vectors(tmp_path / "x.jsonl", "jsonl", store.folder)
+
+
+@pytest.mark.parametrize("format", ["ciff", "jsonl"])
+def test_an_imported_store_is_indexed_by_every_engine(format: str, random_store: StoredVectors, tmp_path: Path) -> None:
+    """Its scores are those of the original."""
+    quantization = Quantization(5)
+    path = export(random_store, format, tmp_path / "vectors", quantization=quantization)
+    imported = import_vectors(path, format, tmp_path / "imported", model=random_store, scale=5)
+    queries = [{"qid": str(i), "query_toks": {"c0": 0.1, f"c{i}": 1.5, f"c{i + 9}": 0.7}} for i in range(1, 40)]
+    exact = ConceptIndexer(random_store, tmp_path / "exact", "exact", quantization=quantization).index(random_store)
+    expected = [(row["qid"], row["docno"], row["score"]) for row in exact.retriever(weighting="none")(queries)]
+    assert len(expected) == 39 * 300
+    for engine in ("terrier", "exact", "pisa"):
+        assert engine in ENGINES
+        indexer = ConceptIndexer(imported, tmp_path / f"{engine}.index", engine, quantization=quantization)
+        run = indexer.index(imported).retriever(weighting="none")(queries)
+        assert sorted((row["qid"], row["docno"], row["score"]) for row in run) == sorted(expected)
+
+
+def test_no_pyterrier_is_needed() -> None:
+    program = """
+import sys
+import pyterrier_saesplade.formats.export, pyterrier_saesplade.formats.imports
+print([name for name in ("pyterrier", "torch") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

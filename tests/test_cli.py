@@ -237,7 +237,10 @@ def test_demo_uses_what_is_there(folder: Path, minilm_path: Path, tmp_path: Path
         list(demo(out, backbone="elsewhere"))
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "encode", "index", "search", "evaluate", "demo"])
+VERBS = ["pretrain", "encode", "index", "search", "evaluate", "export", "import", "inspect", "demo"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_has_an_example(verb: str) -> None:
     """Each verb shows how it is called, with options that it has."""
     text = " ".join(saesplade(verb, "--help").split())
@@ -254,17 +257,7 @@ def test_help_names_the_verbs() -> None:
         "try:\n    cli.main()\nfinally:\n    assert not {'torch', 'pyterrier'} & set(sys.modules)\n"
     )
     result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
-    assert re.findall(r"^  ([a-z]+)  ", result.stdout, re.M) == [
-        "pretrain",
-        "encode",
-        "index",
-        "search",
-        "evaluate",
-        "export",
-        "import",
-        "inspect",
-        "demo",
-    ]
+    assert re.findall(r"^  ([a-z]+)  ", result.stdout, re.M) == VERBS
 
 
 @pytest.mark.parametrize(

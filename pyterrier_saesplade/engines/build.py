@@ -10,9 +10,11 @@ from typing import Any
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.bmp import BmpConceptIndex
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata, write_metadata
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
+from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.files import beside
@@ -24,7 +26,8 @@ from pyterrier_saesplade.store.model import EncodingModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
 ENGINES: dict[str, type[ConceptIndex]] = {
-    engine.ARTIFACT_FORMAT: engine for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex)
+    engine.ARTIFACT_FORMAT: engine
+    for engine in (TerrierConceptIndex, ExactConceptIndex, PisaConceptIndex, BmpConceptIndex, SeismicConceptIndex)
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.forward import create_array
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
@@ -31,13 +32,13 @@ class ExactConceptIndex(ConceptIndex):
         """Inverts the documents in two passes, without holding them in memory: count (the spool did), then place."""
         starts = np.concatenate(([0], np.cumsum(spool.statistics.df)))
         np.save(folder / "starts.npy", starts)
-        documents = _create(folder / "documents.npy", np.dtype(np.int32), spool.n_postings)
+        documents = create_array(folder / "documents.npy", np.dtype(np.int32), spool.n_postings)
         weights: NDArray[Any] | None = None
         free = starts[:-1].copy()
         docnos: list[str] = []
         for window, vectors in spool:
             if weights is None:
-                weights = _create(folder / "weights.npy", vectors.weights.dtype, spool.n_postings)
+                weights = create_array(folder / "weights.npy", vectors.weights.dtype, spool.n_postings)
             order = np.argsort(vectors.latents, kind="stable")
             latents, counts = np.unique(vectors.latents, return_counts=True)
             places = np.repeat(free[latents] - np.cumsum(counts) + counts, counts) + np.arange(len(order))
@@ -76,7 +77,3 @@ class ExactConceptIndex(ConceptIndex):
     def _docnos(self) -> list[str]:
         docnos: list[str] = json.loads((self._folder / "docnos.json").read_text(encoding="utf-8"))
         return docnos
-
-
-def _create(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(length,))

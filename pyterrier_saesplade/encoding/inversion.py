@@ -39,13 +39,13 @@ class Postings(NamedTuple):
         """
         starts = np.concatenate(([0], np.cumsum(df)))
         np.save(folder / "starts.npy", starts)
-        documents = _create(folder / "documents.npy", np.dtype(np.int32), int(starts[-1]))
+        documents = create_array(folder / "documents.npy", np.dtype(np.int32), int(starts[-1]))
         weights: NDArray[Any] | None = None
         free = starts[:-1].copy()
         seen = 0
         for vectors in windows:
             if weights is None:
-                weights = _create(folder / "weights.npy", vectors.weights.dtype, int(starts[-1]))
+                weights = create_array(folder / "weights.npy", vectors.weights.dtype, int(starts[-1]))
             order = np.argsort(vectors.latents, kind="stable")
             latents, counts = np.unique(vectors.latents, return_counts=True)
             places = np.repeat(free[latents] - np.cumsum(counts) + counts, counts) + np.arange(len(order))
@@ -67,5 +67,6 @@ class Postings(NamedTuple):
         return cls(np.asarray(starts), documents, weights)
 
 
-def _create(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
+def create_array(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
+    """Creates a ``.npy`` file of zeros, as an array to be filled."""
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(length,))

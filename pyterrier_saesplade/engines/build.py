@@ -12,11 +12,13 @@ import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
+from pyterrier_saesplade.engines.bmp import BmpConceptIndex
 from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata
 from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
+from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.files import beside, move_into_place
@@ -34,6 +36,8 @@ ENGINES: dict[str, type[ConceptIndex]] = {
         TerrierConceptIndex,
         AnseriniConceptIndex,
         PisaConceptIndex,
+        BmpConceptIndex,
+        SeismicConceptIndex,
         MilvusConceptIndex,
         ExactConceptIndex,
     )

@@ -18,6 +18,11 @@ METADATA = "pt_meta.json"
 STATISTICS = "statistics.npz"
 TERMS = "terms.json"
 
+_PACKAGES = (
+    *("pyterrier_saesplade", "pyterrier", "torch", "transformers"),
+    *("pyserini", "pyterrier_pisa", "bmp", "pyseismic-lsr", "pymilvus"),
+)
+
 
 def write_metadata(
     folder: Path,
@@ -57,6 +62,6 @@ def write_metadata(
         "pruning": pruning,
         "n_docs": statistics.n_docs,
         "n_postings": n_postings,
-        "versions": installed_versions(("pyterrier_saesplade", "pyterrier", "pyserini", "torch", "transformers")),
+        "versions": installed_versions(_PACKAGES),
     }
     (folder / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")

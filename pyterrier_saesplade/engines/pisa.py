@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.frames import search_toks, toks_documents
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.native import silence
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import to_toks
@@ -55,7 +54,7 @@ class PisaConceptIndex(ConceptIndex):
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
         """Indexes, and lets PISA compress what it indexed, which it would do at the first search otherwise."""
         index = _pisa().PisaIndex(folder / _SUBFOLDER, stemmer="none")
-        with _silence():
+        with silence():
             index.toks_indexer(scale=1.0).index(toks_documents(spool, terms))
             index.quantized(toks_scale=1.0)
 
@@ -71,7 +70,7 @@ class PisaConceptIndex(ConceptIndex):
 
     @cached_property
     def _retriever(self) -> PisaRetrieve:
-        with _silence():
+        with silence():
             return self.pisa.quantized(toks_scale=1.0, query_algorithm=self.query_algorithm)
 
 
@@ -82,18 +81,3 @@ def _pisa() -> Any:
         message = "the engine 'pisa' needs pyterrier_pisa: pip install 'pyterrier_saesplade[pisa]'"
         raise ImportError(message) from error
     return pyterrier_pisa
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Discards what PISA's C++ prints on stdout and stderr; its own switch, ``log_level``, fails in release 0.4.9."""
-    with open(os.devnull, "wb") as nowhere:
-        kept = [(stream, os.dup(stream)) for stream in (1, 2)]
-        try:
-            for stream, _ in kept:
-                os.dup2(nowhere.fileno(), stream)
-            yield
-        finally:
-            for stream, copy in kept:
-                os.dup2(copy, stream)
-                os.close(copy)

@@ -93,5 +93,17 @@ def test_milvus_agrees_within_rounding(vectors: Vectors, build: Callable[..., Co
     np.testing.assert_allclose(both["score_x"], both["score_y"], rtol=1e-4)
 
 
+@pytest.mark.parametrize("engine", ["bmp", "seismic"])
+def test_approximate_engines_find_the_best(vectors: Vectors, build: Callable[..., ConceptIndex], engine: str) -> None:
+    """Of exact's ten best documents, 98 of 100 are found, with exact's scores; those of the index, which may clip."""
+    _, queries = vectors
+    index = build(engine)
+    reference = build("exact", quantization=index.quantization)
+    found, expected = (of.retriever(10)(queries) for of in (index, reference))
+    both = found.merge(expected, on=["qid", "docno"])
+    assert len(both) >= 0.98 * len(expected)
+    np.testing.assert_allclose(both["score_x"], both["score_y"], rtol=1e-6)
+
+
 def test_every_engine_is_compared() -> None:
-    assert {*INTEGER_ENGINES, "exact", "milvus"} == set(ENGINES)
+    assert {*INTEGER_ENGINES, "exact", "milvus", "bmp", "seismic"} == set(ENGINES)

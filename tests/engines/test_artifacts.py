@@ -64,7 +64,8 @@ def test_an_index_packed_and_unpacked_gives_the_same_run(
     assert "# Concepts of nothing" in readme
     assert f"- pyterrier-artifact.concept_index.{engine}\n" in readme
     assert f"4 documents, {metadata['n_postings']} postings over 2,048 latents" in readme
-    weights = "floats" if engine == "exact" else "integers, 10 levels per unit of weight"
+    quantization = ENGINES[engine].default_quantization
+    weights = "floats" if quantization is None else "integers, 10 levels per unit of weight"
     assert f"- engine: {engine}\n- weights: {weights}\n- weights of queries are multiplied by: idf" in readme
     assert model.fingerprint in readme
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.java import JavaNotFoundError
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
 DOCUMENTS = [
@@ -60,15 +60,15 @@ def test_what_the_index_tells(engine: str, model: SaeSplade, tmp_path: Path) -> 
     index = model.indexer(tmp_path / "index", engine).index(DOCUMENTS)
     meta = json.loads((tmp_path / "index" / "pt_meta.json").read_text())
     vectors = model.encode([document["text"] for document in DOCUMENTS])
-    quantized = ENGINES[engine].default_quantization is not None
-    if quantized:
-        vectors = Quantization(10).vectors(vectors)
+    quantization = ENGINES[engine].default_quantization
+    if quantization is not None:
+        vectors = quantization.vectors(vectors)
     assert meta["type"] == "concept_index"
     assert meta["format"] == engine
     assert meta["package_hint"] == "pyterrier_saesplade"
     assert meta["fingerprint"] == index.fingerprint == model.fingerprint
-    assert meta["quantization"] == ({"scale": 10.0, "clip": None} if quantized else None)
-    assert meta["query_scale"] == (100.0 if quantized else None)
+    assert meta["quantization"] == (None if quantization is None else asdict(quantization))
+    assert meta["query_scale"] == (None if quantization is None else 100.0)
     assert meta["n_docs"] == 5
     assert meta["n_postings"] == len(vectors.latents)
     assert meta["versions"]["pyterrier"] == pt.__version__

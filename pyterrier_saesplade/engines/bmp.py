@@ -1,0 +1,209 @@
+"""BMP: Block-Max Pruning over impacts of one byte, in Rust; its candidates are rescored exactly."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
+from pyterrier_saesplade.engines.forward import ForwardIndex
+from pyterrier_saesplade.engines.native import panics_as_errors, silence
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.impacts.toks import to_toks
+
+if TYPE_CHECKING:
+    from bmp import Searcher
+
+_SUBFOLDER = "bmp"
+
+#: Documents per block.
+_BLOCK = 8
+#: BMP's ceilings: an impact has 8 bits, a term's number and a score have 16, and all of them wrap around unnoticed.
+_MOST_IMPACT, _MOST_TERMS, _MOST_SCORE = 255, 2**16, 2**16 - 1
+#: BMP scales a query's weights, so that this is the largest, and rounds them up.
+_MOST_WEIGHT = 32.0
+#: BMP knows the impacts of each term at the last three of these ranks. Asked for no more than 10, 100 or 1,000
+#: documents, it skips all whose score does not exceed what a single term gives to so many. (The first bounds a score.)
+_RANKS = (1, 10, 100, 1000)
+
+#: The name of documents that fill a block, and of the one below.
+_PADDING = "-1"
+#: Of the blocks whose bound is above that, BMP leaves out the one with the lowest bound, and panics if there is none.
+#: So there is a last block with these terms (in no vocabulary: word pieces hold no blank) and impacts. Every query has
+#: them, with weights that make the bound of their block the lowest possible.
+_LAST = {"last block 255": 255, "last block 16": 16, "last block 1": 1}
+_MOST_LATENTS = _MOST_TERMS - len(_LAST)
+#: This term is in no document, and in every query with the largest weight: so BMP leaves the other weights as they are.
+_RULER = "largest weight"
+
+
+class BmpConceptIndex(ApproximateConceptIndex):
+    """An index of Block-Max Pruning, in the subfolder ``bmp``, and the documents' vectors, to rescore its candidates.
+
+    BMP is approximate here: it sees a query's weights in at most 32 levels, and impacts of up to 255. It finds more
+    candidates than are asked for, and the best of them are returned with their exact integer dot products. It loads its
+    index into memory, and takes up to 65,533 different latents. Of equal scores at the last place any may be returned.
+
+    Args:
+        path: The folder.
+        alpha: Blocks whose bound times ``alpha`` is below the last candidate's score are skipped; below 1 more of them
+            are, and documents are missed.
+        beta: The part of a query's latents, the heaviest ones, that finds candidates.
+        overfetch: Candidates per document that is asked for.
+
+    Raises:
+        ValueError: If ``alpha`` or ``beta`` is not in (0, 1], or ``overfetch`` is below 1.
+    """
+
+    ARTIFACT_FORMAT: ClassVar[str] = "bmp"
+    default_quantization: ClassVar[Quantization | None] = Quantization(clip=_MOST_IMPACT)
+
+    def __init__(
+        self, path: str | os.PathLike[str], alpha: float = 1.0, beta: float = 1.0, overfetch: float = 2.0
+    ) -> None:
+        for name, share in (("alpha", alpha), ("beta", beta)):
+            if not 0 < share <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, not {share!r}")
+        super().__init__(path, overfetch)
+        self.alpha = alpha
+        self.beta = beta
+
+    @property
+    def search_options(self) -> dict[str, Any]:
+        """How candidates are found."""
+        return {"alpha": self.alpha, "beta": self.beta, "overfetch": self.overfetch}
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Makes sure that BMP is installed."""
+        _bmp()
+
+    @classmethod
+    def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
+        """Indexes; BMP builds in memory.
+
+        Impacts above 255 are clipped in BMP's index with a warning that says how many; they are rescored as they are.
+
+        Raises:
+            ValueError: If the documents hold more latents than BMP can tell apart.
+            RuntimeError: If BMP failed.
+        """
+        n_latents = np.count_nonzero(spool.statistics.df)
+        if n_latents > _MOST_LATENTS:
+            raise ValueError(
+                f"the engine 'bmp' tells at most {_MOST_LATENTS} latents apart, and the documents hold {n_latents}: "
+                "use another engine, such as 'seismic' or 'pisa'"
+            )
+        ForwardIndex.write(folder, spool)
+        (folder / _SUBFOLDER).mkdir()
+        with panics_as_errors("use another engine"):
+            impacts = _index(folder / _SUBFOLDER / "index.bmp", spool, terms)
+        np.save(folder / _SUBFOLDER / "impacts.npy", impacts)
+
+    def candidates(self, latents: NDArray[np.int32], weights: NDArray[Any], number: int) -> NDArray[np.int64]:
+        """Finds candidates with BMP; see :meth:`ApproximateConceptIndex.candidates`."""
+        levels = query_levels(weights, self._impacts[0, latents], self.beta)
+        kept = np.flatnonzero(levels)
+        latents, levels = latents[kept], levels[kept]
+        names = map(self.terms.name, latents.tolist())
+        query = dict(zip(names, levels.astype(np.float64).tolist(), strict=True))
+        rank = np.searchsorted(_RANKS[1:], number) + 1
+        skipped = int((self._impacts[rank, latents] * levels).max(initial=0)) if rank < len(_RANKS) else 0
+        found = self._find(query, number, skipped)
+        if len(found) < number and skipped:  # too many documents have just that score
+            found = self._find(query, _RANKS[-1] + 1, 0)
+        return found
+
+    def _find(self, query: dict[str, float], number: int, skipped: int) -> NDArray[np.int64]:
+        """Searches with BMP, which skips documents up to a score."""
+        bound = skipped + 1
+        last = {}
+        for term, impact in _LAST.items():
+            last[term], bound = float(bound // impact), bound % impact
+        with panics_as_errors("build the index again, or use another engine"):
+            found, _ = self.bmp.search(query | last | {_RULER: _MOST_WEIGHT}, k=number, alpha=self.alpha, beta=1.0)
+        positions = np.array(found, np.int64)
+        return positions[positions >= 0]
+
+    @cached_property
+    def bmp(self) -> Searcher:
+        """BMP's ``Searcher``; its documents are numbers in the order of indexing, its terms the names of latents."""
+        with panics_as_errors("the index is damaged: build it again"):
+            return _bmp().Searcher(str(self._folder / _SUBFOLDER / "index.bmp"))
+
+    @cached_property
+    def _impacts(self) -> NDArray[np.int64]:
+        """``[4, M]``, of each latent the impacts of the ranks 1, 10, 100 and 1,000, as BMP has them."""
+        impacts: NDArray[np.int64] = np.load(self._folder / _SUBFOLDER / "impacts.npy")
+        return impacts
+
+
+def query_levels(weights: NDArray[Any], largest: NDArray[np.int64], beta: float) -> NDArray[np.int64]:
+    """Returns a query's weights as BMP takes them, such that no document's score exceeds 16 bits.
+
+    Args:
+        weights: Of the query's latents, positive.
+        largest: The largest impact of each of these latents, 0 if it is in no document.
+        beta: The part of the latents to keep, the heaviest ones.
+
+    Returns:
+        1 to 32 for those that are kept, and 0. Of a query of so many latents that even weights of 1 could exceed the
+        bound, the heaviest are kept.
+    """
+    heaviest = np.argsort(-weights, kind="stable")
+    known = heaviest[largest[heaviest] > 0]
+    kept = known[: math.ceil(beta * len(known))]
+    kept = kept[np.cumsum(largest[kept]) <= _MOST_SCORE // 2]
+    levels = np.zeros(len(weights), np.int64)
+    if len(kept):
+        weights, largest = weights[kept].astype(np.float64), largest[kept]
+        # Rounding adds less than 1 to a weight, so at most the sum of the largest impacts to a score.
+        scale = min(_MOST_WEIGHT / weights.max(), (_MOST_SCORE - largest.sum()) / (weights @ largest))
+        levels[kept] = np.maximum(np.rint(weights * scale), 1)
+    return levels
+
+
+def _index(path: Path, spool: Spool, terms: Terms) -> NDArray[np.int64]:
+    """Builds BMP's index, and returns the impacts of each latent by rank."""
+    indexer = _bmp().Indexer(str(path), bsize=_BLOCK, compress_range=True)
+    counts = np.zeros((len(terms), _MOST_IMPACT + 1), np.int32)
+    documents = clipped = 0
+    for _, vectors in spool:
+        impacts = np.minimum(vectors.weights, _MOST_IMPACT)
+        clipped += int(np.count_nonzero(impacts != vectors.weights))
+        np.add.at(counts, (vectors.latents, impacts), 1)
+        for position, toks in enumerate(to_toks(replace(vectors, weights=impacts), terms), documents):
+            indexer.add_document(str(position), toks)
+        documents += len(vectors)
+    for _ in range(-documents % _BLOCK):
+        indexer.add_document(_PADDING, {})
+    indexer.add_document(_PADDING, _LAST)
+    with silence():
+        indexer.finish()
+    if clipped:
+        warnings.warn(
+            f"{clipped} of {spool.n_postings} impacts were above {_MOST_IMPACT} and were clipped in BMP's index, which "
+            "finds candidates; their scores are computed from the whole impacts",
+            stacklevel=2,
+        )
+    # A column for each impact from 255 down to 1: how many documents have at least that. The impact of a rank is the
+    # number of columns that reach the rank.
+    at_least = counts[:, :0:-1].cumsum(axis=1, dtype=np.int32)
+    return np.stack([np.count_nonzero(at_least >= rank, axis=1) for rank in _RANKS])
+
+
+def _bmp() -> Any:
+    try:
+        import bmp
+    except ImportError as error:
+        raise ImportError("the engine 'bmp' needs bmp: pip install 'pyterrier_saesplade[bmp]'") from error
+    return bmp

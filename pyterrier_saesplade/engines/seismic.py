@@ -1,0 +1,148 @@
+"""Seismic: clustered posting lists of float weights, in Rust; its candidates are rescored exactly."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
+from pyterrier_saesplade.engines.forward import ForwardIndex
+from pyterrier_saesplade.engines.native import panics_as_errors, silence
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.pipeline.stage import require_positive
+
+if TYPE_CHECKING:
+    from seismic import SeismicIndex
+
+_SUBFOLDER = "seismic"
+
+#: From this width on Seismic's classes for large vocabularies are used: the others count latents in 16 bits.
+_LARGE = 2**16
+#: Seismic stores weights in half precision.
+_MOST_WEIGHT = float(np.finfo(np.float16).max)
+#: How Seismic builds: postings per latent on average, and what of them a cluster and its summary hold.
+_BUILD = {"n_postings": 3500, "centroid_fraction": 0.1, "summary_energy": 0.5, "max_fraction": 6.0}
+
+
+class SeismicConceptIndex(ApproximateConceptIndex):
+    """A Seismic index, in the subfolder ``seismic``, and the documents' vectors, to rescore its candidates.
+
+    Seismic is approximate: it looks at a query's heaviest latents, at the heaviest postings of each, and there at
+    clusters that promise enough. What it finds is returned with exact dot products. It loads its index into memory.
+    Of equal scores at the last place any may be returned.
+
+    Args:
+        path: The folder.
+        query_cut: How many of a query's latents, the heaviest ones, find candidates.
+        heap_factor: A cluster is skipped if what it promises, divided by this, is below the last candidate's score:
+            the larger, the faster, and the more documents are missed.
+        overfetch: Candidates per document that is asked for.
+
+    Raises:
+        ValueError: If ``query_cut`` is not positive, ``heap_factor`` is not in (0, 1], or ``overfetch`` is below 1.
+    """
+
+    ARTIFACT_FORMAT: ClassVar[str] = "seismic"
+    default_quantization: ClassVar[Quantization | None] = None
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        query_cut: int = 40,
+        heap_factor: float = 0.8,
+        overfetch: float = 1.5,
+    ) -> None:
+        require_positive(query_cut=query_cut)
+        if not 0 < heap_factor <= 1:
+            raise ValueError(f"heap_factor must be above 0 and at most 1, not {heap_factor!r}")
+        super().__init__(path, overfetch)
+        self.query_cut = query_cut
+        self.heap_factor = heap_factor
+
+    @property
+    def search_options(self) -> dict[str, Any]:
+        """How candidates are found."""
+        return {"query_cut": self.query_cut, "heap_factor": self.heap_factor, "overfetch": self.overfetch}
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Makes sure that Seismic is installed."""
+        _seismic()
+
+    @classmethod
+    def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
+        """Indexes; Seismic builds in memory.
+
+        Weights above 65,504 are clipped in Seismic's index with a warning that says how many; they are rescored as they
+        are.
+
+        Raises:
+            RuntimeError: If Seismic failed.
+        """
+        ForwardIndex.write(folder, spool)
+        (folder / _SUBFOLDER).mkdir()
+        seismic, suffix = _seismic(), _suffix(len(terms))
+        with panics_as_errors("use another engine"):
+            dataset = getattr(seismic, f"SeismicDataset{suffix}")(dim=len(terms))
+            _fill(dataset, spool)
+            with silence():
+                index = getattr(seismic, f"SeismicIndex{suffix}").build_from_dataset(dataset, **_BUILD)
+                index.save(str(folder / _SUBFOLDER / "index"))
+
+    def candidates(self, latents: NDArray[np.int32], weights: NDArray[Any], number: int) -> NDArray[np.int64]:
+        """Finds candidates with Seismic; see :meth:`ApproximateConceptIndex.candidates`."""
+        known = self.statistics.df[latents] > 0  # the others would count for query_cut
+        with panics_as_errors("build the index again, or use another engine"):
+            found = self.seismic.search(
+                "",
+                latents[known].astype(_seismic().get_seismic_string()),
+                weights[known].astype(np.float32),
+                k=number,
+                query_cut=self.query_cut,
+                heap_factor=self.heap_factor,
+            )
+        return np.array([document for _, _, document in found], np.int64)
+
+    @cached_property
+    def seismic(self) -> SeismicIndex:
+        """Seismic's own index; its documents are numbers in the order of indexing, its tokens numbers of latents."""
+        index = getattr(_seismic(), f"SeismicIndex{_suffix(self.width)}")
+        with panics_as_errors("the index is damaged: build it again"):
+            return index.load(str(self._folder / _SUBFOLDER / "index.index.seismic"))
+
+
+def _fill(dataset: Any, spool: Spool) -> None:
+    documents = clipped = 0
+    for _, vectors in spool:
+        weights = np.minimum(vectors.weights, _MOST_WEIGHT, dtype=np.float32)
+        clipped += int(np.count_nonzero(vectors.weights > _MOST_WEIGHT))
+        positions = list(map(str, range(documents, documents + len(vectors))))
+        dataset.add_documents_by_id(positions, vectors.latents.astype(np.int64), weights, vectors.indptr)
+        documents += len(vectors)
+    if clipped:
+        warnings.warn(
+            f"{clipped} of {spool.n_postings} weights were above {_MOST_WEIGHT:g} and were clipped in Seismic's index, "
+            "which finds candidates; their scores are computed from the whole weights",
+            stacklevel=2,
+        )
+
+
+def _suffix(width: int) -> str:
+    return "LV" if width >= _LARGE else ""
+
+
+def _seismic() -> Any:
+    try:
+        import seismic
+    except ImportError as error:
+        raise ImportError(
+            "the engine 'seismic' needs pyseismic-lsr: pip install 'pyterrier_saesplade[seismic]'"
+        ) from error
+    return seismic

@@ -8,10 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
+    from pyterrier_saesplade.engines.bmp import BmpConceptIndex
     from pyterrier_saesplade.engines.build import ConceptIndexer
     from pyterrier_saesplade.engines.exact import ExactConceptIndex
+    from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
     from pyterrier_saesplade.engines.pisa import PisaConceptIndex
     from pyterrier_saesplade.engines.retriever import ConceptRetriever
+    from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.experiment import evaluate
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnseriniConceptIndex",
+    "BmpConceptIndex",
     "ConceptIndexer",
     "ConceptRetriever",
     "ConceptStore",
@@ -37,6 +43,7 @@ __all__ = [
     "ExactConceptIndex",
     "LatentStatistics",
     "LatentWeighting",
+    "MilvusConceptIndex",
     "PisaConceptIndex",
     "PretrainConfig",
     "Prune",
@@ -46,6 +53,7 @@ __all__ = [
     "QueryEncoder",
     "SaeSplade",
     "Scorer",
+    "SeismicConceptIndex",
     "TerrierConceptIndex",
     "encode_corpus",
     "encode_topics",
@@ -59,10 +67,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "engines.anserini": ["AnseriniConceptIndex"],
+    "engines.bmp": ["BmpConceptIndex"],
     "engines.build": ["ConceptIndexer"],
     "engines.exact": ["ExactConceptIndex"],
+    "engines.milvus": ["MilvusConceptIndex"],
     "engines.pisa": ["PisaConceptIndex"],
     "engines.retriever": ["ConceptRetriever"],
+    "engines.seismic": ["SeismicConceptIndex"],
     "engines.terrier": ["TerrierConceptIndex"],
     "evaluation.collections": ["open_collection"],
     "evaluation.experiment": ["evaluate"],

@@ -146,7 +146,7 @@ def index(
     collection: Annotated[str | None, _COLLECTION] = None,
     model: Annotated[str | None, _MODEL] = None,
     store: Annotated[Path | None, typer.Option(help="Store of vectors, in place of collection and model.")] = None,
-    engine: Annotated[str, typer.Option(help="terrier, exact, pisa or milvus.")] = "terrier",
+    engine: Annotated[str, typer.Option(help="terrier, anserini, pisa, bmp, seismic, milvus or exact.")] = "terrier",
     engine_option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, a build option of the engine; repeat for several.")
     ] = None,

@@ -265,7 +265,7 @@ def test_help_names_the_verbs() -> None:
     [
         ([], "Missing command."),
         (["evalute"], "No such command 'evalute'. Did you mean 'evaluate'?"),
-        (["index", "--collection", "x"], "Missing option '--model'."),
+        (["encode", "--collection", "x"], "Missing option '--model'."),
         (["search", "--deepness", "3"], "No such option: --deepness"),
         (["pretrain", "--collection", "x", "--backbone", "x", "--out", "x", "--k", "two"], "Invalid value for '--k'"),
         (["evaluate", "--collection", "x", "--model", "x", "--out", "x"], "there is no model at x"),
@@ -286,19 +286,16 @@ def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
 
 def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     """The shell sees exit code 2, one line on stderr, nothing on stdout, no file."""
-    (tmp_path / "topics.tsv").write_text("q 1\tquery\n", encoding="utf-8")
     command = [sys.executable, "-m", "pyterrier_saesplade.cli", "search", "--index", "i", "--model", "m"]
     command += ["--topics", "topics.tsv", "--out", "run.trec"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr == (
-        "saesplade: topics.tsv:1: qid must be a string that is not empty and free of blanks, found 'q 1'\n"
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["topics.tsv"]
+    assert result.stderr == "saesplade: there is no model at m: no folder with a config.json, and none on the hub\n"
+    assert not list(tmp_path.iterdir())
 
 
-def test_no_java_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_java_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without Java is told what to install."""
 
     def without_java(*arguments: object, **options: object) -> None:
@@ -307,16 +304,17 @@ def test_no_java_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyterrier_saesplade.engines.java._installed", lambda: iter(()))
     monkeypatch.setattr("pyterrier_saesplade.engines.java._packaged", lambda: iter(()))
     monkeypatch.setattr("pyterrier_saesplade.evaluation.experiment.evaluate", without_java)
-    line = mistake("evaluate", "--collection", "x", "--model", "x", "--out", "x")
+    line = mistake("evaluate", "--collection", "x", "--model", folder / "model", "--out", "x")
     assert line.startswith("saesplade: Terrier needs Java 11 or later (other engines 21); found: none.")
 
 
-def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bugs_are_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no user can cause keeps its traceback."""
 
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("pyterrier_saesplade.evaluation.experiment.evaluate", broken)
+    arguments = ["evaluate", "--collection", "x", "--model", str(folder / "model"), "--out", "x"]
     with pytest.raises(RuntimeError, match="a bug"):
-        CliRunner().invoke(app, ["evaluate", "--collection", "x", "--model", "x", "--out", "x"], catch_exceptions=False)
+        CliRunner().invoke(app, arguments, catch_exceptions=False)

@@ -68,7 +68,7 @@ class ConceptIndexer(pt.Indexer):
     Args:
         model: The model that encodes the documents, or a store of their vectors, which stands for it.
         path: The folder that the index will be.
-        engine: ``"terrier"``, ``"exact"``, ``"pisa"`` or ``"milvus"``.
+        engine: ``"terrier"``, ``"anserini"``, ``"pisa"``, ``"bmp"``, ``"seismic"``, ``"milvus"`` or ``"exact"``.
         engine_options: How the engine builds the index, where it has build options: see its class.
         quantization: How weights become integers, in place of the engine's default (10 levels per unit of weight for
             Terrier, floats for the exact engine).

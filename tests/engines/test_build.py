@@ -232,7 +232,7 @@ def test_an_index_is_opened_by_its_own_engine(exact: ConceptIndex) -> None:
 
 
 def test_settings_are_checked(model: SaeSplade, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no engine 'lucene'; engines are: 'terrier', 'exact'"):
+    with pytest.raises(ValueError, match=r"there is no engine 'lucene'; engines are: 'terrier', .*'exact'"):
         model.indexer(tmp_path / "index", "lucene")
     with pytest.raises(ValueError, match="batch_size must be a positive integer"):
         model.indexer(tmp_path / "index", batch_size=0)

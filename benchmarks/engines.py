@@ -1,0 +1,78 @@
+"""Every engine over the same vectors: build, size, time per query, agreement with the exact engine.
+
+python benchmarks/engines.py --store VECTORS --queries QUERIES
+
+The store is what `saesplade encode` or `saesplade import` makes, the queries are encoded (.parquet or .jsonl[.gz]).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from pyterrier_saesplade import ConceptIndexer, read_queries
+from pyterrier_saesplade.engines.build import ENGINES
+from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.formats import jsonl
+from pyterrier_saesplade.store.reader import StoredVectors
+
+
+def main(
+    store: Annotated[Path, typer.Option(help="Store of concept vectors.")],
+    queries: Annotated[Path, typer.Option(help="File of encoded queries.")],
+    query_scale: Annotated[float, typer.Option(help="Weights of queries are divided by it.")] = 1,
+) -> None:
+    """Print a Markdown table with a row per engine; agreement is the share of exact's k best that were found."""
+    vectors = StoredVectors(store)
+    topics = read_queries(queries) if queries.suffix == ".parquet" else jsonl.read_queries(queries)
+    if query_scale != 1:
+        scaled = [{term: weight / query_scale for term, weight in toks.items()} for toks in topics["query_toks"]]
+        topics = topics.assign(query_toks=pd.Series(scaled, index=topics.index, dtype=object))
+    print(
+        "| engine | build s | index MB | ms/query, k = 10 | ms/query, k = 1,000 | agreement@10 | agreement@1,000 |\n"
+        "|---|---|---|---|---|---|---|"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for engine in ENGINES:
+            start = time.perf_counter()
+            index = ConceptIndexer(vectors, Path(folder) / engine, engine).index(vectors)
+            build = time.perf_counter() - start
+            reference = ConceptIndexer(
+                vectors, Path(folder) / "reference", "exact", quantization=index.quantization, overwrite=True
+            ).index(vectors)
+            cells = [f"{build:.1f}", f"{megabytes(Path(str(index.path))):.1f}"]
+            runs = {k: timed(index, topics, k) for k in (10, 1000)}
+            cells += [f"{milliseconds:.1f}" for _, milliseconds in runs.values()]
+            cells += [f"{agreement(run, timed(reference, topics, k)[0]):.4f}" for k, (run, _) in runs.items()]
+            print(f"| {engine} | {' | '.join(cells)} |", flush=True)
+
+
+def timed(index: ConceptIndex, topics: pd.DataFrame, k: int) -> tuple[pd.DataFrame, float]:
+    """Return the run and the milliseconds per query, of a warm engine."""
+    retriever = index.retriever(k)
+    retriever(topics.head(1))
+    start = time.perf_counter()
+    run = retriever(topics)
+    return run, (time.perf_counter() - start) * 1000 / len(topics)
+
+
+def agreement(run: pd.DataFrame, expected: pd.DataFrame) -> float:
+    """Return the share of the expected scores that are found at their ranks: documents that tie are as good."""
+    columns = ["qid", "rank"]
+    both = expected[[*columns, "score"]].merge(run[[*columns, "score"]], on=columns)
+    close = (both["score_x"] - both["score_y"]).abs() <= 1e-4 * both["score_x"].abs()
+    return float(close.sum() / len(expected))
+
+
+def megabytes(folder: Path) -> float:
+    """Return the size of a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
+if __name__ == "__main__":
+    typer.run(main)

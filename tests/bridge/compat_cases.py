@@ -1,0 +1,82 @@
+"""Each thing that is worked around; a test fails when the installed Pyserini no longer needs it. `test_compat` runs it."""
+
+import ast
+import importlib.util
+import sys
+from importlib.metadata import requires, version
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pyserini_bridge import compat, jvm
+
+PYSERINI = Path(importlib.util.find_spec("pyserini").submodule_search_locations[0])  # type: ignore[union-attr, index]
+
+
+@pytest.fixture
+def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Versions of packages that are not the installed ones."""
+    pretended: dict[str, str] = {}
+    monkeypatch.setattr(compat, "version", lambda package: pretended.get(package) or version(package))
+    return pretended
+
+
+@pytest.fixture
+def java_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jvm, "start", lambda: None)
+
+
+def test_pyserini_makes_a_client_of_openai_when_it_is_imported() -> None:
+    """Without a key, at the module's top level: therefore the pin, which can go when this fails."""
+    module = ast.parse((PYSERINI / "encode" / "_openai.py").read_text())
+    assert any("openai.OpenAI(api_key=api_key" in ast.unparse(statement) for statement in module.body)
+    assert any(line.startswith("openai<2.34;") for line in requires("pyterrier_saesplade") or [])
+
+
+@pytest.mark.usefixtures("java_runs")
+def test_a_key_where_openai_wants_one(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    compat.prepare()
+    assert "OPENAI_API_KEY" not in compat.os.environ  # the pinned openai asks for none
+    versions["openai"] = "3.54.0"
+    monkeypatch.setenv("OPENAI_API_KEY", "somebody's")
+    compat.prepare()
+    assert compat.os.environ["OPENAI_API_KEY"] == "somebody's"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    compat.prepare()
+    assert compat.os.environ.pop("OPENAI_API_KEY") == "unused"
+    versions["pyserini"] = "2.4.0"
+    assert not compat.needs_openai_key()
+
+
+def test_pyserini_encode_imports_faiss() -> None:
+    module = ast.parse((PYSERINI / "encode" / "__main__.py").read_text())
+    assert any("from pyserini.encode.optional import Faiss" in ast.unparse(statement) for statement in module.body)
+    module = ast.parse((PYSERINI / "encode" / "optional" / "_faiss.py").read_text())
+    assert "import faiss" in map(ast.unparse, module.body)
+
+
+@pytest.mark.usefixtures("java_runs")
+def test_a_stub_where_faiss_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(compat.importlib.util, "find_spec", lambda name: None if name == "faiss" else find_spec(name))
+    monkeypatch.setitem(sys.modules, "faiss", ModuleType("before"))
+    compat.prepare()
+    assert sys.modules["faiss"].__name__ == "faiss"
+
+
+@pytest.mark.usefixtures("java_runs")
+def test_a_stub_where_the_list_of_indexes_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in 2.4 without a network; the installed one can."""
+    assert not compat.needs_index_info()
+
+    def no_network(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(compat.importlib, "import_module", no_network)
+    monkeypatch.setitem(sys.modules, compat._INDEX_INFO, None)  # type: ignore[arg-type]
+    compat.prepare()
+    from pyserini.prebuilt_index_info import FAISS_INDEX_INFO, IMPACT_INDEX_INFO, TF_INDEX_INFO
+
+    assert FAISS_INDEX_INFO == IMPACT_INDEX_INFO == TF_INDEX_INFO == {}

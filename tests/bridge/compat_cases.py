@@ -1,4 +1,4 @@
-"""Each thing that is worked around; a test fails when the installed Pyserini no longer needs it. `test_compat` runs it."""
+"""What is worked around; a test fails when Pyserini as installed no longer needs it. `test_compat` runs them."""
 
 import ast
 import importlib.util

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pyterrier_saesplade.engines.java import JavaNotFoundError
 
@@ -18,9 +17,3 @@ def mistakes(command: str) -> Iterator[None]:
     except (ValueError, OSError, ImportError, JavaNotFoundError) as error:
         print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-
-
-def require_new(path: Path) -> None:
-    """Raises :exc:`FileExistsError` if ``path`` exists; to be called before long work."""
-    if path.exists():
-        raise FileExistsError(f"{path} exists already: name another path, or remove it")

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyserini_bridge.cli import require_new
 from pyserini_bridge.description import Description, require_whole_terms
 from pyterrier_saesplade.engines.description import write_metadata
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts, from_toks, to_toks
 from pyterrier_saesplade.store.queries import read_queries

@@ -11,14 +11,14 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from pyserini_bridge import jvm
-from pyserini_bridge.cli import mistakes, require_new
+from pyserini_bridge.cli import mistakes
 from pyserini_bridge.description import require_whole_terms
 from pyserini_bridge.lucene import DELIMITER
 from pyserini_bridge.process import lucene
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.files import beside
+from pyterrier_saesplade.files import beside, require_new
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import as_texts, to_toks
 from pyterrier_saesplade.store.documents import windows

@@ -175,11 +175,11 @@ def index(
     """
     from pyterrier_saesplade.engines.build import ConceptIndexer
     from pyterrier_saesplade.evaluation.collections import open_collection
-    from pyterrier_saesplade.evaluation.runs import check_new
+    from pyterrier_saesplade.files import require_new
     from pyterrier_saesplade.impacts import Pruning
     from pyterrier_saesplade.store.reader import StoredVectors
 
-    check_new(out, overwrite)
+    require_new(out, overwrite=overwrite)
     rules = (prune_k, prune_ratio, prune_mass, prune_threshold)
     pruning = None if rules == (None,) * 4 else Pruning(*rules)
     options: dict[str, Any] = {"pruning": pruning, "max_df": max_df, "overwrite": overwrite, "verbose": True}

@@ -66,6 +66,21 @@ def move_into_place(made: Path, path: Path, replaced: Path) -> None:
         raise
 
 
+def require_new(path: Path, *, overwrite: bool | None = None) -> None:
+    """Makes sure, before long work, that its output has a place.
+
+    Args:
+        path: What will be written.
+        overwrite: Whether it may be replaced; ``None``: it never is.
+
+    Raises:
+        FileExistsError: If it exists and may not be replaced.
+    """
+    if path.exists() and not overwrite:
+        remedies = "or remove it" if overwrite is None else "remove it, or ask to overwrite it"
+        raise FileExistsError(f"{path} exists already: name another path, {remedies}")
+
+
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """Makes the folder of work that can be resumed, or checks that it belongs to this work.
 

@@ -21,7 +21,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.build import ConceptIndexer
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.evaluation.collections import open_collection
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
@@ -202,8 +202,7 @@ class SaeSplade:
             FileExistsError: If the folder exists.
         """
         path = Path(path)
-        if path.exists():
-            raise FileExistsError(f"{path} exists already: name another folder, or remove it")
+        require_new(path)
         with written_beside(path) as partial:
             self._encoder.save_pretrained(partial)
             config = SaeSpladeConfig.from_pretrained(partial)

@@ -17,9 +17,9 @@ import pyterrier as pt
 from pyterrier_saesplade.evaluation.collections import Collection, check_identifier, open_collection
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.evaluation.report import Comparison, require_plots
-from pyterrier_saesplade.evaluation.runs import check_new, write_run
+from pyterrier_saesplade.evaluation.runs import write_run
 from pyterrier_saesplade.evaluation.systems import Corpus, System, make_systems
-from pyterrier_saesplade.files import beside, written_beside
+from pyterrier_saesplade.files import beside, require_new, written_beside
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def evaluate(
     """
     out = Path(out)
     for name in _RESULTS:
-        check_new(out / name, overwrite)
+        require_new(out / name, overwrite=overwrite)
     require_plots()
     parsed = parse_measures(measures)
     collection = collection if isinstance(collection, Collection) else open_collection(collection)

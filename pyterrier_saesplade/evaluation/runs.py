@@ -10,7 +10,7 @@ from typing import TextIO
 import pandas as pd
 
 from pyterrier_saesplade.evaluation.collections import check_identifier
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import require_new, written_beside
 
 
 def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, overwrite: bool = False) -> Path:
@@ -33,7 +33,7 @@ def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, over
         >>> write_run(index.retriever()(topics), "concepts.trec.gz", tag="concepts")  # doctest: +SKIP
     """
     path = Path(path)
-    check_new(path, overwrite)
+    require_new(path, overwrite=overwrite)
     check_identifier("run", "tag", tag)
     for column in ("qid", "docno"):
         for value in run[column].unique():
@@ -42,12 +42,6 @@ def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, over
         for qid, docno, rank, score in zip(run["qid"], run["docno"], run["rank"], run["score"], strict=True):
             file.write(f"{qid} Q0 {docno} {rank} {float(score)!r} {tag}\n")
     return path
-
-
-def check_new(path: Path, overwrite: bool) -> None:
-    """Raises ``FileExistsError`` if ``path`` exists and may not be replaced; to be called before long work."""
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already: name another path, remove it, or ask to overwrite it")
 
 
 def _open(path: Path, *, compressed: bool) -> TextIO:

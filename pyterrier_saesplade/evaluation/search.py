@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pyterrier_saesplade.engines.build import open_index
 from pyterrier_saesplade.evaluation.collections import check_identifier, read_topics
-from pyterrier_saesplade.evaluation.runs import check_new, write_run
+from pyterrier_saesplade.evaluation.runs import write_run
+from pyterrier_saesplade.files import require_new
 from pyterrier_saesplade.formats import jsonl
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store.queries import read_queries
@@ -45,7 +46,7 @@ def search(
             needed, or another model or an unknown engine built the index.
     """
     out = Path(out)
-    check_new(out, overwrite)
+    require_new(out, overwrite=overwrite)
     check_identifier("run", "tag", tag)
     topics = Path(topics)
     encoded = topics.suffix == ".parquet" or topics.name.endswith((".jsonl", ".jsonl.gz"))

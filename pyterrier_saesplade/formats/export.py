@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from pyterrier_saesplade.files import beside, installed_versions, move_into_place
+from pyterrier_saesplade.files import beside, installed_versions, move_into_place, require_new
 from pyterrier_saesplade.formats.ciff import write_ciff
 from pyterrier_saesplade.formats.jsonl import write_jsonl
 from pyterrier_saesplade.formats.npz import write_npz
@@ -99,8 +99,7 @@ def export(
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already: name another path, remove it, or ask to overwrite it")
+    require_new(out, overwrite=overwrite)
     if out.is_dir() and not (out / _DESCRIPTION).exists():
         raise FileExistsError(f"{out} was not written by an export: name another folder, or remove it")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.files import beside
+from pyterrier_saesplade.files import beside, require_new
 from pyterrier_saesplade.formats import ciff, jsonl
 from pyterrier_saesplade.impacts import Terms, Weighting
 from pyterrier_saesplade.store.model import IndexedModel
@@ -74,8 +74,7 @@ def import_vectors(
     if not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be a positive number of levels per unit of weight, not {scale!r}")
     path, out = Path(path), Path(out)
-    if out.exists():
-        raise FileExistsError(f"{out} exists already: name another folder, or remove it")
+    require_new(out)
     reader = _READERS[format]
     if model is None:
         names = reader.terms(path)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm.auto import tqdm
 
-from pyterrier_saesplade.files import claim, release
+from pyterrier_saesplade.files import claim, release, require_new
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.store.documents import DistinctDocnos, field, windows
 from pyterrier_saesplade.store.model import EncodingModel
@@ -75,7 +75,7 @@ def encode_corpus(
         raise ValueError(f"workers and part_documents must be positive, not {workers} and {part_documents}")
     out = Path(out)
     if (out / MANIFEST).exists():
-        raise FileExistsError(f"{out} exists already: name another folder, or remove it")
+        require_new(out)
     claim(out, {"fingerprint": model.fingerprint, "half": half, "part_documents": part_documents})
     parts = _Parts(model, out, half, part_documents)
     if workers == 1:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyterrier_saesplade.encoding.arrow import DESCRIPTION, from_arrow, to_arrow, vector_schema
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.impacts import Terms
 from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts, to_toks
 from pyterrier_saesplade.store.model import EncodingModel
@@ -39,8 +39,7 @@ def encode_topics(
     out = Path(out)
     if out.suffix != ".parquet":
         raise ValueError(f"a file of encoded queries must end in .parquet, not {out.name}")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already: name another file, or ask to overwrite it")
+    require_new(out, overwrite=overwrite)
     queries = as_texts(topics["query"])
     vectors = model.encode(queries, "query", verbose=False)
     schema = vector_schema(["qid", "query"], pa.float32(), describe(model))

@@ -18,6 +18,7 @@ import typer
 from pyterrier_saesplade import ConceptIndexer, read_queries
 from pyterrier_saesplade.engines.build import ENGINES
 from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.files import size_on_disk
 from pyterrier_saesplade.formats import jsonl
 from pyterrier_saesplade.store.reader import StoredVectors
 
@@ -45,7 +46,7 @@ def main(
             reference = ConceptIndexer(
                 vectors, Path(folder) / "reference", "exact", quantization=index.quantization, overwrite=True
             ).index(vectors)
-            cells = [f"{build:.1f}", f"{megabytes(Path(str(index.path))):.1f}"]
+            cells = [f"{build:.1f}", f"{size_on_disk(Path(str(index.path))) / 1e6:.1f}"]
             runs = {k: timed(index, topics, k) for k in (10, 1000)}
             cells += [f"{milliseconds:.1f}" for _, milliseconds in runs.values()]
             cells += [f"{agreement(run, timed(reference, topics, k)[0]):.4f}" for k, (run, _) in runs.items()]
@@ -67,11 +68,6 @@ def agreement(run: pd.DataFrame, expected: pd.DataFrame) -> float:
     both = expected[[*columns, "score"]].merge(run[[*columns, "score"]], on=columns)
     close = (both["score_x"] - both["score_y"]).abs() <= 1e-4 * both["score_x"].abs()
     return float(close.sum() / len(expected))
-
-
-def megabytes(folder: Path) -> float:
-    """Return the size of a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 if __name__ == "__main__":

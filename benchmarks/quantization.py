@@ -16,6 +16,7 @@ import pyterrier as pt
 import typer
 
 from pyterrier_saesplade import Quantization, SaeSplade, open_collection
+from pyterrier_saesplade.files import size_on_disk
 
 
 def main(
@@ -59,7 +60,7 @@ def megabytes(index: pt.Artifact) -> float:
     """Return the size of what the engine itself keeps on disk."""
     root = Path(str(index.path))
     engine = root / "terrier" if (root / "terrier").is_dir() else root
-    return sum(file.stat().st_size for file in engine.rglob("*") if file.is_file()) / 1e6
+    return size_on_disk(engine) / 1e6
 
 
 def effectiveness(run: pd.DataFrame, qrels: pd.DataFrame) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.description import METADATA, STATISTICS, TERMS
+from pyterrier_saesplade.engines.description import STATISTICS, TERMS
+from pyterrier_saesplade.files import METADATA
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
 from pyterrier_saesplade.impacts.toks import to_toks
 
@@ -75,7 +76,7 @@ class Description:
     def query_impacts(self, queries: ConceptVectors) -> list[dict[str, int]]:
         """Returns the weights of queries as Anserini takes them: multiplied by idf if need be, then quantised."""
         if self.weighting == "idf":
-            queries = replace(queries, weights=queries.weights * self.statistics.idf()[queries.latents])
+            queries = self.statistics.weigh(queries)
         return impacts(queries, self.terms, Quantization(self.query_scale))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from pyserini_bridge.description import require_whole_terms
 from pyserini_bridge.lucene import DELIMITER
 from pyserini_bridge.process import lucene
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.description import write_metadata
+from pyterrier_saesplade.engines.description import write_docnos, write_metadata
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.files import beside, require_new
 from pyterrier_saesplade.impacts import Quantization, Terms
@@ -26,8 +25,6 @@ from pyterrier_saesplade.store.model import EncodingModel, IndexedModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
 INDEX_TYPE, INDEX_FORMAT = "concept_index", "anserini"
-
-DOCNOS = "docnos.json"
 
 _WINDOW_DOCUMENTS = 4096
 
@@ -84,11 +81,10 @@ def write_lucene(folder: Path, spool: Spool, terms: Terms) -> None:
         ValueError: If a term holds a blank.
     """
     require_whole_terms(terms, spool.statistics)
-    docnos: list[str] = []
-    count = lucene().write(folder, _documents(spool, terms, docnos))
+    count = lucene().write(folder, _documents(spool, terms))
     if count != spool.statistics.n_docs:
         raise RuntimeError(f"Lucene indexed {count} of {spool.statistics.n_docs} documents")
-    (folder / DOCNOS).write_text(json.dumps(docnos), encoding="utf-8")
+    write_docnos(folder, spool.docnos())
 
 
 def main() -> None:
@@ -136,10 +132,9 @@ def _counted(
             bar.update(len(docnos))
 
 
-def _documents(spool: Spool, terms: Terms, docnos: list[str]) -> Iterator[list[tuple[str, str]]]:
-    """Yields the documents as Lucene takes them, and appends their docnos to ``docnos``."""
+def _documents(spool: Spool, terms: Terms) -> Iterator[list[tuple[str, str]]]:
+    """Yields the documents as Lucene takes them."""
     for window, vectors in spool:
-        docnos += window
         texts = (
             " ".join(f"{term}{DELIMITER}{weight}" for term, weight in toks.items()) for toks in to_toks(vectors, terms)
         )

@@ -11,6 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+#: The description of an artifact of PyTerrier, in its folder; ours write it last.
+METADATA = "pt_meta.json"
+
 _SETTINGS = "settings.json"
 
 
@@ -113,6 +116,20 @@ def release(folder: Path) -> None:
     (folder / _SETTINGS).unlink(missing_ok=True)
     for partial in folder.glob(".*.partial"):  # of processes that were killed
         partial.unlink()
+
+
+def read_metadata(folder: Path) -> dict[str, Any] | None:
+    """Returns the description of an artifact; ``None`` if the folder has none that can be read."""
+    try:
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return metadata if isinstance(metadata, dict) else None
+
+
+def size_on_disk(folder: Path) -> int:
+    """Returns the bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:

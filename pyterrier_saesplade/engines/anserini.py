@@ -10,9 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from pyserini_bridge import jvm
-from pyserini_bridge.index import DOCNOS, INDEX_FORMAT, write_lucene
+from pyserini_bridge.index import INDEX_FORMAT, write_lucene
 from pyserini_bridge.process import lucene
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.description import read_docnos
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
@@ -53,5 +54,4 @@ class AnseriniConceptIndex(ConceptIndex):
 
     @cached_property
     def _docnos(self) -> list[str]:
-        docnos: list[str] = json.loads((self._folder / DOCNOS).read_text(encoding="utf-8"))
-        return docnos
+        return read_docnos(self._folder)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
 from pyterrier_saesplade.engines.forward import ForwardIndex
-from pyterrier_saesplade.engines.native import panics_as_errors, silence
+from pyterrier_saesplade.engines.native import library, panics_as_errors, silence
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import to_toks
@@ -202,8 +202,4 @@ def _index(path: Path, spool: Spool, terms: Terms) -> NDArray[np.int64]:
 
 
 def _bmp() -> Any:
-    try:
-        import bmp
-    except ImportError as error:
-        raise ImportError("the engine 'bmp' needs bmp: pip install 'pyterrier_saesplade[bmp]'") from error
-    return bmp
+    return library("bmp", "bmp", "bmp")

@@ -169,18 +169,26 @@ class ConceptIndexer(pt.Indexer):
                 raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
             if self.max_df is not None:
                 spool.drop_frequent(self.max_df)
-            if removed := spool.pruning:
+            pruning = spool.pruning
+            if pruning is not None:
                 _log.info(
                     "removed %(pruned_postings)d postings of documents, and %(dropped_latents)d frequent latents with "
                     "%(dropped_postings)d postings",
-                    removed,
+                    pruning,
                 )
             if not spool.n_postings:
                 raise ValueError("every document is empty: was another text_field meant, or less pruning?")
             engine.write(folder, spool, self.model.terms, **self._options)
-            kind, name, statistics = engine.ARTIFACT_TYPE, engine.ARTIFACT_FORMAT, spool.statistics
-            pruning = spool.pruning
-            write_metadata(folder, kind, name, self.model, statistics, spool.n_postings, quantization, pruning)
+            write_metadata(
+                folder,
+                engine.ARTIFACT_TYPE,
+                engine.ARTIFACT_FORMAT,
+                self.model,
+                spool.statistics,
+                spool.n_postings,
+                quantization,
+                pruning,
+            )
             self._check_target()
             move_into_place(folder, self.path, workplace / "replaced")
         return engine(self.path)

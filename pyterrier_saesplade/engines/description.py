@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyterrier_saesplade.files import installed_versions
+from pyterrier_saesplade.files import METADATA, installed_versions
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 from pyterrier_saesplade.store.model import IndexedModel
 
 #: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
 QUERY_SCALE = 100.0
 
-METADATA = "pt_meta.json"
 STATISTICS = "statistics.npz"
 TERMS = "terms.json"
+_DOCNOS = "docnos.json"
 
 _PACKAGES = (
     *("pyterrier_saesplade", "pyterrier", "torch", "transformers"),
     *("pyserini", "pyterrier_pisa", "bmp", "pyseismic-lsr", "pymilvus"),
 )
+
+
+def write_docnos(folder: Path, docnos: Sequence[str]) -> None:
+    """Writes the docnos of an engine that knows documents by their number."""
+    (folder / _DOCNOS).write_text(json.dumps(docnos), encoding="utf-8")
+
+
+def read_docnos(folder: Path) -> list[str]:
+    """Reads what :func:`write_docnos` wrote."""
+    docnos: list[str] = json.loads((folder / _DOCNOS).read_text(encoding="utf-8"))
+    return docnos
 
 
 def write_metadata(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.inversion import Postings
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.description import read_docnos, write_docnos
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
@@ -31,15 +30,8 @@ class ExactConceptIndex(ConceptIndex):
     @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
         """Inverts the documents in two passes, without holding them in memory: count (the spool did), then place."""
-        docnos: list[str] = []
-
-        def windows() -> Iterator[ConceptVectors]:
-            for window, vectors in spool:
-                docnos.extend(window)
-                yield vectors
-
-        Postings.write(folder, windows(), spool.statistics.df)
-        (folder / "docnos.json").write_text(json.dumps(docnos), encoding="utf-8")
+        Postings.write(folder, (vectors for _, vectors in spool), spool.statistics.df)
+        write_docnos(folder, spool.docnos())
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
         """Sums the postings of each query's latents; see :meth:`ConceptIndex.search`."""
@@ -64,5 +56,4 @@ class ExactConceptIndex(ConceptIndex):
 
     @cached_property
     def _docnos(self) -> list[str]:
-        docnos: list[str] = json.loads((self._folder / "docnos.json").read_text(encoding="utf-8"))
-        return docnos
+        return read_docnos(self._folder)

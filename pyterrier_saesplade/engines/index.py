@@ -15,8 +15,9 @@ import numpy as np
 import pyterrier as pt
 from numpy.typing import NDArray
 
+from pyterrier_saesplade import files
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.description import METADATA, STATISTICS, TERMS
+from pyterrier_saesplade.engines.description import STATISTICS, TERMS
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
 from pyterrier_saesplade.store.card import brief, fill_readme, opening
@@ -241,12 +242,9 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"there is no index at {folder}: build one with model.indexer({str(folder)!r}).index(documents)"
         )
-    try:
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        if metadata["type"] == ConceptIndex.ARTIFACT_TYPE:
-            return dict(metadata)
-    except (FileNotFoundError, KeyError, ValueError):
-        pass  # all of them mean the same to the user
+    metadata = files.read_metadata(folder)
+    if metadata is not None and metadata.get("type") == ConceptIndex.ARTIFACT_TYPE:
+        return metadata
     raise ValueError(
         f"{folder} is not a finished index of concept vectors: it was not built by this package, or the copy of it is "
         f"not complete. Build it again with model.indexer({str(folder)!r}).index(documents)"

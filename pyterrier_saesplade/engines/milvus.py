@@ -21,6 +21,7 @@ import numpy as np
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.native import library
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.pipeline.stage import require_positive
@@ -425,10 +426,4 @@ def _silence() -> Iterator[None]:
 
 
 def _pymilvus() -> Any:
-    try:
-        import milvus_lite  # noqa: F401
-        import pymilvus
-    except ImportError as error:
-        message = "the engine 'milvus' needs pymilvus and milvus-lite: pip install 'pyterrier_saesplade[milvus]'"
-        raise ImportError(message) from error
-    return pymilvus
+    return library("milvus", "pymilvus and milvus-lite", "pymilvus", "milvus_lite")

@@ -1,10 +1,36 @@
-"""Engines in C++ and Rust as a Python library may behave: they do not print, and they raise errors."""
+"""Engines in C++ and Rust as Python libraries should behave: they say what is missing, do not print, raise errors."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+
+def library(engine: str, packages: str, module: str, *further: str) -> Any:
+    """Imports the library of an engine.
+
+    Args:
+        engine: The engine, which is also the name of our extra.
+        packages: What the extra installs.
+        module: The library's module.
+        *further: Modules that it needs at run time.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If one of them is not installed.
+    """
+    try:
+        for needed in further:
+            import_module(needed)
+        return import_module(module)
+    except ImportError as error:
+        message = f"the engine {engine!r} needs {packages}: pip install 'pyterrier_saesplade[{engine}]'"
+        raise ImportError(message) from error
 
 
 @contextmanager

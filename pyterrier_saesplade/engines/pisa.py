@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.frames import search_toks, toks_documents
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
-from pyterrier_saesplade.engines.native import silence
+from pyterrier_saesplade.engines.native import library, silence
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import to_toks
@@ -75,9 +75,4 @@ class PisaConceptIndex(ConceptIndex):
 
 
 def _pisa() -> Any:
-    try:
-        import pyterrier_pisa
-    except ImportError as error:
-        message = "the engine 'pisa' needs pyterrier_pisa: pip install 'pyterrier_saesplade[pisa]'"
-        raise ImportError(message) from error
-    return pyterrier_pisa
+    return library("pisa", "pyterrier_pisa", "pyterrier_pisa")

@@ -13,7 +13,7 @@ from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.impacts import Quantization, Weighting
 from pyterrier_saesplade.impacts.toks import FINGERPRINT
 from pyterrier_saesplade.pipeline.stage import Stage, require_positive
-from pyterrier_saesplade.pipeline.weighting import float_queries, weight
+from pyterrier_saesplade.pipeline.weighting import float_queries
 
 #: Queries searched between two updates of the progress bar.
 _WINDOW = 64
@@ -93,7 +93,7 @@ class ConceptRetriever(Stage):
     def _prepare(self, query_toks: pd.Series) -> ConceptVectors:
         queries = float_queries(query_toks, self.index)
         if (self.weighting or self.index.weighting) == "idf":
-            queries = weight(queries, self.index.statistics.idf())
+            queries = self.index.statistics.weigh(queries)
         scale = self.index.query_scale
         return queries if scale is None else Quantization(scale).vectors(queries)
 

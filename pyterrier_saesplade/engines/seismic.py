@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
 from pyterrier_saesplade.engines.forward import ForwardIndex
-from pyterrier_saesplade.engines.native import panics_as_errors, silence
+from pyterrier_saesplade.engines.native import library, panics_as_errors, silence
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.pipeline.stage import require_positive
@@ -139,10 +139,4 @@ def _suffix(width: int) -> str:
 
 
 def _seismic() -> Any:
-    try:
-        import seismic
-    except ImportError as error:
-        raise ImportError(
-            "the engine 'seismic' needs pyseismic-lsr: pip install 'pyterrier_saesplade[seismic]'"
-        ) from error
-    return seismic
+    return library("seismic", "pyseismic-lsr", "seismic")

@@ -101,13 +101,21 @@ class Spool:
 
     def __iter__(self) -> Iterator[tuple[list[str], ConceptVectors]]:
         """Reads the windows back, in order."""
+        dropped = self.statistics.dropped
         kept = np.ones(len(self.statistics.df), np.bool_)
-        kept[self.statistics.dropped] = False
+        kept[dropped] = False
         with pq.ParquetFile(self._path) as file:
             for group in range(file.num_row_groups):
                 window = file.read_row_group(group)
                 vectors = from_arrow(window)
-                yield window.column("docno").to_pylist(), vectors.where(kept[vectors.latents])
+                if len(dropped):
+                    vectors = vectors.where(kept[vectors.latents])
+                yield window.column("docno").to_pylist(), vectors
+
+    def docnos(self) -> list[str]:
+        """Reads all docnos back, in order."""
+        docnos: list[str] = pq.read_table(self._path, columns=["docno"]).column("docno").to_pylist()
+        return docnos
 
     @property
     def pruning(self) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_meas
 from pyterrier_saesplade.evaluation.report import Comparison, require_plots
 from pyterrier_saesplade.evaluation.runs import write_run
 from pyterrier_saesplade.evaluation.systems import Corpus, System, make_systems
-from pyterrier_saesplade.files import beside, require_new, written_beside
+from pyterrier_saesplade.files import beside, require_new, size_on_disk, written_beside
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class _Search:
         """What the last run cost, beside ``mrt``."""
         return {
             "qd_flops": self.system.qd_flops(self.index, queries),
-            "index_mb": sum(file.stat().st_size for file in self.index.rglob("*") if file.is_file()) / 1e6,
+            "index_mb": size_on_disk(self.index) / 1e6,
             "encode_ms_per_query": self.encode.seconds * 1000 / len(queries),
             "retrieve_ms_per_query": self.retrieve.seconds * 1000 / len(queries),
             "build_seconds": self.build_seconds,

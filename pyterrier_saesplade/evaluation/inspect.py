@@ -12,8 +12,9 @@ import numpy as np
 
 from pyterrier_saesplade.engines.build import open_index
 from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.files import read_metadata, size_on_disk
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
-from pyterrier_saesplade.store.reader import MANIFEST, STORE_TYPE, StoredVectors
+from pyterrier_saesplade.store.reader import STORE_TYPE, StoredVectors
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Inspection:
         width: The number of latents, M.
         weighting: What searches multiply queries by.
         quantization: How weights became integers; ``None``: they are floats.
+        pruning: What was removed before, and by which settings, as the index says it; ``None``: nothing.
         n_docs: The number of documents, empty ones included.
         n_postings: The number of pairs of a document and a latent.
         size: Bytes on disk.
@@ -45,6 +47,7 @@ class Inspection:
     width: int
     weighting: Weighting
     quantization: Quantization | None
+    pruning: dict[str, Any] | None
     n_docs: int
     n_postings: int
     size: int
@@ -70,6 +73,7 @@ class Inspection:
             "fingerprint": self.fingerprint,
             "weighting": self.weighting,
             "quantisation": _quantization(self.quantization),
+            **({} if self.pruning is None else {"pruned": _pruning(self.pruning)}),
             "documents": f"{self.n_docs:,}",
             "postings": f"{self.n_postings:,}, {self.latents_per_document:.1f} a document",
             "vocabulary": f"{self.width:,} latents, {self.latents_in_use:,} ({self.share_in_use:.1%}) in use",
@@ -111,18 +115,12 @@ def inspect(path: str | os.PathLike[str], *, latents: int = 10) -> Inspection:
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no index or store of concept vectors at {folder}")
-    if _type(folder) == STORE_TYPE:
+    kind = (read_metadata(folder) or {}).get("type")
+    if kind == STORE_TYPE:
         return _inspect_store(StoredVectors(folder), latents)
-    if _type(folder) == ConceptIndex.ARTIFACT_TYPE:
+    if kind == ConceptIndex.ARTIFACT_TYPE:
         return _inspect_index(folder, latents)
     raise ValueError(f"{folder} is neither an index nor a store of concept vectors, or it is not finished")
-
-
-def _type(folder: Path) -> Any:
-    try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("type")
-    except (FileNotFoundError, AttributeError, ValueError):
-        return None
 
 
 def _inspect_index(folder: Path, latents: int) -> Inspection:
@@ -157,12 +155,22 @@ def _inspection(
         width=metadata["width"],
         weighting=metadata["weighting"],
         quantization=quantization,
+        pruning=metadata.get("pruning"),
         n_docs=metadata["n_docs"],
         n_postings=metadata["n_postings"],
-        size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        size=size_on_disk(folder),
         latents_in_use=int(np.count_nonzero(df)),
         most_frequent=tuple((terms.name(latent), int(df[latent])) for latent in frequent.tolist() if df[latent]),
         versions=metadata["versions"],
+    )
+
+
+def _pruning(pruning: dict[str, Any]) -> str:
+    settings = (pruning["documents"] or {}) | {"max_df": pruning["max_df"]}
+    rules = ", ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None)
+    return (
+        f"{rules}; removed {pruning['pruned_postings']:,} postings of documents, and {pruning['dropped_latents']:,} "
+        f"frequent latents with {pruning['dropped_postings']:,} postings"
     )
 
 

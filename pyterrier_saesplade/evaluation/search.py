@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pandas as pd
+
 from pyterrier_saesplade.engines.build import open_index
 from pyterrier_saesplade.evaluation.collections import check_identifier, read_topics
 from pyterrier_saesplade.evaluation.runs import write_run
@@ -49,17 +51,21 @@ def search(
     require_new(out, overwrite=overwrite)
     check_identifier("run", "tag", tag)
     topics = Path(topics)
-    encoded = topics.suffix == ".parquet" or topics.name.endswith((".jsonl", ".jsonl.gz"))
-    if not encoded and model is None:
+    encoded = _read_encoded(topics)
+    if encoded is not None:
+        run = open_index(index).retriever(num_results).transform(encoded)
+    elif model is None:
         raise ValueError(f"a model is needed to encode the queries of {topics}")
-    if topics.suffix == ".parquet":
-        queries = read_queries(topics)
     else:
-        queries = jsonl.read_queries(topics) if encoded else read_topics(topics)
-    concepts = open_index(index)
-    if encoded or model is None:
-        retriever = concepts.retriever(num_results)
-    else:
+        queries, concepts = read_topics(topics), open_index(index)
         model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
-        retriever = model.retriever(concepts, num_results)
-    return write_run(retriever.transform(queries), out, tag=tag, overwrite=overwrite)
+        run = model.retriever(concepts, num_results).transform(queries)
+    return write_run(run, out, tag=tag, overwrite=overwrite)
+
+
+def _read_encoded(topics: Path) -> pd.DataFrame | None:
+    if topics.suffix == ".parquet":
+        return read_queries(topics)
+    if topics.name.endswith((".jsonl", ".jsonl.gz")):
+        return jsonl.read_queries(topics)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +59,11 @@ class LatentStatistics:
         idf = np.log((self.n_docs + 1) / (self.df + 0.5)).astype(np.float32)
         idf[self.dropped] = 0.0
         return idf
+
+    def weigh(self, queries: ConceptVectors) -> ConceptVectors:
+        """Returns ``queries`` with weights multiplied by their latents' :meth:`idf`, in float32; zeros are dropped."""
+        weighted = replace(queries, weights=queries.weights * self.idf()[queries.latents])
+        return weighted.where(weighted.weights != 0)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the counts to an ``.npz`` file."""

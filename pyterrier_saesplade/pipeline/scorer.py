@@ -16,7 +16,6 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import AlreadyQuantizedError, LatentStatistics, Quantization
 from pyterrier_saesplade.impacts.toks import are_impacts, as_texts, from_toks
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, ConceptModel, Stage, require_positive, windows
-from pyterrier_saesplade.pipeline.weighting import weight
 
 
 class Scorer(Stage):
@@ -94,7 +93,7 @@ class Scorer(Stage):
             distinct, rows = _distinct(as_texts(inp["query"]))
             vectors = self._encode(distinct, "query")
         statistics = self._idf_statistics()
-        return (vectors if statistics is None else weight(vectors, statistics.idf())), rows
+        return (vectors if statistics is None else statistics.weigh(vectors)), rows
 
     def _idf_statistics(self) -> LatentStatistics | None:
         if self.statistics is None or isinstance(self.statistics, LatentStatistics):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 import pyterrier as pt
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import AlreadyQuantizedError
@@ -43,19 +40,13 @@ class LatentWeighting(Stage):
         if inp.empty:
             return inp.assign(query_toks=inp["query_toks"].astype(object))
         queries = float_queries(inp["query_toks"], self.collection)
-        weighted = weight(queries, self.collection.statistics.idf())
+        weighted = self.collection.statistics.weigh(queries)
         toks = to_toks(weighted, self.collection.terms)
         return inp.assign(query_toks=pd.Series(toks, index=inp.index, dtype=object))
 
     def subtransformers(self) -> dict[str, pt.Transformer]:
         """Returns none: the index is where the counts come from, not a part of the pipeline."""
         return {}
-
-
-def weight(queries: ConceptVectors, idf: NDArray[np.float32]) -> ConceptVectors:
-    """Returns ``queries`` with each weight multiplied by its latent's ``idf`` (``[M]``), in float32, zeros dropped."""
-    weighted = replace(queries, weights=queries.weights * idf[queries.latents])
-    return weighted.where(weighted.weights != 0)
 
 
 def float_queries(query_toks: pd.Series, collection: CollectionStatistics) -> ConceptVectors:

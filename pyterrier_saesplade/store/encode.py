@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import torch
 from tqdm.auto import tqdm
 
-from pyterrier_saesplade.files import claim, release, require_new
+from pyterrier_saesplade.files import METADATA, claim, release, require_new
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.store.documents import DistinctDocnos, field, windows
 from pyterrier_saesplade.store.model import EncodingModel
-from pyterrier_saesplade.store.reader import MANIFEST, StoredVectors
+from pyterrier_saesplade.store.reader import StoredVectors
 from pyterrier_saesplade.store.write import PART_DOCUMENTS, WINDOW_DOCUMENTS, part_path, write_manifest, write_part
 
 
@@ -74,7 +74,7 @@ def encode_corpus(
     if workers < 1 or part_documents < 1:
         raise ValueError(f"workers and part_documents must be positive, not {workers} and {part_documents}")
     out = Path(out)
-    if (out / MANIFEST).exists():
+    if (out / METADATA).exists():
         require_new(out)
     claim(out, {"fingerprint": model.fingerprint, "half": half, "part_documents": part_documents})
     parts = _Parts(model, out, half, part_documents)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,11 +12,10 @@ import pyarrow.parquet as pq
 
 from pyterrier_saesplade.encoding.arrow import from_arrow
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.files import read_metadata
 from pyterrier_saesplade.impacts import Terms, Weighting
 from pyterrier_saesplade.impacts.toks import to_toks
 
-#: The manifest has the name that PyTerrier's artifacts want.
-MANIFEST = "pt_meta.json"
 STORE_TYPE, STORE_FORMAT = "concept_store", "parquet"
 
 
@@ -95,12 +93,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no store of concept vectors at {folder}: make one with saesplade encode")
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if (manifest["type"], manifest["format"]) == (STORE_TYPE, STORE_FORMAT):
-            return dict(manifest)
-    except (FileNotFoundError, KeyError, TypeError, ValueError):
-        pass  # all of them mean the same to the user
+    manifest = read_metadata(folder)
+    if manifest is not None and (manifest.get("type"), manifest.get("format")) == (STORE_TYPE, STORE_FORMAT):
+        return manifest
     raise ValueError(
         f"{folder} is not a finished store of concept vectors: it is something else, or an encoding was interrupted, "
         "which goes on when the same command is given again (for a sharded one, the command of each shard)"

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from pyterrier_saesplade.encoding.arrow import DESCRIPTION, to_arrow, vector_schema
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.files import installed_versions, written_beside
+from pyterrier_saesplade.files import METADATA, installed_versions, written_beside
 from pyterrier_saesplade.store.documents import DistinctDocnos
 from pyterrier_saesplade.store.model import IndexedModel
-from pyterrier_saesplade.store.reader import MANIFEST, STORE_FORMAT, STORE_TYPE
+from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE
 
 #: Documents in a file: what an encoding that is killed has to do again, at most.
 PART_DOCUMENTS = 16384
@@ -81,7 +81,7 @@ def write_manifest(folder: Path, model: IndexedModel, paths: Sequence[Path]) -> 
         ],
         "versions": installed_versions(("pyterrier_saesplade", "pyarrow", "torch", "transformers")),
     }
-    with written_beside(folder / MANIFEST) as partial:
+    with written_beside(folder / METADATA) as partial:
         partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 

@@ -1,9 +1,8 @@
 """What holds for both approximate engines, beside what holds for all."""
 
-import builtins
 import pickle
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -156,14 +155,7 @@ def test_options_are_checked(engine: str, options: dict[str, float], message: st
 def test_a_missing_package_is_an_error_before_any_work(
     engine: str, package: str, model: SaeSplade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == engine:
-            raise ModuleNotFoundError(name)
-        return load(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, engine, None)
     with pytest.raises(ImportError, match=rf"needs {package}: pip install 'pyterrier_saesplade\[{engine}\]'"):
         model.indexer(tmp_path / "index", engine).index(pytest.fail("a document was read") for _ in range(1))
 

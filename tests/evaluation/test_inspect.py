@@ -10,7 +10,7 @@ from pyterrier_saesplade.encoding import ConceptVectors
 from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer
 from pyterrier_saesplade.evaluation.inspect import inspect
 from pyterrier_saesplade.formats.imports import import_vectors
-from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.impacts import Pruning, Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store.reader import StoredVectors
 
@@ -81,6 +81,17 @@ def test_what_is_printed(store: StoredVectors, tmp_path: Path) -> None:
         "  cat         2   50.0%",
     ]
     assert "quantisation  none: weights are floats" in str(inspect(store.folder))
+
+
+def test_what_was_pruned(store: StoredVectors, tmp_path: Path) -> None:
+    ConceptIndexer(store, tmp_path / "index", "exact", pruning=Pruning(k=1), max_df=0.4).index(store)
+    assert (
+        "pruned        k 1, max_df 0.4; removed 3 postings of documents, and 1 frequent latents with 2 postings"
+        in str(inspect(tmp_path / "index")).splitlines()
+    )
+    pruning = json.loads(inspect(tmp_path / "index").to_json())["pruning"]
+    assert (pruning["documents"]["k"], pruning["max_df"], pruning["pruned_postings"]) == (1, 0.4, 3)
+    assert json.loads(inspect(store.folder).to_json())["pruning"] is None
 
 
 def test_json(store: StoredVectors) -> None:

@@ -34,10 +34,15 @@ def prepare() -> None:
     if needs_faiss():
         sys.modules["faiss"] = ModuleType("faiss")
     if needs_index_info():
-        stub = ModuleType(_INDEX_INFO)
-        for kind in _INDEX_KINDS:
-            setattr(stub, f"{kind}_INDEX_INFO", {})
-        sys.modules[_INDEX_INFO] = stub
+        skip_index_info()
+
+
+def skip_index_info() -> None:
+    """Lets Pyserini know no prebuilt indexes."""
+    stub = ModuleType(_INDEX_INFO)
+    for kind in _INDEX_KINDS:
+        setattr(stub, f"{kind}_INDEX_INFO", {})
+    sys.modules[_INDEX_INFO] = stub
 
 
 def needs_openai_key() -> bool:

@@ -51,7 +51,8 @@ class BmpConceptIndex(ApproximateConceptIndex):
 
     BMP is approximate here: it sees a query's weights in at most 32 levels, and impacts of up to 255. It finds more
     candidates than are asked for, and the best of them are returned with their exact integer dot products. It loads its
-    index into memory, and takes up to 65,533 different latents. Of equal scores at the last place any may be returned.
+    index into memory. It tells 65,533 latents apart; of more, the rarest find no candidates, but count in their scores.
+    Of equal scores at the last place any may be returned.
 
     Args:
         path: The folder.
@@ -91,18 +92,12 @@ class BmpConceptIndex(ApproximateConceptIndex):
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
         """Indexes; BMP builds in memory.
 
-        Impacts above 255 are clipped in BMP's index with a warning that says how many; they are rescored as they are.
+        Impacts above 255 are clipped in BMP's index, and the rarest latents are left out of it if there are too many,
+        with a warning that says how many; documents are rescored with all of their latents and with whole impacts.
 
         Raises:
-            ValueError: If the documents hold more latents than BMP can tell apart.
             RuntimeError: If BMP failed.
         """
-        n_latents = np.count_nonzero(spool.statistics.df)
-        if n_latents > _MOST_LATENTS:
-            raise ValueError(
-                f"the engine 'bmp' tells at most {_MOST_LATENTS} latents apart, and the documents hold {n_latents}: "
-                "use another engine, such as 'seismic' or 'pisa'"
-            )
         ForwardIndex.write(folder, spool)
         (folder / _SUBFOLDER).mkdir()
         with panics_as_errors("use another engine"):
@@ -176,8 +171,10 @@ def _index(path: Path, spool: Spool, terms: Terms) -> NDArray[np.int64]:
     """Builds BMP's index, and returns the impacts of each latent by rank."""
     indexer = _bmp().Indexer(str(path), bsize=_BLOCK, compress_range=True)
     counts = np.zeros((len(terms), _MOST_IMPACT + 1), np.int32)
+    indexed = _most_frequent(spool.statistics.df)
     documents = clipped = 0
-    for _, vectors in spool:
+    for _, whole in spool:
+        vectors = whole.where(indexed[whole.latents])
         impacts = np.minimum(vectors.weights, _MOST_IMPACT)
         clipped += int(np.count_nonzero(impacts != vectors.weights))
         np.add.at(counts, (vectors.latents, impacts), 1)
@@ -199,6 +196,22 @@ def _index(path: Path, spool: Spool, terms: Terms) -> NDArray[np.int64]:
     # number of columns that reach the rank.
     at_least = counts[:, :0:-1].cumsum(axis=1, dtype=np.int32)
     return np.stack([np.count_nonzero(at_least >= rank, axis=1) for rank in _RANKS])
+
+
+def _most_frequent(df: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Marks the latents that BMP is given, as many as it can tell apart, and warns if others are left out."""
+    present = np.flatnonzero(df)
+    rarest = present[np.argsort(df[present], kind="stable")][: max(len(present) - _MOST_LATENTS, 0)]
+    if len(rarest):
+        warnings.warn(
+            f"{len(rarest)} of {len(present)} latents, the rarest, with {df[rarest].sum()} of {df.sum()} postings, "
+            f"were left out of BMP's index, which finds candidates and tells at most {_MOST_LATENTS} latents apart; scores "
+            "are computed from all of them",
+            stacklevel=2,
+        )
+    indexed = np.ones(len(df), np.bool_)
+    indexed[rarest] = False
+    return indexed
 
 
 def _bmp() -> Any:

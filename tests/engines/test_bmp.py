@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.engines import bmp
 from pyterrier_saesplade.engines.bmp import BmpConceptIndex, query_levels
 from pyterrier_saesplade.engines.native import panics_as_errors
 from pyterrier_saesplade.engines.spool import Spool
@@ -102,8 +103,20 @@ def test_more_latents_than_bmp_tells_apart(tmp_path: Path) -> None:
 
     write(tmp_path / "most", 2**16 - 3)
     assert (tmp_path / "most" / "bmp" / "index.bmp").exists()
-    with pytest.raises(ValueError, match=r"at most 65533 latents apart, and the documents hold 65534: use another"):
+    with pytest.warns(UserWarning, match=r"1 of 65534 latents, the rarest, with 1 of 65534 postings, were left out"):
         write(tmp_path / "more", 2**16 - 2)
+
+
+def test_latents_that_were_left_out_count_in_scores(
+    model: SaeSplade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bmp, "_MOST_LATENTS", 2)
+    documents = ConceptVectors.from_rows([([1, 2], [1.0, 1.0]), ([1, 3], [1.0, 5.0]), ([3], [1.0]), ([4], [1.0])])
+    with pytest.warns(UserWarning, match="2 of 4 latents, the rarest, with 2 of 6 postings"):
+        index = model.indexer(tmp_path / "index", "bmp").index_vectors([(["a", "b", "c", "d"], documents)])
+    query = pd.DataFrame([{"qid": "1", "query_toks": {"c1": 1.0, "c2": 9.0, "c4": 1.0}}])
+    run = index.retriever(weighting="none")(query)
+    assert list(zip(run["docno"], run["score"], strict=True)) == [("a", 10.0), ("b", 1.0)]
 
 
 def test_a_panic_is_an_error(model: SaeSplade, tmp_path: Path) -> None:

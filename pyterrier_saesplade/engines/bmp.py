@@ -205,8 +205,8 @@ def _most_frequent(df: NDArray[np.int64]) -> NDArray[np.bool_]:
     if len(rarest):
         warnings.warn(
             f"{len(rarest)} of {len(present)} latents, the rarest, with {df[rarest].sum()} of {df.sum()} postings, "
-            f"were left out of BMP's index, which finds candidates and tells at most {_MOST_LATENTS} latents apart; scores "
-            "are computed from all of them",
+            f"were left out of BMP's index, which finds candidates and tells at most {_MOST_LATENTS} latents apart; "
+            "scores are computed from all of them",
             stacklevel=2,
         )
     indexed = np.ones(len(df), np.bool_)

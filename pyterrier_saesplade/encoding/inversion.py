@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,5 +69,13 @@ class Postings(NamedTuple):
 
 
 def create_array(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
-    """Creates a ``.npy`` file of zeros, as an array to be filled."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(length,))
+    """Creates a ``.npy`` file of zeros, as an array to be filled.
+
+    Raises:
+        OSError: If the disk has no room for it.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(length,))
+    if hasattr(os, "posix_fallocate"):  # else a disk that fills up while the array is written kills the process
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array

@@ -1,5 +1,7 @@
 """What holds for both approximate engines, beside what holds for all."""
 
+import errno
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from pyterrier_saesplade.encoding import ConceptVectors
 from pyterrier_saesplade.engines.build import ENGINES
 from pyterrier_saesplade.engines.forward import ForwardIndex
+from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -175,12 +178,26 @@ def test_a_damaged_index_is_an_error(
         index.retriever()(query(c0=1.0, c1=1.0))
 
 
-def test_scores_of_the_forward_index(model: SaeSplade, tmp_path: Path) -> None:
+def test_a_disk_that_is_full(model: SaeSplade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error before arrays are filled, which would kill the process; and no index."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    vectors = random_vectors(20, 5, seed=3)
+    with pytest.raises(OSError, match="No space left on device"):
+        model.indexer(tmp_path / "index", "bmp").index_vectors([([str(i) for i in range(20)], vectors)])
+    assert os.listdir(tmp_path) == []
+
+
+def test_scores_of_the_forward_index(tmp_path: Path) -> None:
     rows = [([1, 5], [0.5, 0.25]), ([], []), ([2], [3.0]), ([1, 2, 2047], [1.0, 2.0, 4.0])]
-    model.indexer(tmp_path / "index", "seismic").index_vectors(
-        [(["a", "b"], ConceptVectors.from_rows(rows[:2])), (["ç d", "🦜"], ConceptVectors.from_rows(rows[2:]))]
-    )
-    documents = ForwardIndex(tmp_path / "index", 2048)
+    with Spool(tmp_path / "spool.parquet", 2048, None) as spool:
+        spool.append(["a", "b"], ConceptVectors.from_rows(rows[:2]))
+        spool.append(["ç d", "🦜"], ConceptVectors.from_rows(rows[2:]))
+    ForwardIndex.write(tmp_path, spool)
+    documents = ForwardIndex(tmp_path, 2048)
     latents, weights = np.array([1, 2, 2047], np.int32), np.array([1.0, 10.0, 100.0], np.float32)
     positions = np.array([3, 1, 0, 2])
     assert documents.scores(latents, weights, positions).tolist() == [421.0, 0.0, 0.5, 30.0]

@@ -12,7 +12,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
+from pyterrier_saesplade.engines.java import ALL_ENGINES, NO_SIGNALS, find_java
 
 _SEARCHER = "io.anserini.search.SimpleImpactSearcher"
 
@@ -36,7 +36,7 @@ def start() -> None:
         os.environ["JAVA_HOME"] = str(home)
         os.environ["PATH"] = os.pathsep.join([str(home / "bin"), os.environ.get("PATH", "")])
         jnius_config.add_classpath(str(jar))
-        jnius_config.add_options("--enable-native-access=ALL-UNNAMED")
+        jnius_config.add_options("--enable-native-access=ALL-UNNAMED", NO_SIGNALS)
         import jnius  # noqa: F401  # starts it
     if not has_anserini():
         raise RuntimeError(

@@ -107,8 +107,13 @@ def read_java_home(path: str | os.PathLike[str]) -> JavaHome | None:
     return JavaHome(home.resolve(), int(version[1]))
 
 
+#: Leaves Ctrl-C to Python. Java's own answer to it is to end the process at once, in the midst of what Python does:
+#: nothing is tidied up, and more often than not it crashes.
+NO_SIGNALS = "-Xrs"
+
+
 class JavaHomeInit:
-    """Sets `JAVA_HOME` to `find_java()` before PyTerrier starts the virtual machine.
+    """Sets `JAVA_HOME` to `find_java()` before PyTerrier starts the virtual machine, and leaves signals to Python.
 
     It leaves alone a home that was set with `pt.java.set_java_home`, and a virtual machine that runs already. It has
     the methods of `pt.java.JavaInitializer`, and does not inherit from it so that this module needs no PyTerrier.
@@ -117,16 +122,20 @@ class JavaHomeInit:
     def condition(self) -> bool:
         """Say whether there is anything to set."""
         import jnius_config
-        import pyterrier as pt
 
-        return pt.java.configure["java_home"] is None and not jnius_config.vm_running
+        return not jnius_config.vm_running
 
     def priority(self) -> float:
         """Run after what installs Java on Colab (-101), before what reads `JAVA_HOME` (-100)."""
         return -100.5
 
     def pre_init(self, jnius_config: ModuleType) -> None:
-        """Set `JAVA_HOME`."""
+        """Set options, and `JAVA_HOME` if nobody did."""
+        import pyterrier as pt
+
+        jnius_config.add_options(NO_SIGNALS)
+        if pt.java.configure["java_home"] is not None:
+            return
         home = find_java()
         os.environ["JAVA_HOME"] = str(home.path)
         if home.version >= 24:
@@ -138,7 +147,7 @@ class JavaHomeInit:
 
     def message(self) -> str:
         """Return which Java it is, for PyTerrier's line about its start."""
-        return f"JAVA_HOME={os.environ['JAVA_HOME']}"
+        return f"JAVA_HOME={os.environ.get('JAVA_HOME')}"
 
 
 def _installed() -> Iterator[JavaHome]:

@@ -129,6 +129,24 @@ def test_set_java_home_stands(tmp_path: Path) -> None:
     assert started_on(f"pt.java.set_java_home({str(chosen)!r})")[0] == str(chosen)
 
 
+@pytest.mark.parametrize(
+    "start", ["import pyterrier as pt; pt.java.init()", "from pyserini_bridge import jvm; jvm.start()"]
+)
+def test_an_interruption_is_left_to_python(start: str) -> None:
+    """Java on its own ends the process."""
+    program = f"""
+import os, signal, time
+{start}
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "interrupted\n"
+
+
 def test_running_machine_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jnius_config.vm_running", False)
     assert java.JavaHomeInit().condition()

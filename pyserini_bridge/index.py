@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -15,16 +16,17 @@ from pyserini_bridge.description import require_whole_terms
 from pyserini_bridge.lucene import DELIMITER
 from pyserini_bridge.process import lucene
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.description import write_docnos, write_metadata
+from pyterrier_saesplade.engines.description import write_docnos
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.files import beside, require_new
+from pyterrier_saesplade.engines.write import counted, write_index
+from pyterrier_saesplade.files import require_new
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import as_texts, to_toks
 from pyterrier_saesplade.store.documents import windows
 from pyterrier_saesplade.store.model import EncodingModel, IndexedModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
-INDEX_TYPE, INDEX_FORMAT = "concept_index", "anserini"
+INDEX_FORMAT = "anserini"
 
 _WINDOW_DOCUMENTS = 4096
 
@@ -57,19 +59,8 @@ def build_index(
     index = Path(index)
     require_new(index)
     jvm.require()
-    quantization = Quantization()
-    with beside(index) as workplace:
-        folder = workplace / "index"
-        folder.mkdir(parents=True)
-        with Spool(workplace / "spool.parquet", len(model.terms), quantization) as spool:
-            for docnos, vectors in encoded:
-                spool.append(docnos, vectors)
-        if not spool.n_postings:
-            raise ValueError("there are no documents to index, or all are empty")
-        write_lucene(folder, spool, model.terms)
-        write_metadata(folder, INDEX_TYPE, INDEX_FORMAT, model, spool.statistics, spool.n_postings, quantization)
-        require_new(index)
-        folder.rename(index)
+    require = partial(require_new, index)
+    write_index(index, INDEX_FORMAT, write_lucene, model, encoded, require, quantization=Quantization())
     return index
 
 
@@ -106,7 +97,8 @@ def main() -> None:
         if arguments.store is not None:
             store = StoredVectors(arguments.store)
             jvm.start()
-            build_index(store, _counted(store.windows(), len(store)), arguments.index)
+            with tqdm(desc="Indexing", unit="doc", total=len(store)) as bar:
+                build_index(store, counted(store.windows(), bar), arguments.index)
             return
         from pyserini_bridge.model import BridgeModel
         from pyterrier_saesplade.evaluation.collections import open_collection
@@ -114,22 +106,14 @@ def main() -> None:
         documents = open_collection(arguments.collection).get_corpus_iter()
         jvm.start()
         model = BridgeModel(arguments.model, arguments.device)
-        build_index(model, _counted(_encode(model, documents), None), arguments.index)
+        with tqdm(desc="Indexing", unit="doc") as bar:
+            build_index(model, counted(_encode(model, documents), bar), arguments.index)
 
 
 def _encode(model: EncodingModel, documents: Iterable[Mapping[str, str]]) -> Iterator[tuple[list[str], ConceptVectors]]:
     for window in windows(documents, _WINDOW_DOCUMENTS):
         texts = as_texts(document["text"] for document in window)
         yield [document["docno"] for document in window], model.encode(texts, "doc", verbose=False)
-
-
-def _counted(
-    encoded: Iterable[tuple[list[str], ConceptVectors]], total: int | None
-) -> Iterator[tuple[list[str], ConceptVectors]]:
-    with tqdm(desc="Indexing", unit="doc", total=total) as bar:
-        for docnos, vectors in encoded:
-            yield docnos, vectors
-            bar.update(len(docnos))
 
 
 def _documents(spool: Spool, terms: Terms) -> Iterator[list[tuple[str, str]]]:

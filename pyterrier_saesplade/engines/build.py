@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,13 @@ import pyterrier as pt
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
 from pyterrier_saesplade.engines.bmp import BmpConceptIndex
-from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata
 from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.files import beside, move_into_place
+from pyterrier_saesplade.engines.write import counted, write_index
 from pyterrier_saesplade.impacts import Pruning, Quantization
 from pyterrier_saesplade.impacts.pruning import require_share
 from pyterrier_saesplade.impacts.toks import as_texts
@@ -42,8 +40,6 @@ ENGINES: dict[str, type[ConceptIndex]] = {
         ExactConceptIndex,
     )
 }
-
-_log = logging.getLogger(__name__)
 
 
 def open_index(path: str | os.PathLike[str]) -> ConceptIndex:
@@ -156,41 +152,19 @@ class ConceptIndexer(pt.Indexer):
             ValueError: If there are no documents, all are empty, or a docno occurs twice.
         """
         engine = ENGINES[self.engine]
-        quantization = self.quantization or engine.default_quantization
         self._check_target()
         engine.prepare(**self._options)
-        with beside(self.path) as workplace:
-            folder = workplace / "index"
-            folder.mkdir(parents=True)
-            with Spool(workplace / "spool.parquet", len(self.model.terms), quantization, self.pruning) as spool:
-                for docnos, vectors in windows:
-                    spool.append(docnos, vectors)
-            if not spool.statistics.n_docs:
-                raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
-            if self.max_df is not None:
-                spool.drop_frequent(self.max_df)
-            pruning = spool.pruning
-            if pruning is not None:
-                _log.info(
-                    "removed %(pruned_postings)d postings of documents, and %(dropped_latents)d frequent latents with "
-                    "%(dropped_postings)d postings",
-                    pruning,
-                )
-            if not spool.n_postings:
-                raise ValueError("every document is empty: was another text_field meant, or less pruning?")
-            engine.write(folder, spool, self.model.terms, **self._options)
-            write_metadata(
-                folder,
-                engine.ARTIFACT_TYPE,
-                engine.ARTIFACT_FORMAT,
-                self.model,
-                spool.statistics,
-                spool.n_postings,
-                quantization,
-                pruning,
-            )
-            self._check_target()
-            move_into_place(folder, self.path, workplace / "replaced")
+        write_index(
+            self.path,
+            engine.ARTIFACT_FORMAT,
+            partial(engine.write, **self._options),
+            self.model,
+            windows,
+            self._check_target,
+            quantization=self.quantization or engine.default_quantization,
+            pruning=self.pruning,
+            max_df=self.max_df,
+        )
         return engine(self.path)
 
     def index_inputs(self) -> list[list[str]]:
@@ -205,7 +179,7 @@ class ConceptIndexer(pt.Indexer):
                 "store with the model that encoded it"
             )
         with pt.tqdm(total=len(store), desc="Indexing", unit="doc", disable=not self.verbose) as bar:
-            return self.index_vectors(_counted(store.windows(), bar))
+            return self.index_vectors(counted(store.windows(), bar))
 
     def _encode(self, model: EncodingModel, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
         docnos = [field(document, "docno") for document in window]
@@ -221,11 +195,3 @@ class ConceptIndexer(pt.Indexer):
                 "or give overwrite=True"
             )
         read_metadata(self.path)
-
-
-def _counted(
-    encoded: Iterable[tuple[list[str], ConceptVectors]], bar: Any
-) -> Iterator[tuple[list[str], ConceptVectors]]:
-    for docnos, vectors in encoded:
-        yield docnos, vectors
-        bar.update(len(docnos))

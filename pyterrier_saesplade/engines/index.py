@@ -19,6 +19,7 @@ from pyterrier_saesplade import files
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import STATISTICS, TERMS
 from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.engines.write import INDEX_TYPE
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
 from pyterrier_saesplade.store.card import brief, fill_readme, opening
 
@@ -44,7 +45,7 @@ class ConceptIndex(pt.Artifact):
         ValueError: If the folder is no finished index of this kind.
     """
 
-    ARTIFACT_TYPE: ClassVar[str] = "concept_index"
+    ARTIFACT_TYPE: ClassVar[str] = INDEX_TYPE
     ARTIFACT_FORMAT: ClassVar[str]
     ARTIFACT_PACKAGE_HINT: ClassVar[str] = "pyterrier_saesplade"
 

@@ -19,7 +19,7 @@ _PYSERINI = "pyserini.encode"
 def main() -> None:
     """Runs Pyserini's command on this one's arguments; ``--encoder sae:MODEL`` names one of our models."""
     with mistakes("python -m pyserini_bridge.encode"):
-        if "--max-length" in sys.argv:
+        if any(argument.split("=")[0] == "--max-length" for argument in sys.argv):
             raise ValueError(f"--max-length is not for {SCHEME} models, which have a length of their own")
         compat.prepare()
     import pyserini.encode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -12,13 +13,15 @@ import pandas as pd
 
 from pyserini_bridge.description import Description, require_whole_terms
 from pyterrier_saesplade.engines.description import write_metadata
-from pyterrier_saesplade.files import require_new, written_beside
+from pyterrier_saesplade.files import beside, move_into_place, read_metadata, require_new
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts, from_toks, to_toks
 from pyterrier_saesplade.store.queries import read_queries
 from pyterrier_saesplade.store.reader import StoredVectors
 
 VECTORS_TYPE, VECTORS_FORMAT = "concept_vectors", "anserini"
+
+_log = logging.getLogger(__name__)
 
 #: Stands for a query without a term: Pyserini refuses a file of topics with an empty one.
 NOTHING = "_"
@@ -31,6 +34,7 @@ def export_vectors(
     queries: str | os.PathLike[str] | None = None,
     quantization: Quantization | None = None,
     shards: int = 16,
+    overwrite: bool = False,
 ) -> Path:
     """Writes the documents of a store, and encoded queries, as Pyserini reads them.
 
@@ -46,31 +50,43 @@ def export_vectors(
         queries: A file of queries that ``saesplade encode --queries`` wrote.
         quantization: How documents' weights become integers; by default 10 levels per unit.
         shards: Files in ``docs/`` at most; Anserini indexes with one thread per file.
+        overwrite: Replace a folder that was exported.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: If ``out`` exists.
+        FileExistsError: If there is something at ``out`` that may not be replaced.
         ValueError: If another model encoded the queries, ``shards`` is not positive, or a term holds a blank.
 
     Examples:
         >>> export_vectors(StoredVectors("vectors"), "VECTORS", queries="queries.parquet")  # doctest: +SKIP
     """
     out = Path(out)
-    require_new(out)
+    _check_target(out, overwrite)
     if shards < 1:
         raise ValueError(f"shards must be positive, not {shards}")
     quantization = quantization or Quantization()
     topics = None if queries is None else _read_queries(queries, store)
-    with written_beside(out) as folder:
+    with beside(out) as workplace:
+        folder = workplace / "exported"
         (folder / "docs").mkdir(parents=True)
         statistics, n_postings = _write_documents(store, folder / "docs", quantization, shards)
         require_whole_terms(store.terms, statistics)
         write_metadata(folder, VECTORS_TYPE, VECTORS_FORMAT, store, statistics, n_postings, quantization)
-        if topics is not None:
+        if topics is None:
+            _log.info("%s has no topics: queries come from saesplade encode --queries, as the option queries", out)
+        else:
             _write_queries(topics, folder)
+        _check_target(out, overwrite)
+        move_into_place(folder, out, workplace / "replaced")
     return out
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    require_new(out, overwrite=overwrite)
+    if out.exists() and (read_metadata(out) or {}).get("type") != VECTORS_TYPE:
+        raise FileExistsError(f"{out} was not written by an export: name another folder, or remove it")
 
 
 def _write_documents(

@@ -19,7 +19,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import write_docnos
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import counted, write_index
-from pyterrier_saesplade.files import require_new
+from pyterrier_saesplade.files import installed_versions, require_new
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import as_texts, to_toks
 from pyterrier_saesplade.store.documents import windows
@@ -59,8 +59,16 @@ def build_index(
     index = Path(index)
     require_new(index)
     jvm.require()
-    require = partial(require_new, index)
-    write_index(index, INDEX_FORMAT, write_lucene, model, encoded, require, quantization=Quantization())
+    write_index(
+        index,
+        INDEX_FORMAT,
+        write_lucene,
+        model,
+        encoded,
+        partial(require_new, index),
+        quantization=Quantization(),
+        versions=installed_versions(["pyserini"]),
+    )
     return index
 
 
@@ -90,7 +98,8 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="store of vectors, in place of collection and model")
     parser.add_argument("--device", help="such as cpu or cuda:1; the first GPU if there is one")
     arguments = parser.parse_args()
-    if (arguments.store is None) == (arguments.collection is None or arguments.model is None):
+    texts = arguments.collection, arguments.model
+    if (None in texts) if arguments.store is None else texts != (None, None):
         parser.error("give --collection and --model, or --store")
     with mistakes(parser.prog):
         require_new(arguments.index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import runpy
 import sys
 from pathlib import Path
@@ -36,7 +37,10 @@ def main() -> None:
     parser.add_argument("--min-idf", default="-1", help="leave out terms that are as frequent as that")
     arguments, others = parser.parse_known_args()
     with mistakes(parser.prog):
+        if not Path(arguments.index).is_dir():
+            raise FileNotFoundError(f"there is no index at {arguments.index}")
         encoder = _open_encoder(arguments)
+        _check_topics(others)
         compat.prepare()
     passed = ["--impact", "--index", arguments.index, "--min-idf", arguments.min_idf]
     if arguments.encoder is not None:
@@ -45,6 +49,13 @@ def main() -> None:
     jvm.lift_clause_limit()
     _teach(encoder)
     runpy.run_module(_PYSERINI, run_name="__main__", alter_sys=True)
+
+
+def _check_topics(others: list[str]) -> None:
+    """Raises :exc:`FileNotFoundError` if topics are a file that is not there, and no set of Pyserini's."""
+    topics = next((value for name, value in itertools.pairwise(others) if name == "--topics"), None)
+    if topics is not None and topics.endswith(_TABLES) and not Path(topics).is_file():
+        raise FileNotFoundError(f"there is no file of topics at {topics}")
 
 
 def _open_encoder(arguments: argparse.Namespace) -> SaeQueryEncoder | None:

@@ -127,8 +127,10 @@ def encode(
         raise typer.BadParameter("give either --collection or --queries")
     opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
     if queries is not None:
+        _refuse("for a collection", **{"--shard": shard != "0/1", "--workers": workers != 1, "--half": half})
         encode_topics(opened, read_topics(queries), out, overwrite=overwrite)
         return
+    _refuse("for queries", **{"--overwrite": overwrite})
     share = re.fullmatch(r"(\d+)/(\d+)", shard)
     if share is None:
         raise typer.BadParameter(f"--shard must be i/n, such as 0/4, not {shard}")
@@ -185,6 +187,8 @@ def index(
     options: dict[str, Any] = {"pruning": pruning, "max_df": max_df, "overwrite": overwrite, "verbose": True}
     options["engine_options"] = dict(map(_option, engine_option or []))
     if store is not None:
+        given = {"--collection": collection, "--model": model, "--k": k, "--doc-max-length": doc_max_length}
+        _refuse("for texts, not for a store", **given)
         vectors = StoredVectors(store)
         ConceptIndexer(vectors, out, engine, **options).index(vectors)
         return
@@ -201,6 +205,9 @@ def search(
     out: Annotated[Path, typer.Option(help="TREC run file to write; compressed if it ends in .gz.")],
     model: Annotated[str | None, _MODEL] = None,
     num_results: Annotated[int, typer.Option(help="Documents per query.")] = 1000,
+    engine_option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a search option of the engine; repeat for several.")
+    ] = None,
     tag: Annotated[str, typer.Option(help="Name of the run.")] = "saesplade",
     k: _K = None,
     doc_max_length: _DocMaxLength = None,
@@ -216,7 +223,10 @@ def search(
 
     settings = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
     opened = None if model is None else _open(model, **settings)
-    search_index(index, opened, topics, out, num_results=num_results, tag=tag, overwrite=overwrite)
+    options = dict(map(_option, engine_option or []))
+    search_index(
+        index, opened, topics, out, num_results=num_results, engine_options=options, tag=tag, overwrite=overwrite
+    )
 
 
 @app.command()
@@ -276,15 +286,7 @@ def export(
     from pyterrier_saesplade.impacts import Quantization
 
     quantization = None if scale is None else Quantization(scale)
-    if format == "anserini":
-        from pyserini_bridge.export import export_vectors as export_to_anserini
-        from pyterrier_saesplade.store.reader import StoredVectors
-
-        export_to_anserini(StoredVectors(store), out, queries=queries, quantization=quantization)
-        return
-    if queries is not None:
-        raise typer.BadParameter("--queries is for --format anserini")
-    export_vectors(store, format, out, quantization=quantization, overwrite=overwrite)
+    export_vectors(store, format, out, queries=queries, quantization=quantization, overwrite=overwrite)
 
 
 @app.command("import")
@@ -335,11 +337,21 @@ def demo(
         print(part, end="\n\n", flush=True)
 
 
+def _refuse(purpose: str, **options: Any) -> None:
+    """Reports an option that was given, and would not count."""
+    for name, value in options.items():
+        if value not in (None, False):
+            raise typer.BadParameter(f"{name} is {purpose}")
+
+
 def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise typer.BadParameter(f"--engine-option must be NAME=VALUE, not {text}")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise typer.BadParameter(f"the value of --engine-option {text} cannot be read: {error}") from error
 
 
 def _open(model: str, **settings: Any) -> SaeSplade:

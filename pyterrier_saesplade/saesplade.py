@@ -16,9 +16,9 @@ import pyterrier as pt
 from transformers import AutoConfig, PreTrainedConfig
 
 from pyterrier_saesplade.encoding.encoder import Encoder
-from pyterrier_saesplade.encoding.precision import Precision, check_precision
+from pyterrier_saesplade.encoding.precision import Precision, check_precision, pick_device
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.build import ConceptIndexer
+from pyterrier_saesplade.engines.build import ConceptIndexer, open_index
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.files import require_new, written_beside
@@ -68,6 +68,7 @@ class SaeSplade:
     ) -> None:
         require_positive(k=k, doc_max_length=doc_max_length, query_max_length=query_max_length)
         check_precision(precision)
+        pick_device(device)  # an error now, not when the first text is encoded
         self.source = str(source)
         self.head = head
         self.k = k
@@ -265,6 +266,8 @@ class SaeSplade:
         Examples:
             >>> latents, weights = model.encode(["a text"]).row(0)  # doctest: +SKIP
         """
+        if isinstance(texts, str):
+            raise ValueError(f"encode takes a list of texts: write encode([{texts[:20]!r}])")
         if side not in ("doc", "query"):
             raise ValueError(f"side must be 'doc' or 'query', not {side!r}")
         return self._encoder.encode(
@@ -319,13 +322,13 @@ class SaeSplade:
     def scorer(
         self,
         *,
-        statistics: ConceptIndex | LatentStatistics | None = None,
+        statistics: ConceptIndex | LatentStatistics | str | os.PathLike[str] | None = None,
         text_field: str = "text",
         toks_scale: float = Quantization.scale,
         batch_size: int = 1024,
         verbose: bool | None = None,
     ) -> Scorer:
-        """Returns a stage that re-ranks by dot products; ``statistics`` (an index) weights queries as it does.
+        """Returns a stage that re-ranks by dot products; ``statistics`` (an index, or its folder) weights queries.
 
         Raises:
             ValueError: If another model built the index, or this one with other document-side settings.
@@ -333,6 +336,8 @@ class SaeSplade:
         Examples:
             >>> bm25 >> dataset.text_loader() >> model.scorer(statistics=index)  # doctest: +SKIP
         """
+        if isinstance(statistics, str | os.PathLike):
+            statistics = _opened(statistics)
         if isinstance(statistics, ConceptIndex):
             self._check_built(statistics)
         return Scorer(
@@ -381,7 +386,7 @@ class SaeSplade:
 
     def retriever(
         self,
-        index: ConceptIndex,
+        index: ConceptIndex | str | os.PathLike[str],
         num_results: int = 1000,
         *,
         weighting: Weighting | None = None,
@@ -389,8 +394,10 @@ class SaeSplade:
     ) -> pt.Transformer:
         """Returns a pipeline from ``query`` to results: :meth:`query_encoder`, then the index's retriever.
 
+        Queries are encoded in any case; those that are encoded already go to ``index.retriever()``.
+
         Args:
-            index: An index that this model built.
+            index: An index that this model built, or its folder.
             num_results: Documents per query at most.
             weighting: ``"idf"`` or ``"none"``, in place of the index's own.
             verbose: Whether to show progress; ``None``: as the model does.
@@ -398,6 +405,7 @@ class SaeSplade:
         Raises:
             ValueError: If another model built the index, or this one with other document-side settings.
         """
+        index = _opened(index)
         self._check_built(index)
         search = index.retriever(num_results, weighting=weighting, verbose=self._verbose(verbose))
         return self.query_encoder(verbose=verbose) >> search
@@ -405,7 +413,7 @@ class SaeSplade:
     # ------------------------------------------------------------------ Python
 
     def __eq__(self, other: object) -> bool:
-        """Holds for a model that gives the same vectors, computed in the same way."""
+        """Holds for a model that gives the same vectors by the same settings, as they were given here."""
         if not isinstance(other, SaeSplade) or self._settings() != other._settings():
             return False
         if self.source == other.source:
@@ -460,6 +468,10 @@ class SaeSplade:
 
     def _verbose(self, verbose: bool | None) -> bool:
         return self.verbose if verbose is None else verbose
+
+
+def _opened(index: ConceptIndex | str | os.PathLike[str]) -> ConceptIndex:
+    return index if isinstance(index, ConceptIndex) else open_index(index)
 
 
 def _passing_folder() -> Path:

@@ -318,3 +318,45 @@ def test_bugs_are_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     arguments = ["evaluate", "--collection", "x", "--model", str(folder / "model"), "--out", "x"]
     with pytest.raises(RuntimeError, match="a bug"):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "message"),
+    [
+        (
+            "index",
+            ["--model", "MODEL", "--collection", "docs", "--device", "nonsense"],
+            "there is no device 'nonsense': say cpu, cuda or cuda:1",
+        ),
+        ("index", ["--store", "x", "--k", "3"], "--k is for texts, not for a store"),
+        ("index", ["--model", "MODEL", "--collection", "docs", "--engine-option", "uri=["], "cannot be read"),
+        ("encode", ["--model", "MODEL", "--queries", "docs/queries.tsv", "--half"], "--half is for a collection"),
+        ("encode", ["--model", "MODEL", "--collection", "docs", "--overwrite"], "--overwrite is for queries"),
+        ("pretrain", ["--backbone", "MODEL", "--collection", "docs"], "is a SAE-SPLADE model: name the encoder"),
+        (
+            "pretrain",
+            ["--backbone", "BACKBONE", "--collection", "docs", "--device", "x"],
+            "there is no device 'x': say cpu",
+        ),
+    ],
+)
+def test_options_that_cannot_be(
+    verb: str, options: list[str], message: str, folder: Path, minilm_path: Path, tmp_path: Path
+) -> None:
+    paths = {"MODEL": folder / "model", "BACKBONE": minilm_path, "docs": folder / "docs"}
+    paths["docs/queries.tsv"] = folder / "docs" / "queries.tsv"
+    given = [paths.get(option, option) for option in options]
+    assert message in mistake(verb, *given, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_search_options(folder: Path, tmp_path: Path) -> None:
+    built = ["--collection", folder / "docs", "--model", folder / "model", "--out", tmp_path / "index"]
+    saesplade("index", *built, "--engine", "pisa")
+    options = ["--index", tmp_path / "index", "--model", folder / "model", "--topics", folder / "docs" / "queries.tsv"]
+    for algorithm in ("maxscore", "ranked_or"):
+        out = tmp_path / f"{algorithm}.trec"
+        saesplade("search", *options, "--out", out, "--engine-option", f"query_algorithm={algorithm}", "--tag", "t")
+    assert (tmp_path / "maxscore.trec").read_text() == (tmp_path / "ranked_or.trec").read_text() != ""
+    line = mistake("search", *options, "--out", tmp_path / "run", "--engine-option", "alpha=1")
+    assert "the engine 'pisa' has no search option 'alpha'" in line

@@ -11,8 +11,18 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """Returns the device asked for, else the first GPU, else the CPU."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """Returns the device asked for, else the first GPU, else the CPU.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    try:
+        picked = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"there is no device {device!r}: say cpu, cuda or cuda:1") from error
+    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"there is no device {str(device)!r} here: {torch.cuda.device_count()} GPUs are seen")
+    return picked
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

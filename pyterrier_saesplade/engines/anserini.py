@@ -32,6 +32,7 @@ class AnseriniConceptIndex(ConceptIndex):
 
     ARTIFACT_FORMAT: ClassVar[str] = INDEX_FORMAT
     default_quantization: ClassVar[Quantization | None] = Quantization()
+    packages: ClassVar[tuple[str, ...]] = ("pyserini",)
 
     @classmethod
     def prepare(cls) -> None:

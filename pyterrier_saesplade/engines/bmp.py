@@ -66,7 +66,8 @@ class BmpConceptIndex(ApproximateConceptIndex):
     """
 
     ARTIFACT_FORMAT: ClassVar[str] = "bmp"
-    default_quantization: ClassVar[Quantization | None] = Quantization(clip=_MOST_IMPACT)
+    default_quantization: ClassVar[Quantization | None] = Quantization()
+    packages: ClassVar[tuple[str, ...]] = ("bmp",)
 
     def __init__(
         self, path: str | os.PathLike[str], alpha: float = 1.0, beta: float = 1.0, overfetch: float = 2.0

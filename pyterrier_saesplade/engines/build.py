@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -20,9 +21,9 @@ from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.engines.write import counted, write_index
-from pyterrier_saesplade.impacts import Pruning, Quantization
+from pyterrier_saesplade.impacts import AlreadyQuantizedError, Pruning, Quantization
 from pyterrier_saesplade.impacts.pruning import require_share
-from pyterrier_saesplade.impacts.toks import as_texts
+from pyterrier_saesplade.impacts.toks import are_impacts, as_texts, as_toks, from_toks
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
 from pyterrier_saesplade.store.documents import field, windows
 from pyterrier_saesplade.store.model import EncodingModel
@@ -42,17 +43,27 @@ ENGINES: dict[str, type[ConceptIndex]] = {
 }
 
 
-def open_index(path: str | os.PathLike[str]) -> ConceptIndex:
+def open_index(path: str | os.PathLike[str], **options: Any) -> ConceptIndex:
     """Opens an index, whatever its engine.
+
+    Args:
+        path: The folder.
+        **options: How the engine searches, where it has such options: see its class.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it holds no finished index, or one of an engine that this version does not have.
+        ValueError: If it holds no finished index, one of an engine that this version does not have, or the engine has
+            no such option.
     """
     engine = read_metadata(Path(path)).get("format")
     if engine not in ENGINES:
         raise ValueError(f"{path} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
-    return ENGINES[engine](path)
+    known = list(inspect.signature(ENGINES[engine]).parameters)[1:]
+    for name in options:
+        if name not in known:
+            listed = ", ".join(map(repr, known)) or "none"
+            raise ValueError(f"the engine {engine!r} has no search option {name!r}; it has: {listed}")
+    return ENGINES[engine](path, **options)
 
 
 class ConceptIndexer(pt.Indexer):
@@ -113,30 +124,34 @@ class ConceptIndexer(pt.Indexer):
         self.verbose = verbose
         self.schematic = {"label": "Concept indexer", "help_url": f"{DOCS}#pyterrier_saesplade.ConceptIndexer"}
 
+    def __repr__(self) -> str:
+        """Returns the beginning of the constructor's call."""
+        return f"ConceptIndexer({self.model!r}, {str(self.path)!r}, {self.engine!r})"
+
     def index(self, iter: Iterable[Mapping[str, Any]] | StoredVectors, **kwargs: object) -> ConceptIndex:
         """Encodes and indexes documents, or indexes a store.
 
         Args:
-            iter: Dictionaries with ``docno`` and the text; or a store that the model encoded before.
+            iter: Dictionaries with ``docno`` and either the text or ``toks``, pseudo-terms of the model with float
+                weights, which are taken as they are; or a store that the model encoded before.
             **kwargs: None is known.
 
         Returns:
             The index, open.
 
         Raises:
+            AlreadyQuantizedError: If the weights of ``toks`` are integers: they would be scaled twice.
             FileExistsError: If there is something at the path.
-            ValueError: If there are no documents, all are empty, one lacks a field, a docno occurs twice, or the store
-                is of another model.
+            TypeError: If texts are to be encoded, and a store stands for the model.
+            ValueError: If there are no documents, all are empty, one lacks a field, a docno occurs twice, the store is
+                of another model, or ``toks`` has a term that the model does not know.
         """
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
         if isinstance(iter, StoredVectors):
             return self._index_store(iter)
-        if isinstance(self.model, StoredVectors):
-            raise TypeError(f"the store {self.model.folder} encodes no texts: call index with a store")
         documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
-        model = self.model
-        return self.index_vectors(self._encode(model, window) for window in windows(documents, self.batch_size))
+        return self.index_vectors(map(self._vectors, windows(documents, self.batch_size)))
 
     def index_vectors(self, windows: Iterable[tuple[Sequence[str], ConceptVectors]]) -> ConceptIndex:
         """Indexes documents that the model encoded before, so that several indexes cost one encoding.
@@ -164,12 +179,14 @@ class ConceptIndexer(pt.Indexer):
             quantization=self.quantization or engine.default_quantization,
             pruning=self.pruning,
             max_df=self.max_df,
+            versions=engine.versions(),
         )
         return engine(self.path)
 
     def index_inputs(self) -> list[list[str]]:
         """Returns the fields that documents must have."""
-        return [["docno", self.text_field]]
+        encoded = ["docno", "toks"]
+        return [encoded] if isinstance(self.model, StoredVectors) else [["docno", self.text_field], encoded]
 
     def _index_store(self, store: StoredVectors) -> ConceptIndex:
         if store.fingerprint != self.model.fingerprint:
@@ -181,10 +198,24 @@ class ConceptIndexer(pt.Indexer):
         with pt.tqdm(total=len(store), desc="Indexing", unit="doc", disable=not self.verbose) as bar:
             return self.index_vectors(counted(store.windows(), bar))
 
-    def _encode(self, model: EncodingModel, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
+    def _vectors(self, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
         docnos = [field(document, "docno") for document in window]
+        if "toks" in window[0]:
+            return docnos, self._given([field(document, "toks") for document in window])
+        if isinstance(self.model, StoredVectors):
+            raise TypeError(f"the store {self.model.folder} encodes no texts: call index with a store, or with toks")
         texts = as_texts(field(document, self.text_field) for document in window)
-        return docnos, model.encode(texts, "doc", verbose=False)
+        return docnos, self.model.encode(texts, "doc", verbose=False)
+
+    def _given(self, column: Sequence[Any]) -> ConceptVectors:
+        toks = as_toks(column)
+        if any(map(are_impacts, toks)):
+            raise AlreadyQuantizedError
+        vectors = from_toks(toks, self.model.terms)
+        if len(vectors.latents) < sum(map(len, toks)):
+            unknown = next(term for text in toks for term in text if self.model.terms.latent(term) is None)
+            raise ValueError(f"toks holds {unknown!r}, which is none of the terms of {self.model}")
+        return vectors
 
     def _check_target(self) -> None:
         if not self.path.exists():

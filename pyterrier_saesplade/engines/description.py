@@ -18,10 +18,7 @@ STATISTICS = "statistics.npz"
 TERMS = "terms.json"
 _DOCNOS = "docnos.json"
 
-_PACKAGES = (
-    *("pyterrier_saesplade", "pyterrier", "torch", "transformers"),
-    *("pyserini", "pyterrier_pisa", "bmp", "pyseismic-lsr", "pymilvus"),
-)
+_PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers")
 
 
 def write_docnos(folder: Path, docnos: Sequence[str]) -> None:
@@ -44,6 +41,7 @@ def write_metadata(
     n_postings: int,
     quantization: Quantization | None,
     pruning: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Writes what all engines keep: statistics, names of the latents, and, last, the description.
 
@@ -56,6 +54,7 @@ def write_metadata(
         n_postings: Their number.
         quantization: How weights became integers; ``None``: they are floats.
         pruning: What was removed before, and by which settings; ``None``: nothing.
+        versions: Of the engine's own software.
     """
     terms = model.terms
     statistics.save(folder / STATISTICS)
@@ -73,6 +72,6 @@ def write_metadata(
         "pruning": pruning,
         "n_docs": statistics.n_docs,
         "n_postings": n_postings,
-        "versions": installed_versions(_PACKAGES),
+        "versions": installed_versions(_PACKAGES) | dict(versions or {}),
     }
     (folder / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")

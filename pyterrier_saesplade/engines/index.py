@@ -61,6 +61,14 @@ class ConceptIndex(pt.Artifact):
                 "open it with pyterrier.Artifact.load, which finds the engine"
             )
 
+    packages: ClassVar[tuple[str, ...]] = ()
+    """The engine's own packages, whose versions the description names."""
+
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        """Returns the versions of the engine's own software."""
+        return files.installed_versions(cls.packages)
+
     @classmethod
     def prepare(cls) -> None:
         """Makes sure, before documents are encoded, that the engine can run here.

@@ -133,10 +133,10 @@ class JavaHomeInit:
         """Set options, and `JAVA_HOME` if nobody did."""
         import pyterrier as pt
 
+        home = find_java() if pt.java.configure["java_home"] is None else None
         jnius_config.add_options(NO_SIGNALS)
-        if pt.java.configure["java_home"] is not None:
+        if home is None:
             return
-        home = find_java()
         os.environ["JAVA_HOME"] = str(home.path)
         if home.version >= 24:
             # PyTerrier does this where the folder's name tells the version; otherwise Java prints a warning

@@ -71,6 +71,7 @@ class MilvusConceptIndex(ConceptIndex):
 
     ARTIFACT_FORMAT: ClassVar[str] = "milvus"
     default_quantization: ClassVar[Quantization | None] = None
+    packages: ClassVar[tuple[str, ...]] = ("pymilvus", "milvus-lite")
 
     def __init__(self, path: str | os.PathLike[str], uri: str | None = None) -> None:
         super().__init__(path)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _SUBFOLDER = "pisa"
 
+#: Those of PISA's that score every document that shares a latent with the query.
+_ALGORITHMS = ("block_max_wand", "maxscore", "block_max_maxscore", "wand", "ranked_or")
+
 
 class PisaConceptIndex(ConceptIndex):
     """A plain PISA index of impacts, in the subfolder ``pisa``, beside what is known of the model.
@@ -31,12 +34,18 @@ class PisaConceptIndex(ConceptIndex):
         path: The folder.
         query_algorithm: PISA's name of it: ``"block_max_wand"``, ``"maxscore"``, ``"block_max_maxscore"``, ``"wand"``,
             ``"ranked_or"``. They differ in speed alone.
+
+    Raises:
+        ValueError: If the algorithm is none of these.
     """
 
     ARTIFACT_FORMAT: ClassVar[str] = "pisa"
     default_quantization: ClassVar[Quantization | None] = Quantization()
+    packages: ClassVar[tuple[str, ...]] = ("pyterrier_pisa",)
 
     def __init__(self, path: str | os.PathLike[str], query_algorithm: str = "block_max_wand") -> None:
+        if query_algorithm not in _ALGORITHMS:
+            raise ValueError(f"query_algorithm must be one of {', '.join(_ALGORITHMS)}, not {query_algorithm!r}")
         super().__init__(path)
         self.query_algorithm = query_algorithm
 

@@ -25,7 +25,8 @@ class ConceptRetriever(Stage):
     Scores are dot products in units of weight: an index of integers gives the integer dot product divided by both
     scales. A query without a latent that is in the index has no row in the result. Equal scores are ranked in the order
     in which the documents were indexed. Queries must be of the model that built the index; that is checked on frames
-    that come from its query encoder, and cannot be checked on others (lists of dictionaries, files).
+    that come from its query encoder or from ``read_queries``, and cannot be checked on others (lists of dictionaries,
+    frames that were joined).
 
     Args:
         index: The index.
@@ -70,8 +71,10 @@ class ConceptRetriever(Stage):
             rank=np.concatenate([np.arange(len(found.docnos)) for found in hits] or [np.empty(0, np.int64)]),
         )
 
-    def fuse_rank_cutoff(self, k: int) -> ConceptRetriever:
+    def fuse_rank_cutoff(self, k: int) -> ConceptRetriever | None:
         """Searches for no more documents than a following rank cut-off keeps."""
+        if k < 1:
+            return None  # the cut-off itself has to make the empty ranking
         if k >= self.num_results:
             return self
         return ConceptRetriever(self.index, k, weighting=self.weighting, verbose=self.verbose)

@@ -51,6 +51,7 @@ class SeismicConceptIndex(ApproximateConceptIndex):
 
     ARTIFACT_FORMAT: ClassVar[str] = "seismic"
     default_quantization: ClassVar[Quantization | None] = None
+    packages: ClassVar[tuple[str, ...]] = ("pyseismic-lsr",)
 
     def __init__(
         self,

@@ -32,6 +32,11 @@ class TerrierConceptIndex(ConceptIndex):
     default_quantization: ClassVar[Quantization | None] = Quantization()
 
     @classmethod
+    def versions(cls) -> dict[str, str]:
+        """Returns Terrier's version, which PyTerrier's does not tell."""
+        return {"terrier": str(pt.terrier.J.Version.VERSION)}
+
+    @classmethod
     def prepare(cls) -> None:
         """Starts Java, unless it runs: without one, the error comes before the documents are encoded."""
         if not pt.java.started():

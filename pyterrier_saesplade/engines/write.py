@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def write_index(
     quantization: Quantization | None,
     pruning: Pruning | None = None,
     max_df: float | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Writes an index, complete or not at all.
 
@@ -43,6 +44,7 @@ def write_index(
         quantization: How weights become integers; ``None``: they stay floats.
         pruning: Which weights of each document are kept.
         max_df: Latents that more than this share of the documents have are left out.
+        versions: Of the engine's own software.
 
     Raises:
         ValueError: If there are no documents, all are empty, or a docno occurs twice.
@@ -67,7 +69,9 @@ def write_index(
         if not spool.n_postings:
             raise ValueError("every document is empty: was another text_field meant, or less pruning?")
         write(folder, spool, model.terms)
-        write_metadata(folder, INDEX_TYPE, engine, model, spool.statistics, spool.n_postings, quantization, pruned)
+        write_metadata(
+            folder, INDEX_TYPE, engine, model, spool.statistics, spool.n_postings, quantization, pruned, versions
+        )
         check_target()
         move_into_place(folder, path, workplace / "replaced")
 

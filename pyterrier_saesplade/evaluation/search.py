@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +25,7 @@ def search(
     out: str | os.PathLike[str],
     *,
     num_results: int = 1000,
+    engine_options: Mapping[str, Any] | None = None,
     tag: str = "saesplade",
     overwrite: bool = False,
 ) -> Path:
@@ -35,6 +38,7 @@ def search(
             or ``.jsonl[.gz]`` (``qid`` and ``vector``).
         out: The run file; compressed if it ends in ``.gz``.
         num_results: Documents per query at most.
+        engine_options: How the engine searches, where it has such options: see its class.
         tag: The name of the run, its last column.
         overwrite: Replace an existing run file.
 
@@ -52,12 +56,13 @@ def search(
     check_identifier("run", "tag", tag)
     topics = Path(topics)
     encoded = _read_encoded(topics)
-    if encoded is not None:
-        run = open_index(index).retriever(num_results).transform(encoded)
-    elif model is None:
+    if encoded is None and model is None:
         raise ValueError(f"a model is needed to encode the queries of {topics}")
+    queries = read_topics(topics) if encoded is None else encoded
+    concepts = open_index(index, **(engine_options or {}))
+    if model is None or encoded is not None:
+        run = concepts.retriever(num_results).transform(queries)
     else:
-        queries, concepts = read_topics(topics), open_index(index)
         model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
         run = model.retriever(concepts, num_results).transform(queries)
     return write_run(run, out, tag=tag, overwrite=overwrite)

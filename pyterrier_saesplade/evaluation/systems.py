@@ -218,26 +218,35 @@ class Dense(System):
         return self._dr.FlexIndex(str(path), verbose=False)
 
 
+_SPLADE = "splade="
+
+
 def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
     """Makes the systems of a comparison: the baselines, and last the model, called ``saesplade`` or ``splade``.
 
     Args:
         baselines: ``bm25``; ``dense``, with the backbone and the document length of ``model``; ``splade=FOLDER``, any
-            SPLADE checkpoint (folder or hub name), through the same encoder and index as ``model``.
+            SPLADE checkpoint (folder or hub name), through the same encoder and index as ``model``; it is called
+            ``splade``, or ``splade-FOLDER`` if there are several.
         model: The model that is compared.
 
     Raises:
         ValueError: If a baseline is none of these, or two systems have one name.
     """
     compared = Concepts("saesplade" if model.head == "sae" else "splade", model)
-    systems = [*(_baseline(name, model) for name in baselines), compared]
+    if isinstance(baselines, str):
+        raise ValueError(f"baselines must be a list, such as [{baselines!r}]")
+    baselines = list(baselines)
+    several = sum(name.startswith(_SPLADE) for name in baselines) + (model.head == "mlm") > 1
+    systems = [*(_baseline(name, model, several) for name in baselines), compared]
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:
         raise ValueError(f"the system {repeated[0]} is given twice")
     return systems
 
 
-def _baseline(name: str, model: SaeSplade) -> System:
+def _baseline(name: str, model: SaeSplade, several: bool) -> System:
+    """Makes a baseline; of several SPLADE checkpoints each is called by its folder."""
     if name == "bm25":
         return Words()
     if name == "dense":
@@ -245,6 +254,8 @@ def _baseline(name: str, model: SaeSplade) -> System:
             raise ValueError("the baseline 'dense' uses a SAE-SPLADE model's backbone, and a SPLADE model has none")
         config = SaeSpladeConfig.from_pretrained(model.source)
         return Dense(config.backbone, model.doc_max_length or config.doc_max_length)
-    if name.startswith("splade=") and name != "splade=":
-        return Concepts("splade", SaeSplade.from_splade(name.removeprefix("splade=")))
+    if name.startswith(_SPLADE) and name != _SPLADE:
+        checkpoint = name.removeprefix(_SPLADE)
+        called = f"splade-{Path(checkpoint).name}" if several else "splade"
+        return Concepts(called, SaeSplade.from_splade(checkpoint))
     raise ValueError(f"{name!r} is no baseline: give bm25, dense or splade=FOLDER")

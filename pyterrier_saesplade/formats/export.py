@@ -39,6 +39,8 @@ FORMATS = {
     "elasticsearch": Format(write_elasticsearch),
 }
 
+_ANSERINI = "anserini"
+
 #: What says, in a folder, which vectors these are.
 _DESCRIPTION = "export.json"
 
@@ -48,12 +50,14 @@ def export(
     format: str,
     out: str | os.PathLike[str],
     *,
+    queries: str | os.PathLike[str] | None = None,
     quantization: Quantization | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Writes the vectors of a store in another tool's format, complete or not at all.
 
     ======================  ========================================================================================
+    ``"anserini"``          a folder for Pyserini's own commands: JSON vectors of integers, and topics
     ``"ciff"``              a CIFF file: Terrier, Lucene, PISA, BMP, JASS read it; integers
     ``"jsonl"``             a file of JSON lines, ``{"docno": …, "vector": {…}}``; compressed if it ends in ``.gz``
     ``"npz"``               a folder with a scipy matrix and the names of its rows and columns
@@ -67,8 +71,9 @@ def export(
         store: The store, or its folder.
         format: One of the above.
         out: The file or folder to write.
+        queries: A file of queries that ``saesplade encode --queries`` wrote, for ``"anserini"``.
         quantization: How weights become integers, in place of the format's default (10 levels per unit of weight for
-            CIFF, floats for the others).
+            Anserini and CIFF, floats for the others).
         overwrite: Replace a file, or a folder that was exported.
 
     Returns:
@@ -81,9 +86,16 @@ def export(
     Examples:
         >>> export("vectors", "ciff", "concepts.ciff", quantization=Quantization(10, clip=255))  # doctest: +SKIP
     """
-    if format not in FORMATS:
-        raise ValueError(f"there is no format {format!r}; formats are: {', '.join(map(repr, FORMATS))}")
+    if format not in (_ANSERINI, *FORMATS):
+        raise ValueError(f"there is no format {format!r}; formats are: {', '.join(map(repr, (_ANSERINI, *FORMATS)))}")
+    if queries is not None and format != _ANSERINI:
+        raise ValueError(f"queries are exported to {_ANSERINI!r}, not to {format!r}")
     store = store if isinstance(store, StoredVectors) else StoredVectors(store)
+    if format == _ANSERINI:
+        # A package of its own, whose folders also say how queries are to be made.
+        from pyserini_bridge.export import export_vectors
+
+        return export_vectors(store, out, queries=queries, quantization=quantization, overwrite=overwrite)
     source = Source(store, quantization or FORMATS[format].quantization)
     out = Path(out)
     _check_target(out, overwrite)

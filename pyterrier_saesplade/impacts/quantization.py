@@ -47,8 +47,8 @@ class Quantization:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise ValueError(f"scale must be a positive number of levels per unit of weight, not {self.scale!r}")
-        if self.clip is not None and self.clip < 1:
-            raise ValueError(f"clip must be at least 1, not {self.clip!r}")
+        if self.clip is not None and (not isinstance(self.clip, int) or self.clip < 1):
+            raise ValueError(f"clip must be a whole number, at least 1, not {self.clip!r}")
 
     def vectors(self, vectors: ConceptVectors) -> ConceptVectors:
         """Quantises concept vectors.

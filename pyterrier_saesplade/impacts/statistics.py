@@ -41,6 +41,19 @@ class LatentStatistics:
         """Returns the statistics of no document, for a vocabulary of ``width`` latents."""
         return cls(np.zeros(width, np.int64), 0)
 
+    def __eq__(self, other: object) -> bool:
+        """Holds for the same counts."""
+        return (
+            isinstance(other, LatentStatistics)
+            and self.n_docs == other.n_docs
+            and np.array_equal(self.df, other.df)
+            and np.array_equal(self.dropped, other.dropped)
+        )
+
+    def __hash__(self) -> int:
+        """Agrees with ``==``, and does not change when documents are added."""
+        return hash(len(self.df))
+
     def update(self, vectors: ConceptVectors) -> None:
         """Counts further documents."""
         self.df += np.bincount(vectors.latents, minlength=len(self.df))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts.terms import Terms
@@ -22,19 +24,40 @@ def to_toks(vectors: ConceptVectors, terms: Terms) -> list[dict[str, float]]:
     return [dict(zip(names[start:end], weights[start:end], strict=True)) for start, end in itertools.pairwise(bounds)]
 
 
-def from_toks(toks: Iterable[Mapping[str, float] | None], terms: Terms) -> ConceptVectors:
+def from_toks(toks: Iterable[Mapping[str, float]], terms: Terms) -> ConceptVectors:
     """Returns the float concept vectors of dictionaries; pseudo-terms that ``terms`` does not know are left out."""
-    return ConceptVectors.from_rows(_row(text or {}, terms) for text in toks)
+    return ConceptVectors.from_rows(_row(text, terms) for text in toks)
 
 
-def are_impacts(toks: Mapping[str, float] | None) -> bool:
+def are_impacts(toks: Mapping[str, float]) -> bool:
     """Tells whether a text's weights are integers, that is, were quantised. An empty text's are not."""
-    return toks is not None and len(toks) > 0 and all(isinstance(weight, int | np.integer) for weight in toks.values())
+    return len(toks) > 0 and all(isinstance(weight, int | np.integer) for weight in toks.values())
 
 
 def as_texts(column: Iterable[object]) -> list[str | None]:
-    """Returns texts; what is no string (``None``, NaN) becomes ``None``."""
-    return [text if isinstance(text, str) else None for text in column]
+    """Returns texts; what is missing (``None``, NaN) becomes ``None``.
+
+    Raises:
+        ValueError: If something else is no string.
+    """
+    return [_checked(text, str, "a text must be a string") for text in column]
+
+
+def as_toks(column: Iterable[object]) -> list[Mapping[str, float]]:
+    """Returns dictionaries of pseudo-terms; what is missing (``None``, NaN) becomes an empty one.
+
+    Raises:
+        ValueError: If something else is no dictionary.
+    """
+    return [_checked(toks, Mapping, "pseudo-terms must be a dictionary of weights") or {} for toks in column]
+
+
+def _checked(value: object, kind: type, requirement: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):  # NaN: joins leave it
+        return None
+    raise ValueError(f"{requirement}, not {type(value).__name__}: {value!r}")
 
 
 def _row(toks: Mapping[str, float], terms: Terms) -> tuple[list[int], list[float]]:

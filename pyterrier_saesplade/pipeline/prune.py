@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.impacts import Pruning
+from pyterrier_saesplade.impacts.pruning import require_share
+from pyterrier_saesplade.impacts.toks import as_toks
 from pyterrier_saesplade.pipeline.quantizer import require_toks_column
-from pyterrier_saesplade.pipeline.stage import Stage
+from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
 
 
 class Prune(Stage):
     """Keeps the largest weights of each text and drops the rest; see :class:`~pyterrier_saesplade.Pruning`.
 
     On queries it bounds the time of a search, on documents the size of an index. An index prunes its documents by
-    itself with ``model.indexer(path, pruning=Pruning(…))``, which also drops latents that are too frequent, and keeps
-    account of what was removed.
+    itself with ``model.indexer(path, pruning=Pruning(…), max_df=…)``, and keeps account of what was removed. Frequent
+    latents are dropped first.
 
     Args:
         k: Keeps the ``k`` largest weights.
         max_ratio: Keeps weights of at least this share of the text's largest.
         mass: Keeps the fewest largest weights whose sum reaches this share of the sum of all.
         threshold: Keeps weights of at least this much.
+        max_df: Drops the latents that more than this share of the documents of ``statistics`` have.
+        statistics: Whose document frequencies count: an index of concept vectors.
         column: ``"toks"`` for documents, ``"query_toks"`` for queries.
         verbose: Whether to show progress, and at its end how many weights were removed.
 
     Raises:
-        ValueError: If no rule is given, or one is out of its range.
+        ValueError: If no rule is given, one is out of its range, or ``max_df`` lacks ``statistics``.
 
     Examples:
-        >>> import pandas as pd
+    import pandas as pd
         >>> Prune(2)(pd.DataFrame([{"docno": "d1", "toks": {"c1": 0.5, "c2": 0.2, "c3": 1.5}}])).toks[0]
         {'c1': 0.5, 'c3': 1.5}
     """
@@ -45,6 +50,8 @@ class Prune(Stage):
         max_ratio: float | None = None,
         mass: float | None = None,
         threshold: float | None = None,
+        max_df: float | None = None,
+        statistics: CollectionStatistics | None = None,
         column: str = "toks",
         verbose: bool = False,
     ) -> None:
@@ -53,19 +60,39 @@ class Prune(Stage):
         self.max_ratio = max_ratio
         self.mass = mass
         self.threshold = threshold
+        self.max_df = max_df
+        self.statistics = statistics
         self.column = column
         self.verbose = verbose
-        self._pruning = Pruning(k, max_ratio, mass, threshold)
+        require_share(max_df=max_df)
+        if (max_df is None) != (statistics is None):
+            raise ValueError("max_df and statistics go together: the share, and the index whose documents are counted")
+        rules = (k, max_ratio, mass, threshold)
+        # Without any rule Pruning says what is missing.
+        self._pruning = None if rules == (None,) * 4 and max_df is not None else Pruning(*rules)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Returns ``inp`` with its column of weights pruned."""
         pt.validate.columns(inp, includes=[self.column])
-        texts = [weights or {} for weights in inp[self.column]]
+        texts = as_toks(inp[self.column])
+        frequent = self._frequent()
         toks = []
         with pt.tqdm(total=len(texts), desc="Pruning", unit="text", disable=not self.verbose) as bar:
             for weights in texts:
-                toks.append(self._pruning.toks(weights))
+                rare = {term: weight for term, weight in weights.items() if term not in frequent}
+                toks.append(rare if self._pruning is None else self._pruning.toks(rare))
                 bar.update()
             given, kept = (sum(map(len, column)) for column in (texts, toks))
             bar.set_postfix_str(f"removed {given - kept:,} of {given:,} weights")
         return inp.assign(**{self.column: pd.Series(toks, index=inp.index, dtype=object)})
+
+    def subtransformers(self) -> dict[str, pt.Transformer]:
+        """Returns none: the index is where the counts come from, not a part of the pipeline."""
+        return {}
+
+    def _frequent(self) -> set[str]:
+        if self.max_df is None or self.statistics is None:
+            return set()
+        counted = self.statistics.statistics
+        frequent = np.flatnonzero(counted.df > self.max_df * counted.n_docs)
+        return {self.statistics.terms.name(latent) for latent in frequent.tolist()}

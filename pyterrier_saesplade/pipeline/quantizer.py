@@ -8,6 +8,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.impacts.toks import as_toks
 from pyterrier_saesplade.pipeline.stage import Stage
 
 
@@ -18,6 +19,7 @@ class Quantizer(Stage):
         scale: Levels per unit of weight; the default suits Terrier.
         clip: The largest impact, for engines that have a ceiling; ``None``: no ceiling.
         column: ``"toks"`` or ``"query_toks"``.
+        verbose: Whether to show progress.
 
     Raises:
         AlreadyQuantizedError: When a text's weights are integers already.
@@ -31,18 +33,25 @@ class Quantizer(Stage):
     label: ClassVar[str] = "Quantize"
 
     def __init__(
-        self, scale: float = Quantization.scale, *, clip: int | None = Quantization.clip, column: str = "toks"
+        self,
+        scale: float = Quantization.scale,
+        *,
+        clip: int | None = Quantization.clip,
+        column: str = "toks",
+        verbose: bool = False,
     ) -> None:
         require_toks_column(column)
         self.scale = scale
         self.clip = clip
         self.column = column
+        self.verbose = verbose
         self._quantization = Quantization(scale, clip)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Returns ``inp`` with its column of weights quantised."""
         pt.validate.columns(inp, includes=[self.column])
-        toks = [self._quantization.toks(weights or {}) for weights in inp[self.column]]
+        column = pt.tqdm(as_toks(inp[self.column]), desc="Quantizing", unit="text", disable=not self.verbose)
+        toks = [self._quantization.toks(weights) for weights in column]
         return inp.assign(**{self.column: pd.Series(toks, index=inp.index, dtype=object)})
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import AlreadyQuantizedError, LatentStatistics, Quantization
-from pyterrier_saesplade.impacts.toks import are_impacts, as_texts, from_toks
+from pyterrier_saesplade.impacts.toks import FINGERPRINT, are_impacts, as_texts, as_toks, from_toks
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, ConceptModel, Stage, require_positive, windows
 
 
@@ -37,6 +37,7 @@ class Scorer(Stage):
 
     Raises:
         AlreadyQuantizedError: When a query's weights are integers, whose scale is unknown.
+        ValueError: When another model encoded the queries.
         ValueError: If ``toks_scale`` or ``batch_size`` is not positive.
 
     Examples:
@@ -84,8 +85,9 @@ class Scorer(Stage):
 
     def _queries(self, inp: pd.DataFrame) -> tuple[ConceptVectors, NDArray[np.int64]]:
         if "query_toks" in inp.columns:
+            self._check_encoded(inp)
             # Rows of one query share one dictionary, as PyTerrier's joins leave them.
-            distinct, rows = _distinct(inp["query_toks"], key=id)
+            distinct, rows = _distinct(as_toks(inp["query_toks"]), key=id)
             if any(are_impacts(toks) for toks in distinct):
                 raise AlreadyQuantizedError
             vectors = from_toks(distinct, self.model.terms)
@@ -94,6 +96,14 @@ class Scorer(Stage):
             vectors = self._encode(distinct, "query")
         statistics = self._idf_statistics()
         return (vectors if statistics is None else statistics.weigh(vectors)), rows
+
+    def _check_encoded(self, inp: pd.DataFrame) -> None:
+        fingerprint = inp.attrs.get(FINGERPRINT)
+        if fingerprint is not None and fingerprint != self.model.fingerprint:
+            raise ValueError(
+                f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the one that scores, "
+                f"{self.model} (fingerprint {self.model.fingerprint[:8]}…)"
+            )
 
     def _idf_statistics(self) -> LatentStatistics | None:
         if self.statistics is None or isinstance(self.statistics, LatentStatistics):
@@ -104,7 +114,7 @@ class Scorer(Stage):
         if "toks" not in inp.columns:
             distinct, rows = _distinct(as_texts(inp[self.text_field]))
             return self._encode(distinct, "doc"), rows
-        distinct, rows = _distinct(inp["toks"], key=id)
+        distinct, rows = _distinct(as_toks(inp["toks"]), key=id)
         vectors = from_toks(distinct, self.model.terms)
         unit = np.array([self.toks_scale if are_impacts(toks) else 1.0 for toks in distinct])
         return replace(vectors, weights=vectors.weights / np.repeat(unit, np.diff(vectors.indptr))), rows

@@ -9,7 +9,7 @@ import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import AlreadyQuantizedError
-from pyterrier_saesplade.impacts.toks import are_impacts, from_toks, to_toks
+from pyterrier_saesplade.impacts.toks import are_impacts, as_toks, from_toks, to_toks
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
 
 
@@ -55,6 +55,7 @@ def float_queries(query_toks: pd.Series, collection: CollectionStatistics) -> Co
     Raises:
         AlreadyQuantizedError: If a query's weights are integers.
     """
-    if any(are_impacts(toks) for toks in query_toks):
+    queries = as_toks(query_toks)
+    if any(map(are_impacts, queries)):
         raise AlreadyQuantizedError
-    return from_toks(query_toks, collection.terms)
+    return from_toks(queries, collection.terms)

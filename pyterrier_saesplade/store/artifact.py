@@ -28,6 +28,22 @@ class ConceptStore(StoredVectors, pt.Artifact):
         pt.Artifact.__init__(self, Path(path))
         StoredVectors.__init__(self, path)
 
+    def __eq__(self, other: object) -> bool:
+        """Holds for the same vectors at the same place."""
+        return (
+            type(other) is type(self)
+            and self.folder.resolve() == other.folder.resolve()
+            and self.manifest == other.manifest
+        )
+
+    def __hash__(self) -> int:
+        """Agrees with ``==``."""
+        return hash((type(self), self.folder.resolve()))
+
+    def __repr__(self) -> str:
+        """Returns the constructor's call."""
+        return f"{type(self).__name__}({str(self.folder)!r})"
+
     def _hf_readme(self, *, metadata: dict[str, Any] | None = None, **settings: Any) -> str:
         """Fills in the README with which ``to_hf`` publishes the store."""
         known = opening(str(self), "encode_corpus")

@@ -73,6 +73,8 @@ def encode_corpus(
         raise ValueError(f"shard must be (i, n) with i from 0 to n - 1, not {shard}")
     if workers < 1 or part_documents < 1:
         raise ValueError(f"workers and part_documents must be positive, not {workers} and {part_documents}")
+    if not hasattr(corpus, "get_corpus_iter"):
+        raise ValueError(f"a corpus must have get_corpus_iter, to be read again; open_collection opens one: {corpus!r}")
     out = Path(out)
     if (out / METADATA).exists():
         require_new(out)

@@ -34,11 +34,17 @@ def encode_topics(
 
     Raises:
         FileExistsError: If the file exists and ``overwrite`` is false.
-        ValueError: If the file's name does not end in ``.parquet``.
+        ValueError: If the file's name does not end in ``.parquet``, a qid is no text or occurs twice, or a column is
+            missing.
     """
     out = Path(out)
     if out.suffix != ".parquet":
         raise ValueError(f"a file of encoded queries must end in .parquet, not {out.name}")
+    if missing := {"qid", "query"} - set(topics.columns):
+        raise ValueError(f"the topics have no column {' and no column '.join(map(repr, sorted(missing)))}")
+    for qid, count in topics["qid"].value_counts().items():
+        if not isinstance(qid, str) or count > 1:
+            raise ValueError(f"a qid must be a text, and occur once, not {qid!r} ({count} times)")
     require_new(out, overwrite=overwrite)
     queries = as_texts(topics["query"])
     vectors = model.encode(queries, "query", verbose=False)

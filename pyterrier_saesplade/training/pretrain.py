@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, PrinterCallback, ProgressCallback, Train
 from transformers.trainer_utils import get_last_checkpoint
 
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
+from pyterrier_saesplade.encoding.precision import pick_device
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.files import claim, claimed_settings, written_beside
 from pyterrier_saesplade.model import SaeSpladeModel
@@ -82,7 +83,7 @@ def pretrain(
         raise ValueError(
             f"a batch of {config.batch_documents or config.batch_tokens} is too small for {processes} processes"
         )
-    if device is not None and torch.device(device).index:
+    if device is not None and pick_device(device).index:
         raise ValueError(f"training takes the first GPU that it sees: set CUDA_VISIBLE_DEVICES in place of {device}")
     arguments = _training_arguments(config, work, device, processes, verbose)
     if finished:

@@ -4,11 +4,10 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-
-from pyserini_bridge import compat
 
 Run = dict[tuple[str, str], int]
 
@@ -28,12 +27,13 @@ def command(*arguments: object, java_home: str = "") -> str:
 
 def stock_command(module: str, *arguments: object, java_home: str) -> str:
     """One of Pyserini's own; for release 2.4, which asks the network for a list of indexes, with an empty list."""
-    if not compat.needs_index_info():
+    if not version("pyserini").startswith("2.4"):
         return command(module, *arguments, java_home=java_home)
     script = f"""
         import runpy
         from pyserini_bridge import compat
-        compat.skip_index_info()
+        if compat.needs_index_info():
+            compat.skip_index_info()
         runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
     """
     done = python("-c", textwrap.dedent(script), *arguments, java_home=java_home)

@@ -200,8 +200,15 @@ def test_mistakes(
     other.save_pretrained(tmp_path / "other")
     line = mistake(search.main, "--index", ours, *topics[:-1], f"sae:{tmp_path / 'other'}")
     assert "the documents were encoded by another model" in line
-    line = mistake(encode.main, "input", "encoder", "--max-length", 99)
-    assert "--max-length is not for sae: models" in line
+    for option in (["--max-length", 99], ["--max-length=99"]):
+        line = mistake(encode.main, "input", "encoder", *option)
+        assert "--max-length is not for sae: models" in line
+    line = mistake(search.main, "--index", ours, *topics)
+    assert "there is no file of topics at queries.tsv" in line
+    line = mistake(search.main, "--index", tmp_path / "nowhere", *topics)
+    assert f"there is no index at {tmp_path / 'nowhere'}" in line
+    line = mistake(index.main, "--store", store.folder, "--model", "x", "--index", tmp_path / "new")
+    assert "give --collection and --model, or --store" in line
     assert os.listdir(tmp_path) == ["other"]
 
 

@@ -11,6 +11,7 @@ import pytest
 from pyserini_bridge.export import export_vectors
 from pyserini_bridge.index import build_index
 from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.formats.export import export
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.impacts.toks import to_toks
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -80,3 +81,17 @@ def test_a_word_piece_with_a_blank(store: StoredVectors, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="the word piece 'two words' holds a blank"):
         build_index(other, other.windows(), tmp_path / "index")
     assert os.listdir(tmp_path) == []
+
+
+def test_the_public_function(model: SaeSplade, store: StoredVectors, queries: Path, tmp_path: Path) -> None:
+    """Replaces what was exported, when asked, and nothing else."""
+    out = export(store, "anserini", tmp_path / "vectors")
+    assert not (out / "topics.tsv").exists()
+    with pytest.raises(FileExistsError, match="vectors exists already: name another path, remove it, or ask"):
+        export(store, "anserini", out, queries=queries)
+    export(store, "anserini", out, queries=queries, overwrite=True)
+    assert len(lines(out / "topics.tsv")) == 3
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(FileExistsError, match="mine was not written by an export"):
+        export(store, "anserini", tmp_path / "mine", overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["mine", "vectors"]

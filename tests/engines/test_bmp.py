@@ -44,8 +44,16 @@ def test_impacts_up_to_255_are_not_clipped(model: SaeSplade, tmp_path: Path) -> 
         index = model.indexer(tmp_path / "index", "bmp").index_vectors(
             [(["a"], ConceptVectors.from_rows([([1], [25.5])]))]
         )
-    assert index.quantization == Quantization(10, clip=255)
+    assert index.quantization == Quantization(10)
     assert index.retriever(weighting="none")(QUERY)["score"].tolist() == [25.5]
+
+
+def test_larger_impacts_count_in_scores(model: SaeSplade, tmp_path: Path) -> None:
+    """They are clipped where BMP finds candidates, and whole where these are scored."""
+    with pytest.warns(UserWarning, match="3 of 4 impacts were above 255 and were clipped in BMP's index"):
+        index = model.indexer(tmp_path / "index", "bmp").index_vectors([(list("01234"), VECTORS)])
+    run = index.retriever(weighting="none")(QUERY)
+    assert run[["docno", "score"]].to_numpy().tolist() == [["4", 70000.0], ["3", 256.0], ["2", 255.0], ["1", 0.4]]
 
 
 @pytest.mark.parametrize("number", [1, 5, 9, 16, 40, 99, 105, 300, 1100])

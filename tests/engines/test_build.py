@@ -8,20 +8,27 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.build import ENGINES
+from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer, open_index
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.java import JavaNotFoundError
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
+from pyterrier_saesplade.impacts import AlreadyQuantizedError
+from pyterrier_saesplade.pipeline import Prune
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.store.artifact import ConceptStore
+from pyterrier_saesplade.store.encode import encode_corpus
 
 DOCUMENTS = [
     {"docno": "1", "text": "sparse retrieval with concepts"},
@@ -40,6 +47,49 @@ def test_every_document_is_found_by_its_own_text(engine: str, model: SaeSplade, 
     queries = [{"qid": str(i), "query": document["text"]} for i, document in enumerate(texts)]
     run = model.retriever(index, 1)(queries)
     assert [row["docno"] for row in run] == [document["docno"] for document in texts]  # 1,000 characters and all
+
+
+def test_documents_that_are_encoded(model: SaeSplade, tmp_path: Path) -> None:
+    """By the model's encoder, pruned on the way, or by a store: they are taken as they are."""
+    encode_corpus(model, SimpleNamespace(get_corpus_iter=lambda: iter(DOCUMENTS)), tmp_path / "store")
+    store = ConceptStore(tmp_path / "store")
+    indexes = [
+        model.indexer(tmp_path / "texts", "exact").index(DOCUMENTS),
+        (model.doc_encoder(scale=None) >> model.indexer(tmp_path / "stage", "exact")).index(DOCUMENTS),
+        model.indexer(tmp_path / "toks", "exact").index(store.get_corpus_iter()),
+        ConceptIndexer(store, tmp_path / "store.index", "exact").index(store.get_corpus_iter()),
+    ]
+    runs = [model.retriever(index).search("music with concepts") for index in indexes]
+    for run in runs[1:]:
+        pd.testing.assert_frame_equal(run, runs[0], atol=1e-4)
+    pruned = model.doc_encoder(scale=None) >> Prune(3) >> model.indexer(tmp_path / "pruned", "exact")
+    assert pruned.index(DOCUMENTS).metadata["n_postings"] == 9
+    with pytest.raises(AlreadyQuantizedError):
+        (model.doc_encoder() >> model.indexer(tmp_path / "integers")).index(DOCUMENTS)
+    with pytest.raises(ValueError, match="toks holds 'word', which is none of the terms of"):
+        model.indexer(tmp_path / "words").index([{"docno": "1", "toks": {"c1": 1.0, "word": 1.0}}])
+    with pytest.raises(TypeError, match="encodes no texts: call index with a store, or with toks"):
+        ConceptIndexer(store, tmp_path / "none").index(DOCUMENTS)
+    assert not any((tmp_path / name).exists() for name in ("integers", "words", "none"))
+
+
+def test_search_options(model: SaeSplade, tmp_path: Path) -> None:
+    model.indexer(tmp_path / "index", "pisa").index(DOCUMENTS)
+    assert open_index(tmp_path / "index", query_algorithm="maxscore").search_options == {"query_algorithm": "maxscore"}
+    with pytest.raises(ValueError, match=r"query_algorithm must be one of block_max_wand, maxscore, .*, not 'fastest'"):
+        open_index(tmp_path / "index", query_algorithm="fastest")
+    with pytest.raises(ValueError, match="the engine 'pisa' has no search option 'alpha'; it has: 'query_algorithm'"):
+        open_index(tmp_path / "index", alpha=1)
+
+
+def test_an_index_names_its_engine_s_version(model: SaeSplade, tmp_path: Path) -> None:
+    versions = {
+        engine: model.indexer(tmp_path / engine, engine).index(DOCUMENTS[:1]).metadata["versions"]
+        for engine in ("terrier", "pisa", "exact")
+    }
+    assert versions["terrier"]["terrier"] == str(pt.terrier.J.Version.VERSION)
+    assert versions["pisa"]["pyterrier_pisa"] == version("pyterrier_pisa")
+    assert versions["exact"].keys() == {"pyterrier_saesplade", "pyterrier", "torch", "transformers"}
 
 
 def test_the_length_of_docnos_is_measured(model: SaeSplade, tmp_path: Path) -> None:
@@ -242,7 +292,7 @@ def test_settings_are_checked(model: SaeSplade, tmp_path: Path) -> None:
 
 def test_what_pyterrier_reads_of_the_indexer(model: SaeSplade, tmp_path: Path) -> None:
     indexer = model.indexer(tmp_path / "index", text_field="body")
-    assert pt.inspect.indexer_inputs(indexer) == [["docno", "body"]]
+    assert pt.inspect.indexer_inputs(indexer) == [["docno", "body"], ["docno", "toks"]]
     assert pt.schematic.transformer_schematic(indexer)["label"] == "Concept indexer"
     pipeline = pt.apply.generic(lambda frame: frame.assign(body=frame["text"])) >> indexer
     assert len(pipeline.index(DOCUMENTS)) == 5

@@ -271,3 +271,22 @@ def test_staged_retrieval_is_what_a_model_retrieves(
     written = pt.io.read_results(str(out / "runs" / "saesplade.trec.gz"))
     columns = ["qid", "docno", "score", "rank"]
     pd.testing.assert_frame_equal(written[columns], run[columns].reset_index(drop=True), check_dtype=False)
+
+
+def test_several_splade_checkpoints(untrained_model: Path, splade_path: Path, tmp_path: Path) -> None:
+    """Each is called by its folder; a single one is not."""
+    other = tmp_path / "other"
+    other.symlink_to(splade_path)
+    model = SaeSplade.from_pretrained(untrained_model)
+    splade = SaeSplade.from_splade(splade_path)
+    one, two = f"splade={splade_path}", f"splade={other}"
+    for baselines, compared, names in (
+        ([one], model, ["splade", "saesplade"]),
+        ([one, two], model, [f"splade-{splade_path.name}", "splade-other", "saesplade"]),
+        (["bm25", two], splade, ["bm25", "splade-other", "splade"]),
+    ):
+        assert [system.name for system in make_systems(baselines, compared)] == names
+    with pytest.raises(ValueError, match="is given twice"):
+        make_systems([one, one], model)
+    with pytest.raises(ValueError, match=r"baselines must be a list, such as \['bm25'\]"):
+        make_systems("bm25", model)

@@ -57,8 +57,10 @@ def test_a_folder_says_what_it_is(store: StoredVectors, tmp_path: Path) -> None:
 
 
 def test_settings_are_checked(store: StoredVectors, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no format 'lucene'; formats are: 'ciff', 'jsonl'"):
+    with pytest.raises(ValueError, match="there is no format 'lucene'; formats are: 'anserini', 'ciff', 'jsonl'"):
         export(store, "lucene", tmp_path / "out")
+    with pytest.raises(ValueError, match="queries are exported to 'anserini', not to 'npz'"):
+        export(store, "npz", tmp_path / "out", queries=tmp_path / "queries.parquet")
     with pytest.raises(ValueError, match="vectors can be imported from 'ciff' or 'jsonl', not 'npz'"):
         import_vectors(tmp_path / "x.npz", "npz", tmp_path / "out")
     with pytest.raises(ValueError, match="scale must be a positive number"):

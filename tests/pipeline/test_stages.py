@@ -10,7 +10,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.impacts import AlreadyQuantizedError, Quantization
+from pyterrier_saesplade.impacts import AlreadyQuantizedError, LatentStatistics, Quantization
 from pyterrier_saesplade.pipeline import LatentWeighting, Prune, Quantizer
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -269,3 +269,59 @@ def test_rows_of_a_query_need_not_stand_together(model: SaeSplade, candidates: p
     assert mixed["qid"].tolist()[:3] == ["1", "2", "1"]
     scores = model.scorer()(mixed).set_index(["qid", "docno"])["score"]
     np.testing.assert_allclose(scores[expected.index], expected, atol=1e-3)
+
+
+def test_frequent_latents_are_dropped(model: SaeSplade, tmp_path: Path) -> None:
+    """Before other rules; of queries too."""
+    documents = ConceptVectors.from_rows([([1, 2], [1.0, 2.0]), ([1], [3.0]), ([1, 3], [1.0, 1.0])])
+    index = model.indexer(tmp_path / "index", "exact").index_vectors([(list("abc"), documents)])
+    frame = pd.DataFrame({"docno": ["a", "b"], "toks": [{"c1": 9.0, "c2": 2.0, "c3": 3.0}, {"c1": 1.0}]})
+    assert Prune(max_df=0.5, statistics=index)(frame)["toks"].tolist() == [{"c2": 2.0, "c3": 3.0}, {}]
+    assert Prune(1, max_df=0.5, statistics=index)(frame)["toks"].tolist() == [{"c3": 3.0}, {}]
+    assert Prune(max_df=1.0, statistics=index)(frame)["toks"].tolist() == frame["toks"].tolist()
+    queries = frame.rename(columns={"docno": "qid", "toks": "query_toks"})
+    run = (Prune(max_df=0.5, statistics=index, column="query_toks") >> index.retriever())(queries)
+    assert sorted(run["docno"]) == ["a", "c"]
+    for settings in ({"max_df": 0.5}, {"statistics": index}):
+        with pytest.raises(ValueError, match="max_df and statistics go together"):
+            Prune(2, **settings)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_df must be"):
+        Prune(max_df=1.5, statistics=index)
+
+
+def test_missing_terms_and_texts(model: SaeSplade, tmp_path: Path) -> None:
+    """NaN, which joins leave, is an empty text; what is neither a text nor missing is an error."""
+    index = model.indexer(tmp_path / "index", "exact").index_vectors(
+        [(["a"], ConceptVectors.from_rows([([1], [1.0])]))]
+    )
+    queries = pd.DataFrame({"qid": ["1", "2", "3"], "query_toks": [{"c1": 1.0}, float("nan"), None]})
+    for stage in (index.retriever(), LatentWeighting(index) >> index.retriever(weighting="none")):
+        assert stage(queries)["qid"].tolist() == ["1"]
+    for rule in (Prune(1, column="query_toks"), Quantizer(column="query_toks", verbose=True)):
+        assert rule(queries)["query_toks"].tolist()[1:] == [{}, {}]
+    candidates = queries.assign(docno="a", toks=[{"c1": 1.0}, {"c1": 1.0}, float("nan")])
+    assert model.scorer()(candidates)["score"].tolist() == [1.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="a text must be a string, not int: 2021"):
+        model.doc_encoder()(pd.DataFrame({"docno": ["1"], "text": [2021]}))
+    with pytest.raises(ValueError, match="pseudo-terms must be a dictionary of weights, not str: 'c1'"):
+        Prune(1)(pd.DataFrame({"docno": ["1"], "toks": ["c1"]}))
+    with pytest.raises(ValueError, match=r"encode takes a list of texts: write encode\(\['a text'\]\)"):
+        model.encode("a text")
+
+
+def test_the_scorer_refuses_another_model_s_queries(model: SaeSplade) -> None:
+    other = SaeSplade.from_pretrained(model.source, k=3)
+    frame = pd.DataFrame({"qid": ["1"], "query": ["sparse"], "docno": ["a"], "text": ["sparse"]})
+    with pytest.raises(ValueError, match="the queries were encoded by another model"):
+        model.scorer()(other.query_encoder()(frame))
+    assert len(model.scorer()(model.query_encoder()(frame))) == 1
+
+
+def test_numbers_of_numpy_and_folders(model: SaeSplade, tmp_path: Path) -> None:
+    index = model.indexer(tmp_path / "index", "exact").index([{"docno": "a", "text": "sparse"}])
+    assert model.retriever(str(tmp_path / "index"), np.int64(5)) == model.retriever(index, 5)
+    assert model.scorer(statistics=tmp_path / "index") == model.scorer(statistics=index)
+    assert model.scorer(statistics=index.statistics) == model.scorer(
+        statistics=LatentStatistics(index.statistics.df, 1)
+    )
+    assert len((model.retriever(index) % 0).compile().search("sparse")) == 0

@@ -263,3 +263,24 @@ def test_files_that_are_no_queries(model: SaeSplade, store: StoredVectors, tmp_p
     for path in (tmp_path / "text.parquet", tmp_path / "plain.parquet", store.folder / "part-00000.parquet"):
         with pytest.raises(ValueError, match="is no file of encoded queries"):
             read_queries(path)
+
+
+def test_what_cannot_be_encoded(model: SaeSplade, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a corpus must have get_corpus_iter"):
+        encode_corpus(model, [{"docno": "1", "text": "x"}], tmp_path / "store")  # type: ignore[arg-type]
+    for topics, message in (
+        ([{"qid": "1"}], "the topics have no column 'query'"),
+        ([{"qid": 1, "query": "x"}], "a qid must be a text, and occur once, not 1"),
+        ([{"qid": "1", "query": "x"}, {"qid": "1", "query": "y"}], r"not '1' \(2 times\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encode_topics(model, pd.DataFrame(topics), tmp_path / "queries.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_stores(store: StoredVectors) -> None:
+    opened, again = ConceptStore(store.folder), pt.Artifact.load(str(store.folder))
+    assert opened == again
+    assert hash(opened) == hash(again)
+    assert opened != store
+    assert repr(again) == f"ConceptStore({str(store.folder)!r})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +21,9 @@ from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import counted, write_index
 from pyterrier_saesplade.files import installed_versions, require_new
 from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.impacts.toks import as_texts, to_toks
-from pyterrier_saesplade.store.documents import windows
-from pyterrier_saesplade.store.model import EncodingModel, IndexedModel
+from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.store.documents import encode_documents, windows
+from pyterrier_saesplade.store.model import IndexedModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
 INDEX_FORMAT = "anserini"
@@ -115,14 +115,9 @@ def main() -> None:
         documents = open_collection(arguments.collection).get_corpus_iter()
         jvm.start()
         model = BridgeModel(arguments.model, arguments.device)
+        encoded = map(partial(encode_documents, model), windows(documents, _WINDOW_DOCUMENTS))
         with tqdm(desc="Indexing", unit="doc") as bar:
-            build_index(model, counted(_encode(model, documents), bar), arguments.index)
-
-
-def _encode(model: EncodingModel, documents: Iterable[Mapping[str, str]]) -> Iterator[tuple[list[str], ConceptVectors]]:
-    for window in windows(documents, _WINDOW_DOCUMENTS):
-        texts = as_texts(document["text"] for document in window)
-        yield [document["docno"] for document in window], model.encode(texts, "doc", verbose=False)
+            build_index(model, counted(encoded, bar), arguments.index)
 
 
 def _documents(spool: Spool, terms: Terms) -> Iterator[list[tuple[str, str]]]:

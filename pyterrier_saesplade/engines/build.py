@@ -15,7 +15,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
 from pyterrier_saesplade.engines.bmp import BmpConceptIndex
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
-from pyterrier_saesplade.engines.index import ConceptIndex, read_metadata
+from pyterrier_saesplade.engines.index import ConceptIndex, read_index_metadata
 from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
@@ -23,9 +23,9 @@ from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.engines.write import counted, write_index
 from pyterrier_saesplade.impacts import AlreadyQuantizedError, Pruning, Quantization
 from pyterrier_saesplade.impacts.pruning import require_share
-from pyterrier_saesplade.impacts.toks import are_impacts, as_texts, as_toks, from_toks
+from pyterrier_saesplade.impacts.toks import are_impacts, as_toks, from_toks
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
-from pyterrier_saesplade.store.documents import field, windows
+from pyterrier_saesplade.store.documents import encode_documents, field, windows
 from pyterrier_saesplade.store.model import EncodingModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
@@ -55,7 +55,7 @@ def open_index(path: str | os.PathLike[str], **options: Any) -> ConceptIndex:
         ValueError: If it holds no finished index, one of an engine that this version does not have, or the engine has
             no such option.
     """
-    engine = read_metadata(Path(path)).get("format")
+    engine = read_index_metadata(Path(path)).get("format")
     if engine not in ENGINES:
         raise ValueError(f"{path} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
     known = list(inspect.signature(ENGINES[engine]).parameters)[1:]
@@ -199,13 +199,12 @@ class ConceptIndexer(pt.Indexer):
             return self.index_vectors(counted(store.windows(), bar))
 
     def _vectors(self, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
-        docnos = [field(document, "docno") for document in window]
         if "toks" in window[0]:
+            docnos = [field(document, "docno") for document in window]
             return docnos, self._given([field(document, "toks") for document in window])
         if isinstance(self.model, StoredVectors):
             raise TypeError(f"the store {self.model.folder} encodes no texts: call index with a store, or with toks")
-        texts = as_texts(field(document, self.text_field) for document in window)
-        return docnos, self.model.encode(texts, "doc", verbose=False)
+        return encode_documents(self.model, window, self.text_field)
 
     def _given(self, column: Sequence[Any]) -> ConceptVectors:
         toks = as_toks(column)
@@ -225,4 +224,4 @@ class ConceptIndexer(pt.Indexer):
                 f"{self.path} exists already: name another path, open it with pyterrier.Artifact.load, "
                 "or give overwrite=True"
             )
-        read_metadata(self.path)
+        read_index_metadata(self.path)

@@ -15,11 +15,11 @@ import numpy as np
 import pyterrier as pt
 from numpy.typing import NDArray
 
-from pyterrier_saesplade import files
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import STATISTICS, TERMS
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import INDEX_TYPE
+from pyterrier_saesplade.files import installed_versions, read_metadata
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
 from pyterrier_saesplade.store.card import brief, fill_readme, opening
 
@@ -54,7 +54,7 @@ class ConceptIndex(pt.Artifact):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(Path(path))
-        self.metadata = read_metadata(Path(path))
+        self.metadata = read_index_metadata(Path(path))
         if self.metadata["format"] != self.ARTIFACT_FORMAT:
             raise ValueError(
                 f"{path} was built with engine={self.metadata['format']!r}, not {self.ARTIFACT_FORMAT!r}: "
@@ -67,7 +67,7 @@ class ConceptIndex(pt.Artifact):
     @classmethod
     def versions(cls) -> dict[str, str]:
         """Returns the versions of the engine's own software."""
-        return files.installed_versions(cls.packages)
+        return installed_versions(cls.packages)
 
     @classmethod
     def prepare(cls) -> None:
@@ -240,7 +240,7 @@ def _reopen(engine: type[ConceptIndex], path: str, options: dict[str, Any]) -> C
     return engine(path, **options)
 
 
-def read_metadata(folder: Path) -> dict[str, Any]:
+def read_index_metadata(folder: Path) -> dict[str, Any]:
     """Reads the description of an index.
 
     Raises:
@@ -251,7 +251,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"there is no index at {folder}: build one with model.indexer({str(folder)!r}).index(documents)"
         )
-    metadata = files.read_metadata(folder)
+    metadata = read_metadata(folder)
     if metadata is not None and metadata.get("type") == ConceptIndex.ARTIFACT_TYPE:
         return metadata
     raise ValueError(

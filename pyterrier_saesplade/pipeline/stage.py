@@ -11,24 +11,17 @@ import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import LatentStatistics, Terms, Weighting
+from pyterrier_saesplade.store.model import IndexedModel
 
 #: The page of PyTerrier's documentation that describes the public classes.
 DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-saesplade/api.html"
 
 
-class ConceptModel(Protocol):
+class ConceptModel(IndexedModel, Protocol):
     """What a stage needs of a model; :class:`~pyterrier_saesplade.SaeSplade` is the one that users hold.
 
     A model compares equal to another that gives the same vectors, and is hashable.
     """
-
-    @property
-    def terms(self) -> Terms:
-        """The names of its latents."""
-
-    @property
-    def fingerprint(self) -> str:
-        """What identifies its weights, its tokenizer and its document-side settings."""
 
     def encode(
         self,

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.impacts.toks import as_texts
+from pyterrier_saesplade.store.model import EncodingModel
+
 
 def windows(documents: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
     """Cuts a stream of documents into lists of ``size``; the last may be shorter."""
@@ -31,6 +35,19 @@ def field(document: Mapping[str, Any], name: str) -> Any:
     if name not in document:
         raise ValueError(f"the document {document.get('docno')!r} has no {name!r}; it has: {', '.join(document)}")
     return document[name]
+
+
+def encode_documents(
+    model: EncodingModel, documents: Sequence[Mapping[str, Any]], text_field: str = "text"
+) -> tuple[list[str], ConceptVectors]:
+    """Returns the docnos and the concept vectors of documents.
+
+    Raises:
+        ValueError: If a document lacks a field, or its text is neither a string nor missing.
+    """
+    docnos = [field(document, "docno") for document in documents]
+    texts = as_texts(field(document, text_field) for document in documents)
+    return docnos, model.encode(texts, "doc", verbose=False)
 
 
 class DistinctDocnos:

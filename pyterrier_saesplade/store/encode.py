@@ -14,8 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pyterrier_saesplade.files import METADATA, claim, release, require_new
-from pyterrier_saesplade.impacts.toks import as_texts
-from pyterrier_saesplade.store.documents import DistinctDocnos, field, windows
+from pyterrier_saesplade.store.documents import DistinctDocnos, encode_documents, field, windows
 from pyterrier_saesplade.store.model import EncodingModel
 from pyterrier_saesplade.store.reader import StoredVectors
 from pyterrier_saesplade.store.write import PART_DOCUMENTS, WINDOW_DOCUMENTS, part_path, write_manifest, write_part
@@ -126,11 +125,7 @@ class _Parts:
         return StoredVectors(self.folder)
 
     def _write(self, path: Path, documents: list[Mapping[str, Any]]) -> None:
-        encoded = []
-        for window in windows(documents, WINDOW_DOCUMENTS):
-            texts = as_texts(field(document, "text") for document in window)
-            vectors = self.model.encode(texts, "doc", verbose=False)
-            encoded.append(([document["docno"] for document in window], vectors))
+        encoded = [encode_documents(self.model, window) for window in windows(documents, WINDOW_DOCUMENTS)]
         write_part(path, self.model, encoded, half=self.half)
 
 

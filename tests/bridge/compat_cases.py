@@ -75,6 +75,7 @@ def test_a_stub_where_faiss_is_not_installed(monkeypatch: pytest.MonkeyPatch, ve
 @pytest.mark.usefixtures("java_runs")
 def test_a_stub_where_the_list_of_indexes_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in 2.4 without a network."""
+    assert ("urlopen" in (PYSERINI / "prebuilt_index_info.py").read_text()) != OLD
     assert not OLD or not compat.needs_index_info()
 
     def no_network(name: str) -> None:

@@ -75,7 +75,7 @@ def export_vectors(
         require_whole_terms(store.terms, statistics)
         write_metadata(folder, VECTORS_TYPE, VECTORS_FORMAT, store, statistics, n_postings, quantization)
         if topics is None:
-            _log.info("%s has no topics: queries come from saesplade encode --queries, as the option queries", out)
+            _log.info("%s has no topics: give --queries a file that saesplade encode --queries wrote", out)
         else:
             _write_queries(topics, folder)
         _check_target(out, overwrite)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import runpy
 import sys
 from pathlib import Path
@@ -31,6 +30,7 @@ def main() -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--index", required=True, help="folder of the index")
+    parser.add_argument("--topics", required=True, help="file of qid<TAB>query lines, or one of Pyserini's own sets")
     parser.add_argument("--encoder", help=f"{SCHEME}MODEL, or what else Pyserini takes; none if topics are encoded")
     parser.add_argument("--vectors", help="exported vectors that the index was made of, if another command built it")
     parser.add_argument("--device", help="where the model computes; the first GPU if there is one")
@@ -40,22 +40,16 @@ def main() -> None:
         if not Path(arguments.index).is_dir():
             raise FileNotFoundError(f"there is no index at {arguments.index}")
         encoder = _open_encoder(arguments)
-        _check_topics(others)
+        if arguments.topics.endswith(_TABLES) and not Path(arguments.topics).is_file():
+            raise FileNotFoundError(f"there is no file of topics at {arguments.topics}")
         compat.prepare()
-    passed = ["--impact", "--index", arguments.index, "--min-idf", arguments.min_idf]
+    passed = ["--impact", "--index", arguments.index, "--topics", arguments.topics, "--min-idf", arguments.min_idf]
     if arguments.encoder is not None:
         passed += ["--encoder", arguments.encoder]
     sys.argv[1:] = [*passed, *(argument for argument in others if argument != "--impact")]
     jvm.lift_clause_limit()
     _teach(encoder)
     runpy.run_module(_PYSERINI, run_name="__main__", alter_sys=True)
-
-
-def _check_topics(others: list[str]) -> None:
-    """Raises :exc:`FileNotFoundError` if topics are a file that is not there, and no set of Pyserini's."""
-    topics = next((value for name, value in itertools.pairwise(others) if name == "--topics"), None)
-    if topics is not None and topics.endswith(_TABLES) and not Path(topics).is_file():
-        raise FileNotFoundError(f"there is no file of topics at {topics}")
 
 
 def _open_encoder(arguments: argparse.Namespace) -> SaeQueryEncoder | None:

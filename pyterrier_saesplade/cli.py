@@ -125,15 +125,17 @@ def encode(
 
     if (collection is None) == (queries is None):
         raise typer.BadParameter("give either --collection or --queries")
-    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
-    if queries is not None:
+    if queries is None:
+        _refuse("for queries", **{"--overwrite": overwrite})
+    else:
         _refuse("for a collection", **{"--shard": shard != "0/1", "--workers": workers != 1, "--half": half})
-        encode_topics(opened, read_topics(queries), out, overwrite=overwrite)
-        return
-    _refuse("for queries", **{"--overwrite": overwrite})
     share = re.fullmatch(r"(\d+)/(\d+)", shard)
     if share is None:
         raise typer.BadParameter(f"--shard must be i/n, such as 0/4, not {shard}")
+    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    if queries is not None:
+        encode_topics(opened, read_topics(queries), out, overwrite=overwrite)
+        return
     numbers = int(share[1]), int(share[2])
     assert collection is not None
     documents = open_collection(collection)
@@ -188,7 +190,7 @@ def index(
     options["engine_options"] = dict(map(_option, engine_option or []))
     if store is not None:
         given = {"--collection": collection, "--model": model, "--k": k, "--doc-max-length": doc_max_length}
-        _refuse("for texts, not for a store", **given)
+        _refuse("for texts, not for a store", **given, **{"--device": device})
         vectors = StoredVectors(store)
         ConceptIndexer(vectors, out, engine, **options).index(vectors)
         return
@@ -221,7 +223,9 @@ def search(
     """
     from pyterrier_saesplade.evaluation.search import search as search_index
 
-    settings = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
+    settings: dict[str, Any] = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
+    if model is None:
+        _refuse("for a model", **{"--k": k, "--doc-max-length": doc_max_length, "--device": device})
     opened = None if model is None else _open(model, **settings)
     options = dict(map(_option, engine_option or []))
     search_index(
@@ -340,7 +344,7 @@ def demo(
 def _refuse(purpose: str, **options: Any) -> None:
     """Reports an option that was given, and would not count."""
     for name, value in options.items():
-        if value not in (None, False):
+        if value is not None and value is not False:
             raise typer.BadParameter(f"{name} is {purpose}")
 
 

@@ -331,6 +331,7 @@ class SaeSplade:
         """Returns a stage that re-ranks by dot products; ``statistics`` (an index, or its folder) weights queries.
 
         Raises:
+            FileNotFoundError: If there is no such folder.
             ValueError: If another model built the index, or this one with other document-side settings.
 
         Examples:
@@ -403,6 +404,7 @@ class SaeSplade:
             verbose: Whether to show progress; ``None``: as the model does.
 
         Raises:
+            FileNotFoundError: If there is no such folder.
             ValueError: If another model built the index, or this one with other document-side settings.
         """
         index = _opened(index)

@@ -354,9 +354,10 @@ def test_search_options(folder: Path, tmp_path: Path) -> None:
     built = ["--collection", folder / "docs", "--model", folder / "model", "--out", tmp_path / "index"]
     saesplade("index", *built, "--engine", "pisa")
     options = ["--index", tmp_path / "index", "--model", folder / "model", "--topics", folder / "docs" / "queries.tsv"]
-    for algorithm in ("maxscore", "ranked_or"):
-        out = tmp_path / f"{algorithm}.trec"
-        saesplade("search", *options, "--out", out, "--engine-option", f"query_algorithm={algorithm}", "--tag", "t")
-    assert (tmp_path / "maxscore.trec").read_text() == (tmp_path / "ranked_or.trec").read_text() != ""
+    saesplade("search", *options, "--out", tmp_path / "run", "--engine-option", "query_algorithm=maxscore")
+    assert (tmp_path / "run").stat().st_size
+    options[-1:] = [folder / "docs" / "queries.tsv", "--overwrite"]
+    line = mistake("search", *options, "--out", tmp_path / "run", "--engine-option", "query_algorithm=fastest")
+    assert "query_algorithm must be one of" in line
     line = mistake("search", *options, "--out", tmp_path / "run", "--engine-option", "alpha=1")
     assert "the engine 'pisa' has no search option 'alpha'" in line

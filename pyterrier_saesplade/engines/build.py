@@ -23,6 +23,7 @@ from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.engines.write import counted, write_index
 from pyterrier_saesplade.impacts import AlreadyQuantizedError, Pruning, Quantization
 from pyterrier_saesplade.impacts.pruning import require_share
+from pyterrier_saesplade.impacts.quantization import require_finite
 from pyterrier_saesplade.impacts.toks import are_impacts, as_toks, from_toks
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
 from pyterrier_saesplade.store.documents import encode_documents, field, windows
@@ -144,7 +145,8 @@ class ConceptIndexer(pt.Indexer):
             FileExistsError: If there is something at the path.
             TypeError: If texts are to be encoded, and a store stands for the model.
             ValueError: If there are no documents, all are empty, one lacks a field, a docno occurs twice, the store is
-                of another model, or ``toks`` has a term that the model does not know.
+                of another model, or ``toks`` has a term that the model does not know or a weight that is
+                not finite or is negative.
         """
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
@@ -199,7 +201,7 @@ class ConceptIndexer(pt.Indexer):
             return self.index_vectors(counted(store.windows(), bar))
 
     def _vectors(self, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
-        if "toks" in window[0]:
+        if any(isinstance(document, Mapping) and "toks" in document for document in window):
             docnos = [field(document, "docno") for document in window]
             return docnos, self._given([field(document, "toks") for document in window])
         if isinstance(self.model, StoredVectors):
@@ -214,7 +216,10 @@ class ConceptIndexer(pt.Indexer):
         if len(vectors.latents) < sum(map(len, toks)):
             unknown = next(term for text in toks for term in text if self.model.terms.latent(term) is None)
             raise ValueError(f"toks holds {unknown!r}, which is none of the terms of {self.model}")
-        return vectors
+        require_finite(vectors.weights)
+        if (vectors.weights < 0).any():
+            raise ValueError(f"the weights of toks must not be negative, as {vectors.weights.min():g} is")
+        return vectors.where(vectors.weights > 0)
 
     def _check_target(self) -> None:
         if not self.path.exists():

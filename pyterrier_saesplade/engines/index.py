@@ -52,6 +52,9 @@ class ConceptIndex(pt.Artifact):
     default_quantization: ClassVar[Quantization | None]
     """How the engine's documents are quantised unless its builder is told otherwise; ``None``: floats."""
 
+    packages: ClassVar[tuple[str, ...]] = ()
+    """The engine's own packages, whose versions the description names."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(Path(path))
         self.metadata = read_index_metadata(Path(path))
@@ -60,9 +63,6 @@ class ConceptIndex(pt.Artifact):
                 f"{path} was built with engine={self.metadata['format']!r}, not {self.ARTIFACT_FORMAT!r}: "
                 "open it with pyterrier.Artifact.load, which finds the engine"
             )
-
-    packages: ClassVar[tuple[str, ...]] = ()
-    """The engine's own packages, whose versions the description names."""
 
     @classmethod
     def versions(cls) -> dict[str, str]:

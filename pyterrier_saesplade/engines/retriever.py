@@ -44,6 +44,7 @@ class ConceptRetriever(Stage):
     def __init__(
         self, index: ConceptIndex, num_results: int = 1000, *, weighting: Weighting | None = None, verbose: bool = False
     ) -> None:
+        num_results = int(num_results) if isinstance(num_results, np.integer) else num_results  # of a numpy range
         require_positive(num_results=num_results)
         if weighting not in (None, "idf", "none"):
             raise ValueError(f"weighting must be 'idf', 'none' or None (as the index says), not {weighting!r}")

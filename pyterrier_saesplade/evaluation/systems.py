@@ -241,7 +241,7 @@ def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
     systems = [*(_baseline(name, model, several) for name in baselines), compared]
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:
-        raise ValueError(f"the system {repeated[0]} is given twice")
+        raise ValueError(f"the system {repeated[0]} is given twice, or two folders have that name")
     return systems
 
 
@@ -256,6 +256,6 @@ def _baseline(name: str, model: SaeSplade, several: bool) -> System:
         return Dense(config.backbone, model.doc_max_length or config.doc_max_length)
     if name.startswith(_SPLADE) and name != _SPLADE:
         checkpoint = name.removeprefix(_SPLADE)
-        called = f"splade-{Path(checkpoint).name}" if several else "splade"
+        called = f"splade-{Path(checkpoint).absolute().name}" if several else "splade"
         return Concepts(called, SaeSplade.from_splade(checkpoint))
     raise ValueError(f"{name!r} is no baseline: give bm25, dense or splade=FOLDER")

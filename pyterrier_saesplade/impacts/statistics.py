@@ -61,8 +61,12 @@ class LatentStatistics:
 
     def drop_frequent(self, max_df: float) -> None:
         """Drops the latents that more than the share ``max_df`` of the documents have."""
-        self.dropped = np.flatnonzero(self.df / self.n_docs > max_df)
+        self.dropped = self.frequent(max_df)
         self.df[self.dropped] = 0
+
+    def frequent(self, max_df: float) -> NDArray[np.int64]:
+        """Returns the latents that more than the share ``max_df`` of the documents have, and those dropped before."""
+        return np.union1d(np.flatnonzero(self.df / self.n_docs > max_df), self.dropped)
 
     def idf(self) -> NDArray[np.float32]:
         """Returns ``ln((N + 1) / (df + 0.5))`` of each latent: ``[M]``, positive even if it is in every document.

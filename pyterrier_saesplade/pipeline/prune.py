@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 import pyterrier as pt
 
@@ -28,7 +28,8 @@ class Prune(Stage):
         mass: Keeps the fewest largest weights whose sum reaches this share of the sum of all.
         threshold: Keeps weights of at least this much.
         max_df: Drops the latents that more than this share of the documents of ``statistics`` have.
-        statistics: Whose document frequencies count: an index of concept vectors.
+        statistics: Whose document frequencies count: an index of concept vectors. Latents that it dropped itself count
+            as frequent.
         column: ``"toks"`` for documents, ``"query_toks"`` for queries.
         verbose: Whether to show progress, and at its end how many weights were removed.
 
@@ -36,7 +37,7 @@ class Prune(Stage):
         ValueError: If no rule is given, one is out of its range, or ``max_df`` lacks ``statistics``.
 
     Examples:
-    import pandas as pd
+        >>> import pandas as pd
         >>> Prune(2)(pd.DataFrame([{"docno": "d1", "toks": {"c1": 0.5, "c2": 0.2, "c3": 1.5}}])).toks[0]
         {'c1': 0.5, 'c3': 1.5}
     """
@@ -75,11 +76,10 @@ class Prune(Stage):
         """Returns ``inp`` with its column of weights pruned."""
         pt.validate.columns(inp, includes=[self.column])
         texts = as_toks(inp[self.column])
-        frequent = self._frequent()
         toks = []
         with pt.tqdm(total=len(texts), desc="Pruning", unit="text", disable=not self.verbose) as bar:
             for weights in texts:
-                rare = {term: weight for term, weight in weights.items() if term not in frequent}
+                rare = {term: weight for term, weight in weights.items() if term not in self._frequent}
                 toks.append(rare if self._pruning is None else self._pruning.toks(rare))
                 bar.update()
             given, kept = (sum(map(len, column)) for column in (texts, toks))
@@ -90,9 +90,9 @@ class Prune(Stage):
         """Returns none: the index is where the counts come from, not a part of the pipeline."""
         return {}
 
-    def _frequent(self) -> set[str]:
+    @cached_property
+    def _frequent(self) -> frozenset[str]:
         if self.max_df is None or self.statistics is None:
-            return set()
-        counted = self.statistics.statistics
-        frequent = np.flatnonzero(counted.df > self.max_df * counted.n_docs)
-        return {self.statistics.terms.name(latent) for latent in frequent.tolist()}
+            return frozenset()
+        frequent = self.statistics.statistics.frequent(self.max_df)
+        return frozenset(map(self.statistics.terms.name, frequent.tolist()))

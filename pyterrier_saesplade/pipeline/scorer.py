@@ -37,8 +37,7 @@ class Scorer(Stage):
 
     Raises:
         AlreadyQuantizedError: When a query's weights are integers, whose scale is unknown.
-        ValueError: When another model encoded the queries.
-        ValueError: If ``toks_scale`` or ``batch_size`` is not positive.
+        ValueError: When another model encoded the queries; if ``toks_scale`` or ``batch_size`` is not positive.
 
     Examples:
         >>> pipeline = bm25 >> dataset.text_loader() >> model.scorer(statistics=index)  # doctest: +SKIP
@@ -102,7 +101,7 @@ class Scorer(Stage):
         if fingerprint is not None and fingerprint != self.model.fingerprint:
             raise ValueError(
                 f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the one that scores, "
-                f"{self.model} (fingerprint {self.model.fingerprint[:8]}…)"
+                f"{self.model} (fingerprint {self.model.fingerprint[:8]}…): use the query encoder of that model"
             )
 
     def _idf_statistics(self) -> LatentStatistics | None:

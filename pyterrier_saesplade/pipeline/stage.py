@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
-import numpy as np
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
@@ -101,5 +100,5 @@ def windows(
 def require_positive(**settings: int | None) -> None:
     """Raises a :exc:`ValueError` that names the first setting that is neither ``None`` nor a positive integer."""
     for name, value in settings.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be a positive integer, not {value!r}")

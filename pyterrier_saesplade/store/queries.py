@@ -42,7 +42,7 @@ def encode_topics(
         raise ValueError(f"a file of encoded queries must end in .parquet, not {out.name}")
     if missing := {"qid", "query"} - set(topics.columns):
         raise ValueError(f"the topics have no column {' and no column '.join(map(repr, sorted(missing)))}")
-    for qid, count in topics["qid"].value_counts().items():
+    for qid, count in topics["qid"].value_counts(dropna=False).items():
         if not isinstance(qid, str) or count > 1:
             raise ValueError(f"a qid must be a text, and occur once, not {qid!r} ({count} times)")
     require_new(out, overwrite=overwrite)

@@ -27,7 +27,7 @@ def command(*arguments: object, java_home: str = "") -> str:
 
 def stock_command(module: str, *arguments: object, java_home: str) -> str:
     """One of Pyserini's own; for release 2.4, which asks the network for a list of indexes, with an empty list."""
-    if not version("pyserini").startswith("2.4"):
+    if version("pyserini").startswith("1."):
         return command(module, *arguments, java_home=java_home)
     script = f"""
         import runpy

@@ -12,7 +12,7 @@ import pytest
 from pyserini_bridge import compat, jvm
 
 #: Releases from 2.2 on import no client of OpenAI and no faiss.
-OLD = not version("pyserini").startswith("2.")
+OLD = compat._release("pyserini") < compat._PYSERINI_LAZY
 PYSERINI = Path(importlib.util.find_spec("pyserini").submodule_search_locations[0])  # type: ignore[union-attr, index]
 
 

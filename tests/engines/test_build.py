@@ -68,6 +68,11 @@ def test_documents_that_are_encoded(model: SaeSplade, tmp_path: Path) -> None:
         (model.doc_encoder() >> model.indexer(tmp_path / "integers")).index(DOCUMENTS)
     with pytest.raises(ValueError, match="toks holds 'word', which is none of the terms of"):
         model.indexer(tmp_path / "words").index([{"docno": "1", "toks": {"c1": 1.0, "word": 1.0}}])
+    for weight, message in ((float("nan"), "weights must be finite"), (-2.0, "must not be negative, as -2 is")):
+        with pytest.raises(ValueError, match=message):
+            model.indexer(tmp_path / "words", "exact").index([{"docno": "1", "toks": {"c1": weight, "c2": 1.0}}])
+    with pytest.raises(ValueError, match="the document '2' has no 'toks'; it has: docno, text"):
+        model.indexer(tmp_path / "words").index([{"docno": "1", "toks": {"c1": 1.0}}, {"docno": "2", "text": "x"}])
     with pytest.raises(TypeError, match="encodes no texts: call index with a store, or with toks"):
         ConceptIndexer(store, tmp_path / "none").index(DOCUMENTS)
     assert not any((tmp_path / name).exists() for name in ("integers", "words", "none"))

@@ -271,6 +271,7 @@ def test_what_cannot_be_encoded(model: SaeSplade, tmp_path: Path) -> None:
     for topics, message in (
         ([{"qid": "1"}], "the topics have no column 'query'"),
         ([{"qid": 1, "query": "x"}], "a qid must be a text, and occur once, not 1"),
+        ([{"qid": None, "query": "x"}], "a qid must be a text, and occur once"),
         ([{"qid": "1", "query": "x"}, {"qid": "1", "query": "y"}], r"not '1' \(2 times\)"),
     ):
         with pytest.raises(ValueError, match=message):

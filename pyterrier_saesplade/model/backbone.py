@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
-from pyterrier_saesplade.model.config import SaeSpladeConfig
-
 Layer = int | Literal["last", "h"]
 
 
@@ -25,9 +23,6 @@ def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrai
     Raises:
         ValueError: If the encoder has no such layer, or the checkpoint lacks weights that are needed.
     """
-    kind = AutoConfig.from_pretrained(name_or_path).model_type
-    if kind == SaeSpladeConfig.model_type:
-        raise ValueError(f"{name_or_path} is a SAE-SPLADE model: name the encoder that it was made of")
     auto = AutoModelForMaskedLM if layer == "h" else AutoModel
     backbone, report = auto.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))

@@ -55,11 +55,16 @@ class SaeSpladeModel(PreTrainedModel):
             name_or_path: Hub name or folder of the encoder.
             **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
 
+        Raises:
+            ValueError: If it is no plain encoder but a model of this package, or one that has no such layer.
+
         Examples:
             >>> model = SaeSpladeModel.from_backbone("distilbert-base-uncased", width=65536, k=8)  # doctest: +SKIP
         """
         layer: Layer = settings.get("layer", "last")
         backbone_config = AutoConfig.from_pretrained(name_or_path).to_dict()
+        if backbone_config["model_type"] == SaeSpladeConfig.model_type:
+            raise ValueError(f"{name_or_path} is a SAE-SPLADE model: name the encoder that it was made of")
         config = SaeSpladeConfig(backbone=str(name_or_path), backbone_config=backbone_config, **settings)
         return cls(config, load_backbone(name_or_path, layer))
 

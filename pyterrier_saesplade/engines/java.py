@@ -133,14 +133,13 @@ class JavaHomeInit:
         """Set options, and `JAVA_HOME` if nobody did."""
         import pyterrier as pt
 
-        home = find_java() if pt.java.configure["java_home"] is None else None
+        if pt.java.configure["java_home"] is None:
+            home = find_java()
+            os.environ["JAVA_HOME"] = str(home.path)
+            if home.version >= 24:
+                # PyTerrier does this where the folder's name tells the version; otherwise Java prints a warning
+                jnius_config.add_options("--enable-native-access=ALL-UNNAMED")
         jnius_config.add_options(NO_SIGNALS)
-        if home is None:
-            return
-        os.environ["JAVA_HOME"] = str(home.path)
-        if home.version >= 24:
-            # PyTerrier does this where the folder's name tells the version; otherwise Java prints a warning
-            jnius_config.add_options("--enable-native-access=ALL-UNNAMED")
 
     def post_init(self, jnius: ModuleType) -> None:
         """Do nothing more once it runs."""

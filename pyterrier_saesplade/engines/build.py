@@ -15,16 +15,16 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
 from pyterrier_saesplade.engines.bmp import BmpConceptIndex
 from pyterrier_saesplade.engines.exact import ExactConceptIndex
-from pyterrier_saesplade.engines.index import ConceptIndex, read_index_metadata
+from pyterrier_saesplade.engines.index import ConceptIndex, read_index_metadata, require_options
 from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.engines.write import counted, write_index
-from pyterrier_saesplade.impacts import AlreadyQuantizedError, Pruning, Quantization
+from pyterrier_saesplade.impacts import Pruning, Quantization
 from pyterrier_saesplade.impacts.pruning import require_share
 from pyterrier_saesplade.impacts.quantization import require_finite
-from pyterrier_saesplade.impacts.toks import are_impacts, as_toks, from_toks
+from pyterrier_saesplade.impacts.toks import as_toks, from_float_toks
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
 from pyterrier_saesplade.store.documents import encode_documents, field, windows
 from pyterrier_saesplade.store.model import EncodingModel
@@ -59,11 +59,7 @@ def open_index(path: str | os.PathLike[str], **options: Any) -> ConceptIndex:
     engine = read_index_metadata(Path(path)).get("format")
     if engine not in ENGINES:
         raise ValueError(f"{path} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
-    known = list(inspect.signature(ENGINES[engine]).parameters)[1:]
-    for name in options:
-        if name not in known:
-            listed = ", ".join(map(repr, known)) or "none"
-            raise ValueError(f"the engine {engine!r} has no search option {name!r}; it has: {listed}")
+    require_options(engine, "search", options, list(inspect.signature(ENGINES[engine]).parameters)[1:])
     return ENGINES[engine](path, **options)
 
 
@@ -210,9 +206,7 @@ class ConceptIndexer(pt.Indexer):
 
     def _given(self, column: Sequence[Any]) -> ConceptVectors:
         toks = as_toks(column)
-        if any(map(are_impacts, toks)):
-            raise AlreadyQuantizedError
-        vectors = from_toks(toks, self.model.terms)
+        vectors = from_float_toks(toks, self.model.terms)
         if len(vectors.latents) < sum(map(len, toks)):
             unknown = next(term for text in toks for term in text if self.model.terms.latent(term) is None)
             raise ValueError(f"toks holds {unknown!r}, which is none of the terms of {self.model}")

@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -97,10 +97,7 @@ class ConceptIndex(pt.Artifact):
         known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         passed = {"overwrite": overwrite} if "overwrite" in known else {}
         known = [name for name in known if name not in passed]
-        for name in given:
-            if name not in known:
-                options = ", ".join(map(repr, known)) or "none"
-                raise ValueError(f"the engine {cls.ARTIFACT_FORMAT!r} has no build option {name!r}; it has: {options}")
+        require_options(cls.ARTIFACT_FORMAT, "build", given, known)
         return {**given, **passed}
 
     @abstractmethod
@@ -238,6 +235,14 @@ class ConceptIndex(pt.Artifact):
 
 def _reopen(engine: type[ConceptIndex], path: str, options: dict[str, Any]) -> ConceptIndex:
     return engine(path, **options)
+
+
+def require_options(engine: str, kind: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises a :exc:`ValueError` that names the first option that an engine does not have."""
+    for name in given:
+        if name not in known:
+            options = ", ".join(map(repr, known)) or "none"
+            raise ValueError(f"the engine {engine!r} has no {kind} option {name!r}; it has: {options}")
 
 
 def read_index_metadata(folder: Path) -> dict[str, Any]:

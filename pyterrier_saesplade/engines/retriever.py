@@ -11,9 +11,8 @@ import pyterrier as pt
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.impacts import Quantization, Weighting
-from pyterrier_saesplade.impacts.toks import FINGERPRINT
+from pyterrier_saesplade.impacts.toks import FINGERPRINT, from_float_toks
 from pyterrier_saesplade.pipeline.stage import Stage, require_positive
-from pyterrier_saesplade.pipeline.weighting import float_queries
 
 #: Queries searched between two updates of the progress bar.
 _WINDOW = 64
@@ -95,7 +94,7 @@ class ConceptRetriever(Stage):
             )
 
     def _prepare(self, query_toks: pd.Series) -> ConceptVectors:
-        queries = float_queries(query_toks, self.index)
+        queries = from_float_toks(query_toks, self.index.terms)
         if (self.weighting or self.index.weighting) == "idf":
             queries = self.index.statistics.weigh(queries)
         scale = self.index.query_scale

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.impacts.quantization import AlreadyQuantizedError
 from pyterrier_saesplade.impacts.terms import Terms
 
 #: Where a frame of ``query_toks`` says which model encoded it (``DataFrame.attrs``).
@@ -27,6 +28,19 @@ def to_toks(vectors: ConceptVectors, terms: Terms) -> list[dict[str, float]]:
 def from_toks(toks: Iterable[Mapping[str, float]], terms: Terms) -> ConceptVectors:
     """Returns the float concept vectors of dictionaries; pseudo-terms that ``terms`` does not know are left out."""
     return ConceptVectors.from_rows(_row(text, terms) for text in toks)
+
+
+def from_float_toks(column: Iterable[object], terms: Terms) -> ConceptVectors:
+    """Like :func:`from_toks`, of a column whose weights must not have been quantised; what is missing is empty.
+
+    Raises:
+        AlreadyQuantizedError: If a text's weights are integers.
+        ValueError: If something is neither a dictionary nor missing.
+    """
+    toks = as_toks(column)
+    if any(map(are_impacts, toks)):
+        raise AlreadyQuantizedError
+    return from_toks(toks, terms)
 
 
 def are_impacts(toks: Mapping[str, float]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar
 
@@ -79,8 +80,7 @@ class Prune(Stage):
         toks = []
         with pt.tqdm(total=len(texts), desc="Pruning", unit="text", disable=not self.verbose) as bar:
             for weights in texts:
-                rare = {term: weight for term, weight in weights.items() if term not in self._frequent}
-                toks.append(rare if self._pruning is None else self._pruning.toks(rare))
+                toks.append(self._prune(weights))
                 bar.update()
             given, kept = (sum(map(len, column)) for column in (texts, toks))
             bar.set_postfix_str(f"removed {given - kept:,} of {given:,} weights")
@@ -89,6 +89,11 @@ class Prune(Stage):
     def subtransformers(self) -> dict[str, pt.Transformer]:
         """Returns none: the index is where the counts come from, not a part of the pipeline."""
         return {}
+
+    def _prune(self, weights: Mapping[str, float]) -> Mapping[str, float]:
+        if self._frequent:
+            weights = {term: weight for term, weight in weights.items() if term not in self._frequent}
+        return weights if self._pruning is None else self._pruning.toks(weights)
 
     @cached_property
     def _frequent(self) -> frozenset[str]:

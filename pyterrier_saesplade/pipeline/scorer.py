@@ -13,8 +13,8 @@ import pyterrier as pt
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import AlreadyQuantizedError, LatentStatistics, Quantization
-from pyterrier_saesplade.impacts.toks import FINGERPRINT, are_impacts, as_texts, as_toks, from_toks
+from pyterrier_saesplade.impacts import LatentStatistics, Quantization
+from pyterrier_saesplade.impacts.toks import FINGERPRINT, are_impacts, as_texts, as_toks, from_float_toks, from_toks
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, ConceptModel, Stage, require_positive, windows
 
 
@@ -87,9 +87,7 @@ class Scorer(Stage):
             self._check_encoded(inp)
             # Rows of one query share one dictionary, as PyTerrier's joins leave them.
             distinct, rows = _distinct(as_toks(inp["query_toks"]), key=id)
-            if any(are_impacts(toks) for toks in distinct):
-                raise AlreadyQuantizedError
-            vectors = from_toks(distinct, self.model.terms)
+            vectors = from_float_toks(distinct, self.model.terms)
         else:
             distinct, rows = _distinct(as_texts(inp["query"]))
             vectors = self._encode(distinct, "query")

@@ -7,9 +7,7 @@ from typing import ClassVar
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import AlreadyQuantizedError
-from pyterrier_saesplade.impacts.toks import are_impacts, as_toks, from_toks, to_toks
+from pyterrier_saesplade.impacts.toks import from_float_toks, to_toks
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
 
 
@@ -39,7 +37,7 @@ class LatentWeighting(Stage):
         pt.validate.columns(inp, includes=["query_toks"])
         if inp.empty:
             return inp.assign(query_toks=inp["query_toks"].astype(object))
-        queries = float_queries(inp["query_toks"], self.collection)
+        queries = from_float_toks(inp["query_toks"], self.collection.terms)
         weighted = self.collection.statistics.weigh(queries)
         toks = to_toks(weighted, self.collection.terms)
         return inp.assign(query_toks=pd.Series(toks, index=inp.index, dtype=object))
@@ -47,15 +45,3 @@ class LatentWeighting(Stage):
     def subtransformers(self) -> dict[str, pt.Transformer]:
         """Returns none: the index is where the counts come from, not a part of the pipeline."""
         return {}
-
-
-def float_queries(query_toks: pd.Series, collection: CollectionStatistics) -> ConceptVectors:
-    """Returns the vectors of a column of float ``query_toks``.
-
-    Raises:
-        AlreadyQuantizedError: If a query's weights are integers.
-    """
-    queries = as_toks(query_toks)
-    if any(map(are_impacts, queries)):
-        raise AlreadyQuantizedError
-    return from_toks(queries, collection.terms)

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, minilm_path: Path) -> Path:
     qrels = pd.DataFrame({"qid": ["q1", "q1", "q2"], "docno": ["d0", "d5", "d7"], "label": [2, 1, 1]})
     write_collection(folder / "docs", documents, topics, qrels)
     settings = folder / "settings.yaml"
-    settings.write_text("steps: 3\nwidth: 999\nbatch_tokens: 64\nk: 4\n", encoding="utf-8")
+    settings.write_text("pretrain: {steps: 3, width: 999, batch_tokens: 64, k: 4}", encoding="utf-8")
     out = folder / "model"
     options = ["--collection", folder / "docs", "--backbone", minilm_path, "--out", out]
     saesplade("pretrain", *options, "--config", settings, "--width", 64)

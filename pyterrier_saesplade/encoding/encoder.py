@@ -147,7 +147,7 @@ class Encoder:
                 lengths = np.array([len(pieces) for pieces in ids])
                 rows, order = [], []
                 for batch in token_batches(lengths, batch_tokens):
-                    rows.append(self._encode_batch([ids[i] for i in batch], k, positions))
+                    rows.append(self._encode_batch([ids[i] for i in batch], side, k, positions))
                     order.append(batch)
                     bar.update(len(batch))
                 parts.append(ConceptVectors.concatenate(rows).take(np.argsort(np.concatenate(order))))
@@ -160,13 +160,14 @@ class Encoder:
             states: Tensor = self.model.token_states(input_ids.to(self.device), mask.to(self.device))
             return states
 
-    def _encode_batch(self, ids: list[list[int]], k: int | None, positions: bool) -> ConceptVectors:
+    def _encode_batch(self, ids: list[list[int]], side: Side, k: int | None, positions: bool) -> ConceptVectors:
         bounds = np.cumsum([0, *map(len, ids)])
         if bounds[-1] == 0:
             return _to_numpy(Pooled(*(torch.empty(0, dtype=torch.long) for _ in range(4))), bounds, positions)
         states = self.token_states([pieces for pieces in ids if pieces])
         with torch.inference_mode():
-            pooled = self.model.pool(states, bounds.tolist(), self.config.k if k is None else k, dtype=self.dtype)
+            k = self.config.k if k is None else k
+            pooled = self.model.pool(states, bounds.tolist(), k, side=side, dtype=self.dtype)
         return _to_numpy(pooled, bounds, positions)
 
 

@@ -59,12 +59,22 @@ def _cut(backbone: PreTrainedModel, layer: Layer) -> PreTrainedModel:
     return backbone
 
 
+def layers_of(backbone: PreTrainedModel) -> nn.ModuleList:
+    """Returns the layers of an encoder, the lowest first.
+
+    Raises:
+        ValueError: If it cannot be told which they are.
+    """
+    depth = backbone.config.num_hidden_layers
+    stacks = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
+    if len(stacks) != 1:
+        raise ValueError(f"cannot tell which part of {type(backbone).__name__} holds its layers: use all of them")
+    return stacks[0]
+
+
 def _drop_layers(backbone: PreTrainedModel, layer: int) -> None:
     depth = backbone.config.num_hidden_layers
     if not 1 <= layer <= depth:
         raise ValueError(f"this backbone has layers 1 to {depth}: layer {layer} cannot be read")
-    stacks = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
-    if len(stacks) != 1:
-        raise ValueError(f"cannot tell which part of {type(backbone).__name__} holds its layers: use layer='last'")
-    del stacks[0][layer:]
+    del layers_of(backbone)[layer:]
     backbone.config.num_hidden_layers = layer

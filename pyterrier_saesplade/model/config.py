@@ -36,6 +36,8 @@ class SaeSpladeConfig(PreTrainedConfig):
         doc_max_length: The same for documents.
         input_norm: Whether token states are centred and scaled by ``mean_bias`` and ``mean_norm`` before the head.
         decoder: Whether the SAE's decoder is kept with the model; encoding texts does not need it.
+        query_weights: Whether each latent has a factor of its own that the weights of queries are multiplied by, which
+            fine-tuning may learn.
         weighting: What queries are multiplied by: ``"idf"`` of the latents in the index (a model without labels) or
             ``"none"`` (a model tuned for ranking).
         weights_digest: Digest of the weights, kept up to date by ``save_pretrained``.
@@ -62,6 +64,7 @@ class SaeSpladeConfig(PreTrainedConfig):
         doc_max_length: int = 256,
         input_norm: bool = False,
         decoder: bool = False,
+        query_weights: bool = False,
         weighting: Weighting = "none",
         weights_digest: str = "",
         tokenizer_digest: str = "",
@@ -82,6 +85,7 @@ class SaeSpladeConfig(PreTrainedConfig):
         self.doc_max_length = doc_max_length
         self.input_norm = input_norm
         self.decoder = decoder
+        self.query_weights = query_weights
         self.weighting = weighting
         self.weights_digest = weights_digest
         self.tokenizer_digest = tokenizer_digest

@@ -39,6 +39,36 @@ class SparseHead(nn.Module):
         if self.W_dec is not None:
             self.W_dec.copy_(nn.functional.normalize(self.W_enc, dim=1))
 
+    @property
+    def dictionary(self) -> nn.Parameter:
+        """The decoder's rows, ``[M, d]``, of unit norm.
+
+        Raises:
+            ValueError: If the head has no decoder.
+        """
+        if self.W_dec is None:
+            raise ValueError("this model was saved without its SAE's decoder, which reconstruction needs")
+        return self.W_dec
+
+    @torch.no_grad()
+    def project_gradient(self) -> None:
+        """Removes from the dictionary's gradient what is parallel to its rows, before a step."""
+        gradient, rows = self.dictionary.grad, self.dictionary
+        if gradient is not None:
+            gradient -= (gradient * rows).sum(1, keepdim=True) * rows
+
+    @torch.no_grad()
+    def normalise_dictionary(self) -> None:
+        """Rescales the dictionary's rows to unit norm, after a step."""
+        self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True))
+
+    def narrow(self, width: int) -> None:
+        """Keeps the first ``width`` latents."""
+        for name in ("W_enc", "b_enc", "W_dec"):
+            rows = getattr(self, name)
+            if rows is not None:
+                setattr(self, name, nn.Parameter(rows.detach()[:width].clone()))
+
     def forward(
         self, states: Tensor, k: int, *, candidates: int | None = None, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, Tensor]:

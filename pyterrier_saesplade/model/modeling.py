@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
 from pyterrier_saesplade.model.backbone import Layer, build_backbone, load_backbone
-from pyterrier_saesplade.model.config import SaeSpladeConfig, check_k
+from pyterrier_saesplade.model.config import SaeSpladeConfig, Side, check_k
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.model.heads import SparseHead
 from pyterrier_saesplade.model.pooling import Pooled
@@ -42,6 +42,7 @@ class SaeSpladeModel(PreTrainedModel):
             # A projection on the vocabulary has no bias on its input, and must not acquire one in training.
             self.head.b_dec.requires_grad_(False)
         self.alpha = nn.Parameter(torch.tensor(float(config.alpha)))
+        self.query_weights = nn.Parameter(torch.ones(config.width)) if config.query_weights else None
         if config.input_norm:
             self.register_buffer("mean_bias", torch.zeros(dimension))
             self.register_buffer("mean_norm", torch.ones(()))
@@ -116,22 +117,33 @@ class SaeSpladeModel(PreTrainedModel):
         states = states[attention_mask.bool()].to(self.head.W_enc.dtype)
         return (states - self.mean_bias) / self.mean_norm if self.config.input_norm else states
 
-    def pool(self, states: Tensor, bounds: list[int], k: int | None, *, dtype: torch.dtype | None = None) -> Pooled:
+    def pool(
+        self,
+        states: Tensor,
+        bounds: list[int],
+        k: int | None,
+        *,
+        side: Side = "doc",
+        dtype: torch.dtype | None = None,
+    ) -> Pooled:
         """Computes the concept vectors of texts from their packed token states.
 
         Args:
             states: ``[T, d]``.
             bounds: ``n + 1`` ascending numbers: text ``i`` has the rows ``bounds[i]`` to ``bounds[i + 1] - 1``.
             k: Latents kept per token; ``None``: all.
+            side: Whether the texts are documents or queries.
             dtype: The type in which the latents are searched; ``None``: the weights' own.
 
         Returns:
-            ``alpha * log(1 + maximum)`` of each latent that is active in a text.
+            ``alpha * log(1 + maximum)`` of each latent that is active in a text, of a query times its latent's factor,
+            if the model has such.
         """
         check_k(k, self.config.width)
         pooled = self.head.pool(states, bounds, k, dtype=dtype)
         values = pooled.values * self.mean_norm if self.config.input_norm else pooled.values
-        return pooled._replace(values=self.alpha * torch.log1p(values))
+        pooled = pooled._replace(values=self.alpha * torch.log1p(values))
+        return self._weigh(pooled) if side == "query" else pooled
 
     def forward(
         self,
@@ -139,6 +151,7 @@ class SaeSpladeModel(PreTrainedModel):
         attention_mask: Tensor,
         *,
         k: int | None = None,
+        side: Side = "doc",
         dtype: torch.dtype | None = None,
     ) -> Pooled:
         """Computes the concept vectors of a batch of tokenised texts, differentiably.
@@ -147,6 +160,7 @@ class SaeSpladeModel(PreTrainedModel):
             input_ids: ``[B, L]``.
             attention_mask: ``[B, L]``.
             k: Latents kept per token, for this call; ``None``: as configured.
+            side: Whether the texts are documents or queries.
             dtype: The type in which the latents are searched.
 
         Returns:
@@ -154,7 +168,29 @@ class SaeSpladeModel(PreTrainedModel):
         """
         bounds = [0, *attention_mask.sum(1).cumsum(0).tolist()]
         states = self.token_states(input_ids, attention_mask)
-        return self.pool(states, bounds, self.config.k if k is None else k, dtype=dtype)
+        return self.pool(states, bounds, self.config.k if k is None else k, side=side, dtype=dtype)
+
+    @torch.no_grad()
+    def narrow(self, width: int) -> None:
+        """Keeps the first ``width`` latents, which of a Matryoshka SAE are a vocabulary of their own.
+
+        Raises:
+            ValueError: If there are not so many, or fewer than are kept per token.
+        """
+        if not 1 <= width <= self.config.width:
+            raise ValueError(f"width must be between 1 and the model's own, {self.config.width}, not {width}")
+        check_k(self.config.k, width)
+        self.head.narrow(width)
+        if self.query_weights is not None:
+            self.query_weights = nn.Parameter(self.query_weights[:width].clone())
+        self.config.width = width
+
+    def _weigh(self, queries: Pooled) -> Pooled:
+        if self.query_weights is None:
+            return queries
+        values = queries.values * torch.relu(self.query_weights)[queries.latents]
+        kept = values > 0
+        return Pooled(queries.texts[kept], queries.latents[kept], values[kept], queries.tokens[kept])
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Saves configuration and weights; the configuration carries the digest of the weights it is saved with."""

@@ -9,14 +9,15 @@ from torch import Tensor, distributed, nn
 
 from pyterrier_saesplade.model.heads import SparseHead
 from pyterrier_saesplade.model.topk import select_topk, selected_linear
+from pyterrier_saesplade.training.config import PretrainConfig
 
 
 class AutoencoderOutput(NamedTuple):
     """What one batch of token states gives; all scalars.
 
     Attributes:
-        loss: The reconstruction's error plus the weighted auxiliary loss.
-        reconstruction: Mean over tokens of the squared error, summed over the dimensions.
+        loss: The variant's error plus the weighted auxiliary loss.
+        reconstruction: Mean over tokens of the squared error of the whole dictionary, summed over the dimensions.
         variance: Mean over tokens of the squared distance from the batch's mean state.
         l0: Mean number of active latents per token.
         dead: Share of the latents that are dead.
@@ -34,8 +35,7 @@ class SparseAutoencoder(nn.Module):
 
     Args:
         head: The head to train, in place; it must have a decoder.
-        k: Activations kept per token.
-        aux_weight: Weight of the auxiliary loss: what the ``2 k`` strongest dead latents leave of the residual.
+        settings: Those of the run, of which those of the loss matter here.
         dead_after: A latent is dead once this many tokens have not activated it.
         dtype: The type in which latents are searched.
     """
@@ -43,49 +43,44 @@ class SparseAutoencoder(nn.Module):
     inactive: Tensor
 
     def __init__(
-        self, head: SparseHead, k: int, *, aux_weight: float, dead_after: int, dtype: torch.dtype | None = None
+        self, head: SparseHead, settings: PretrainConfig, *, dead_after: int, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
         self.head = head
-        self.k = k
-        self.aux_weight = aux_weight
+        self.k = settings.k
+        self.settings = settings
+        self.aux_weight = 0.0 if settings.variant == "hierarchical" else settings.aux_weight
         self.dead_after = dead_after
         self.dtype = dtype
         self.register_buffer("inactive", torch.zeros(len(head.W_enc), dtype=torch.long))
 
-    @property
-    def dictionary(self) -> nn.Parameter:
-        """The decoder's rows, ``[M, d]``, of unit norm."""
-        assert self.head.W_dec is not None, "the head has no decoder"
-        return self.head.W_dec
-
     def forward(self, states: Tensor) -> AutoencoderOutput:
         """Reconstructs a batch of token states ``[T, d]`` and measures the error."""
-        states = states.to(self.dictionary.dtype)
+        states = states.to(self.head.W_enc.dtype)
         values, latents = self.head(states, self.k, dtype=self.dtype)
-        residual = states - self.head.b_dec - decode(values, latents, self.dictionary)
-        reconstruction = residual.square().sum(1).mean()
+        residual = states - self.head.b_dec - decode(values, latents, self.head.dictionary)
+        reconstruction = residual.square().sum(1)
+        scale = states.square().sum(1).clamp(min=1e-12) if self.settings.normalise_error else 1.0
+        loss = (self._errors(states, values, latents, reconstruction) / scale).mean()
         dead = self.inactive >= self.dead_after
-        loss = reconstruction
         if self.aux_weight and dead.any():
-            loss = loss + self.aux_weight * self._auxiliary(states, residual.detach(), dead)
+            loss = loss + self.aux_weight * (self._auxiliary(states, residual.detach(), dead) / scale).mean()
         if self.training:
             self._count(values, latents)
         variance = (states - states.mean(0)).square().sum(1).mean()
         l0 = (values > 0).sum(1).float().mean()
-        return AutoencoderOutput(loss, reconstruction.detach(), variance, l0, dead.float().mean())
+        return AutoencoderOutput(loss, reconstruction.detach().mean(), variance, l0, dead.float().mean())
 
-    @torch.no_grad()
-    def project_gradient(self) -> None:
-        """Removes from the dictionary's gradient what is parallel to its rows, before a step."""
-        gradient, rows = self.dictionary.grad, self.dictionary
-        if gradient is not None:
-            gradient -= (gradient * rows).sum(1, keepdim=True) * rows
-
-    @torch.no_grad()
-    def normalise_dictionary(self) -> None:
-        """Rescales the dictionary's rows to unit norm, after a step."""
-        self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True))
+    def _errors(self, states: Tensor, values: Tensor, latents: Tensor, reconstruction: Tensor) -> Tensor:
+        """Returns the error ``[T]`` that the variant minimises, given the squared error of all that is active."""
+        if self.settings.variant == "hierarchical":
+            return _mean_error_of_strongest(states - self.head.b_dec, values, latents, self.head.dictionary)
+        *prefixes, _ = self.settings.cuts
+        errors = reconstruction
+        for prefix in prefixes:
+            decoded = decode(values * (latents < prefix), latents, self.head.dictionary)
+            errors = errors + (states - self.head.b_dec - decoded).square().sum(1)
+        return errors / (len(prefixes) + 1)
 
     def _auxiliary(self, states: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
         # The dead latents first, then living ones up to a round number, which a bias of -inf keeps out: products of few
@@ -98,7 +93,7 @@ class SparseAutoencoder(nn.Module):
         bias = self.head.b_enc[order].masked_fill(~dead[order], float("-inf"))
         latents = select_topk(centred, weight, bias, min(2 * self.k, count), dtype=self.dtype)
         values = torch.relu(selected_linear(centred, weight, bias, latents))
-        return (residual - decode(values, latents, self.dictionary[order])).square().sum(1).mean()
+        return (residual - decode(values, latents, self.head.dictionary[order])).square().sum(1)
 
     @torch.no_grad()
     def _count(self, values: Tensor, latents: Tensor) -> None:
@@ -108,6 +103,18 @@ class SparseAutoencoder(nn.Module):
         self.inactive[latents[values > 0]] = 0
         if processes > 1:
             distributed.all_reduce(self.inactive, distributed.ReduceOp.MIN)
+
+
+def _mean_error_of_strongest(centred: Tensor, values: Tensor, latents: Tensor, dictionary: Tensor) -> Tensor:
+    """Returns the mean over ``j`` of the squared error ``[T]`` that each token's ``j`` strongest latents leave.
+
+    The latents come by falling activation, so that one after the other is taken off.
+    """
+    errors = centred.new_zeros(len(centred))
+    for rank in range(latents.shape[1]):
+        centred = centred - values[:, rank, None] * dictionary[latents[:, rank]]
+        errors = errors + centred.square().sum(1)
+    return errors / latents.shape[1]
 
 
 def decode(values: Tensor, latents: Tensor, dictionary: Tensor) -> Tensor:
@@ -129,7 +136,6 @@ def initialise_from_data(head: SparseHead, states: Tensor, generator: torch.Gene
         generator: The source of randomness.
         noise: Norm of the noise as a share of the state's.
     """
-    assert head.W_dec is not None, "the head has no decoder"
     width = len(head.W_enc)
     states = states.to(head.W_enc.dtype)
     mean = states.mean(0)
@@ -139,6 +145,6 @@ def initialise_from_data(head: SparseHead, states: Tensor, generator: torch.Gene
     rows = states[order[:width]] - mean
     jitter = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
     rows += noise * rows.norm(dim=1, keepdim=True) * nn.functional.normalize(jitter, dim=1)
-    head.W_dec.copy_(nn.functional.normalize(rows, dim=1))
-    head.W_enc.copy_(head.W_dec / 2)
+    head.dictionary.copy_(nn.functional.normalize(rows, dim=1))
+    head.W_enc.copy_(head.dictionary / 2)
     head.b_enc.zero_()

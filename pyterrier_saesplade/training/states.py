@@ -42,7 +42,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
     goes on with the batch that it would have had.
 
     Args:
-        texts: The corpus, with a column ``text``.
+        texts: The corpus, as :func:`~pyterrier_saesplade.training.texts.spool_texts` writes it.
         encoder: Whose token states are wanted.
         folder: Where the blocks are written; files that an earlier run left there are used.
         batch: States in a batch, or documents if ``by_document``.
@@ -157,7 +157,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         total = self._documents()
         place = progress.next_document
         chosen = self._order(place // total)[place % total : place % total + _WINDOW]
-        ids = [pieces for pieces in self.encoder.tokenize(self.texts[chosen]["text"], "doc") if pieces]
+        ids = self._tokenize(chosen)
         lengths = np.array([len(pieces) for pieces in ids], np.int32)
         written = []
         with self._path(progress.first_document, "states").open("ab") as file:
@@ -179,6 +179,17 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         with written_beside(self._path(progress.first_document, "json")) as partial:
             partial.write_text(json.dumps(asdict(extended)))
         return extended
+
+    def _tokenize(self, chosen: NDArray[np.int64]) -> list[list[int]]:
+        """Returns the word pieces of texts: first of documents, then of queries."""
+        rows = self.texts[chosen]
+        ids = []
+        for side in ("doc", "query"):
+            texts = [
+                text for text, query in zip(rows["text"], rows["query"], strict=True) if query == (side == "query")
+            ]
+            ids += [pieces for pieces in self.encoder.tokenize(texts, side) if pieces]
+        return ids
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """Returns this shard's documents in the order in which a pass over the corpus takes them."""

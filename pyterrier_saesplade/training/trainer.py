@@ -1,8 +1,10 @@
-"""The SAE on the Hugging Face Trainer: what the Trainer does not do already."""
+"""The trainings on the Hugging Face Trainer: what the Trainer does not do already."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -10,9 +12,9 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainerCallback
 
+from pyterrier_saesplade.model.heads import SparseHead
 from pyterrier_saesplade.model.pooling import max_pool
-from pyterrier_saesplade.training.autoencoder import AutoencoderOutput, SparseAutoencoder, decode
-from pyterrier_saesplade.training.states import StateBatches
+from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, decode
 
 #: Latents are counted that are active in more than these many of 768 documents, as the authors log them.
 DOCUMENT_COUNTS = (2, 8, 32, 128, 512)
@@ -20,45 +22,86 @@ SAMPLE_DOCUMENTS = 768
 _CHUNK_TOKENS = 4096
 
 
-class AutoencoderTrainer(Trainer):
-    """Trains a :class:`SparseAutoencoder`, and logs what tells whether it learns.
+class Batches(Protocol):
+    """An endless iterable data set of batches, the same after every restart.
+
+    Attributes:
+        start: The batch that it begins with.
+    """
+
+    start: int
+
+
+class BatchTrainer(Trainer):
+    """Trains a module whose output is a named tuple of scalars, the loss first, on batches as they come.
 
     Args:
-        batches: The token states; each process has its own.
-        sample: Token states ``[T, d]`` of whole documents, with their bounds, to measure on.
+        batches: The data; each process has its own.
+        workers: Processes that prepare batches ahead.
         **kwargs: Those of ``transformers.Trainer``.
     """
 
-    def __init__(self, *, batches: StateBatches, sample: tuple[Tensor, list[int]], **kwargs: Any) -> None:
+    #: The measures that the progress bar shows.
+    SHOWN: ClassVar[Sequence[str]]
+
+    def __init__(self, *, batches: Batches, workers: int = 0, **kwargs: Any) -> None:
         super().__init__(train_dataset=batches, eval_dataset=batches, **kwargs)
-        self._batches = batches
-        self._sample = sample
+        self.batches = batches
+        self._workers = workers
         self._outputs: list[Tensor] = []
-        self.add_callback(_KeepDictionaryNormal())
+
+    @abstractmethod
+    def measures(self, means: dict[str, float]) -> dict[str, float]:
+        """Returns what is logged, from the means of the module's outputs since the last entry."""
+
+    def was_stopped(self) -> bool:
+        """Tells whether the run of :attr:`state` ended before its last step."""
+        return False
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Returns whole batches as they come: every process draws from its own share of the corpus."""
-        return DataLoader(self._batches, batch_size=None)
+        """Returns whole batches as they come: every process draws from its own share."""
+        dataset: Any = self.batches
+        return DataLoader(dataset, batch_size=None, num_workers=self._workers)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Returns the loss of a batch, and notes its measures for the log."""
-        output: AutoencoderOutput = model(**inputs)
+        output = model(**inputs)
+        self._names = output._fields
         self._outputs.append(torch.stack(output).detach())
         return (output.loss, output) if return_outputs else output.loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the means since the last entry to the log."""
+        """Adds the measures since the last entry to the log."""
         if "loss" in logs and self._outputs:
             means = torch.stack(self._outputs).mean(0)
             if distributed.is_initialized():
                 distributed.all_reduce(means)
                 means /= distributed.get_world_size()
-            _, reconstruction, variance, l0, dead = means.tolist()
-            logs |= {"fvu": reconstruction / variance, "dead": dead, "l0_token": l0}
+            logs |= self.measures(dict(zip(self._names, means.tolist(), strict=True)))
             self._outputs.clear()
         super().log(logs, *args, **kwargs)
+
+
+class AutoencoderTrainer(BatchTrainer):
+    """Trains a :class:`SparseAutoencoder`, and logs what tells whether it learns.
+
+    Args:
+        sample: Token states ``[T, d]`` of whole documents, with their bounds, to measure on.
+        **kwargs: Those of :class:`BatchTrainer`.
+    """
+
+    SHOWN: ClassVar[Sequence[str]] = ("loss", "fvu", "dead")
+
+    def __init__(self, *, sample: tuple[Tensor, list[int]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._sample = sample
+        self.add_callback(KeepDictionaryNormal())
+
+    def measures(self, means: dict[str, float]) -> dict[str, float]:
+        """Returns the fraction of variance unexplained, the share of dead latents, and the active ones of a token."""
+        return {"fvu": means["reconstruction"] / means["variance"], "dead": means["dead"], "l0_token": means["l0"]}
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measures whole documents: see :func:`measure_documents`."""
@@ -68,14 +111,16 @@ class AutoencoderTrainer(Trainer):
         return metrics
 
 
-class _KeepDictionaryNormal(TrainerCallback):
+class KeepDictionaryNormal(TrainerCallback):
     """Keeps the decoder's rows at unit norm: only directions are learned there."""
 
     def on_pre_optimizer_step(self, *_: Any, **kwargs: Any) -> None:
-        _unwrap(kwargs["model"]).project_gradient()
+        """Takes out of the gradient what would change the norms."""
+        _head(kwargs["model"]).project_gradient()
 
     def on_optimizer_step(self, *_: Any, **kwargs: Any) -> None:
-        _unwrap(kwargs["model"]).normalise_dictionary()
+        """Rescales the rows."""
+        _head(kwargs["model"]).normalise_dictionary()
 
 
 @torch.no_grad()
@@ -98,7 +143,7 @@ def measure_documents(autoencoder: SparseAutoencoder, states: Tensor, bounds: li
     for start in range(0, len(states), _CHUNK_TOKENS):
         chunk = states[start : start + _CHUNK_TOKENS].to(head.W_enc)
         values, latents = head(chunk, autoencoder.k, dtype=autoencoder.dtype)
-        reconstructed = head.b_dec + decode(values, latents, autoencoder.dictionary)
+        reconstructed = head.b_dec + decode(values, latents, head.dictionary)
         error += float((chunk - reconstructed).square().sum())
         active += int((values > 0).sum())
         pooled = max_pool(values.cpu(), latents.cpu(), texts[start : start + _CHUNK_TOKENS], width)
@@ -113,14 +158,23 @@ def measure_documents(autoencoder: SparseAutoencoder, states: Tensor, bounds: li
 
 
 class ShortProgress(ProgressCallback):
-    """The Trainer's progress bar, with the newest measures at its end in place of lines between."""
+    """The Trainer's progress bar, with the newest measures at its end in place of lines between.
+
+    Args:
+        shown: Their names.
+    """
+
+    def __init__(self, shown: Sequence[str]) -> None:
+        super().__init__()
+        self._shown = shown
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Shows what was logged of a step."""
-        if self.training_bar is not None and "fvu" in logs:
-            self.training_bar.set_postfix({name: f"{logs[name]:.3f}" for name in ("loss", "fvu", "dead")})
+        if self.training_bar is not None and logs is not None and all(name in logs for name in self._shown):
+            self.training_bar.set_postfix({name: f"{logs[name]:.3f}" for name in self._shown})
 
 
-def _unwrap(model: Any) -> SparseAutoencoder:
-    autoencoder: SparseAutoencoder = getattr(model, "module", model)
-    return autoencoder
+def _head(model: Any) -> SparseHead:
+    """Returns the head inside a module, which distributed training has wrapped."""
+    (head,) = (module for module in model.modules() if isinstance(module, SparseHead))
+    return head

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pyterrier_saesplade.model.heads import SparseHead
+from pyterrier_saesplade.training import PretrainConfig
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, decode, initialise_from_data
 
 T, D, M, K = 64, 16, 96, 4
@@ -14,7 +15,7 @@ def autoencoder() -> SparseAutoencoder:
     torch.manual_seed(0)
     head = SparseHead(M, D, decoder=True)
     head.b_dec.data.normal_()
-    return SparseAutoencoder(head, K, aux_weight=1 / 16, dead_after=100)
+    return SparseAutoencoder(head, PretrainConfig(width=M, k=K), dead_after=100)
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def dense_reconstruction(autoencoder: SparseAutoencoder, states: torch.Tensor) -
     head = autoencoder.head
     best = ((states - head.b_dec) @ head.W_enc.T + head.b_enc).topk(K)
     activations = torch.zeros(T, M).scatter(1, best.indices, torch.relu(best.values))
-    return activations @ autoencoder.dictionary + head.b_dec
+    return activations @ autoencoder.head.dictionary + head.b_dec
 
 
 def test_loss_and_gradients_are_the_formulas(autoencoder: SparseAutoencoder, states: torch.Tensor) -> None:
@@ -50,7 +51,9 @@ def test_auxiliary_loss_lets_dead_latents_explain_the_residual(
     head = autoencoder.head
     residual = (states - dense_reconstruction(autoencoder, states)).detach()
     best = ((states - head.b_dec) @ head.W_enc[dead].T + head.b_enc[dead]).topk(2 * K)
-    revived = torch.zeros(T, len(dead)).scatter(1, best.indices, torch.relu(best.values)) @ autoencoder.dictionary[dead]
+    revived = (
+        torch.zeros(T, len(dead)).scatter(1, best.indices, torch.relu(best.values)) @ autoencoder.head.dictionary[dead]
+    )
     auxiliary = (residual - revived).square().sum(1).mean()
 
     output = autoencoder(states)
@@ -74,13 +77,13 @@ def test_inactive_latents_are_counted_in_tokens(autoencoder: SparseAutoencoder, 
 
 def test_the_dictionary_moves_on_the_sphere(autoencoder: SparseAutoencoder, states: torch.Tensor) -> None:
     autoencoder(states).loss.backward()
-    autoencoder.project_gradient()
-    gradient = autoencoder.dictionary.grad
+    autoencoder.head.project_gradient()
+    gradient = autoencoder.head.dictionary.grad
     assert gradient is not None
-    torch.testing.assert_close((gradient * autoencoder.dictionary).sum(1), torch.zeros(M), rtol=0, atol=1e-5)
-    autoencoder.dictionary.data -= 0.1 * gradient
-    autoencoder.normalise_dictionary()
-    torch.testing.assert_close(autoencoder.dictionary.norm(dim=1), torch.ones(M))
+    torch.testing.assert_close((gradient * autoencoder.head.dictionary).sum(1), torch.zeros(M), rtol=0, atol=1e-5)
+    autoencoder.head.dictionary.data -= 0.1 * gradient
+    autoencoder.head.normalise_dictionary()
+    torch.testing.assert_close(autoencoder.head.dictionary.norm(dim=1), torch.ones(M))
 
 
 def test_decode_sums_weighted_rows() -> None:

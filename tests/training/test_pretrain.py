@@ -14,8 +14,9 @@ import torch
 
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.training import PretrainConfig, pretrain
+from pyterrier_saesplade.training.run import Run
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "pretrain"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG = PretrainConfig(
     width=512, k=4, steps=24, batch_tokens=512, doc_max_length=32, log_steps=6, save_steps=5, precision="float32"
 )
@@ -152,7 +153,7 @@ def test_all_steps_done_is_not_one_step_more(
         with pytest.raises(KeyboardInterrupt):
             pretrain(splade_path, documents[:40], out, config)
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules[module.__module__], "_remove", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Run, "tidy", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pretrain(splade_path, documents[:40], out, config)
     assert out.exists()
@@ -185,8 +186,8 @@ def test_an_unfinished_run_with_other_settings_is_not_overwritten(
     [
         ({"k": 0}, "k must be a whole number, at least 1, not 0"),
         ({"k": 9, "width": 8}, "k must be between 1 and width"),
-        ({"steps": 0}, "steps must be a whole number, at least 1, not 0"),
-        ({"steps": "many"}, "steps must be a whole number, at least 1, not 'many'"),
+        ({"steps": -1}, "steps must be a whole number, at least 0, not -1"),
+        ({"steps": "many"}, "steps must be a whole number, at least 0, not 'many'"),
         ({"learning_rate": "5e-5"}, "learning_rate must be a number"),
         ({"states_gigabytes": -1}, "states_gigabytes must be a number"),
         ({"layer": "first"}, "layer must be 'last', 'h' or the number"),
@@ -206,21 +207,25 @@ def test_the_laptops_file_holds_the_defaults() -> None:
 
 
 def test_the_papers_file_holds_the_papers_numbers() -> None:
-    config = PretrainConfig.from_yaml(EXAMPLES / "paper.yaml")
+    config = PretrainConfig.from_yaml(EXAMPLES / "paper" / "main.yaml")
     assert (config.width, config.k, config.batch_documents, config.doc_max_length) == (2**16, 8, 768, 256)
     assert (config.steps, config.warmup_steps, config.learning_rate) == (400 * 400, 10_000, 5e-5)
     assert (config.adam_epsilon, config.weight_decay, config.max_grad_norm) == (6e-10, 0.01, 1.0)
     assert (config.aux_weight, config.dead_after, config.init, config.markers) == (1 / 16, 10_000_000, "linear", True)
-    assert PretrainConfig.from_yaml(EXAMPLES / "paper.yaml", steps=3).steps == 3
+    assert PretrainConfig.from_yaml(EXAMPLES / "paper" / "main.yaml", steps=3).steps == 3
 
 
 def test_settings_that_do_not_exist(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text("widht: 3\n")
+    (tmp_path / "bad.yaml").write_text("pretrain:\n  widht: 3\n")
     with pytest.raises(ValueError, match=r"bad\.yaml: unknown setting widht; there are .*width"):
         PretrainConfig.from_yaml(tmp_path / "bad.yaml")
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(ValueError, match=r"broken\.yaml is no YAML"):
         PretrainConfig.from_yaml(tmp_path / "broken.yaml")
-    (tmp_path / "empty.yaml").write_text("")
-    with pytest.raises(ValueError, match="holds no settings"):
-        PretrainConfig.from_yaml(tmp_path / "empty.yaml")
+    for text in ("", "width: 3", "pretrain: 3"):
+        (tmp_path / "other.yaml").write_text(text)
+        with pytest.raises(ValueError, match=r"other\.yaml: (settings stand in|the section 'pretrain:')"):
+            PretrainConfig.from_yaml(tmp_path / "other.yaml")
+    (tmp_path / "other.yaml").write_text("finetune: {}")
+    with pytest.raises(ValueError, match="has no section 'pretrain:'"):
+        PretrainConfig.from_yaml(tmp_path / "other.yaml")

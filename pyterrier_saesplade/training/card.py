@@ -1,0 +1,98 @@
+"""The model card: what a model was trained on, how, how good it is, and how to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from pyterrier_saesplade.model import SaeSpladeConfig
+
+_USE = """```python
+from pyterrier_saesplade import SaeSplade
+
+model = SaeSplade.from_pretrained("{name}")
+index = model.indexer("concepts.index").index(dataset.get_corpus_iter())
+model.retriever(index).search("a query")
+```"""
+
+
+def write_card(
+    folder: Path, settings: Mapping[str, Any], log: Sequence[Mapping[str, Any]], name: str | None = None
+) -> None:
+    """Writes a model's ``README.md``.
+
+    Args:
+        folder: The model's folder.
+        settings: Those of the run, with what it began with and the data.
+        log: That of the training.
+        name: What the model will be called; the name of its folder unless given.
+    """
+    config = SaeSpladeConfig.from_pretrained(folder)
+    hub_name = None if Path(config.backbone).is_absolute() else config.backbone
+    licence = _licence(config.backbone)
+    data = ModelCardData(
+        base_model=hub_name,
+        license=licence,
+        tags=["sparse-encoder", "splade", "sae-splade", "information-retrieval", "pyterrier"],
+    )
+    stated = (
+        f"`{licence}`, as its card says" if licence else "not stated where this model was trained: see its publisher"
+    )
+    sections = [
+        f"# {name or folder.name}",
+        _description(config),
+        "## Use",
+        _USE.format(name=name or folder.name),
+        "## Data",
+        _data(settings),
+        "## Measures",
+        _measures(log),
+        "## Settings",
+        f"```json\n{json.dumps(dict(settings), indent=1)}\n```",
+        "## Licence",
+        f"The backbone, `{config.backbone}`: {stated}. The weights of this model are made from it, and from the data "
+        "above, whose licences may bind it too.",
+        "## Method",
+        "Zong, Vast, Van Cooten, Soulier and Piwowarski, *From Tokens to Concepts: Leveraging SAE for SPLADE*, SIGIR "
+        "2026 ([arXiv 2604.21511](https://arxiv.org/abs/2604.21511)).",
+    ]
+    text = f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _description(config: SaeSpladeConfig) -> str:
+    kept = f"the {config.k} strongest of each token" if config.k and config.k < config.width else "all that are active"
+    terms = "latents of a sparse autoencoder" if config.head == "sae" else "word pieces"
+    return (
+        f"A learned sparse retriever over {config.width:,} {terms}, made with `pyterrier_saesplade` from "
+        f"`{config.backbone}` (layer {config.layer}). It keeps {kept}, {config.doc_max_length} word pieces of a "
+        f"document and {config.query_max_length} of a query."
+    )
+
+
+def _data(settings: Mapping[str, Any]) -> str:
+    if "data" not in settings:
+        return "Texts of a corpus, without labels."
+    return "\n".join(f"* `{json.dumps(data['source'])}`" for data in settings["data"])
+
+
+def _measures(log: Sequence[Mapping[str, Any]]) -> str:
+    measured = [entry for entry in log if any(name.startswith("eval_") for name in entry)]
+    if not measured:
+        return "Nothing was measured while it was trained."
+    names = [name for name in measured[-1] if name.startswith("eval_") and isinstance(measured[-1][name], float)]
+    head = "| step | " + " | ".join(name.removeprefix("eval_") for name in names) + " |"
+    lines = [head, "|---" * (len(names) + 1) + "|"]
+    for entry in measured:
+        lines.append(f"| {entry['step']} | " + " | ".join(f"{entry[name]:.4g}" for name in names) + " |")
+    return "\n".join(["On the data that was held out:", "", *lines])
+
+
+def _licence(backbone: str) -> str | None:
+    """Returns the licence that the card in a model's folder states; the hub is not asked."""
+    card = Path(backbone) / "README.md"
+    return ModelCard.load(card, ignore_metadata_errors=True).data.license if card.is_file() else None

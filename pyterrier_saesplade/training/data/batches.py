@@ -1,0 +1,172 @@
+"""Batches of queries with their passages, the same after every restart and for every number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from pyterrier_saesplade.encoding.encoder import pad, token_batches
+from pyterrier_saesplade.encoding.tokens import TextTokenizer
+from pyterrier_saesplade.model import Side
+from pyterrier_saesplade.training.data.examples import TrainingData
+from pyterrier_saesplade.training.data.frozen import FrozenStates
+
+#: What draws a query's passages is seeded with its number and with this, so that it is not what orders the queries.
+_DRAW = 1
+
+
+class Source(NamedTuple):
+    """Where queries are drawn from.
+
+    Attributes:
+        data: The queries and passages.
+        numbers: The examples that are drawn.
+        states: The token states of their texts; ``None``: the backbone computes them.
+    """
+
+    data: TrainingData
+    numbers: NDArray[np.int64]
+    states: FrozenStates | None = None
+
+
+class RankingBatches(IterableDataset[dict[str, Any]]):
+    """An endless stream of batches, each of queries with ``nway`` of their passages.
+
+    Queries come in a new random order in every pass; of several sources they are taken in turn. A query's positive and
+    its other passages are drawn at random. All of this follows from the seed and the number of the query in the stream:
+    whether one process takes a batch, or several share it.
+
+    Args:
+        sources: Where queries are drawn from.
+        tokenize: The model's tokenizer.
+        nway: Passages of a query.
+        batch: Queries in a batch, over all processes.
+        group_tokens: Word pieces that the backbone reads at one time.
+        seed: Of everything random.
+        pad_id: The word piece that pads.
+        shard: Which of ``shards`` equal parts of every batch: one per process.
+        shards: See ``shard``.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        tokenize: TextTokenizer,
+        *,
+        nway: int,
+        batch: int,
+        group_tokens: int,
+        seed: int,
+        pad_id: int = 0,
+        shard: int = 0,
+        shards: int = 1,
+    ) -> None:
+        self.sources = sources
+        self.tokenize = tokenize
+        self.nway = nway
+        self.batch = batch
+        self.group_tokens = group_tokens
+        self.seed = seed
+        self.pad_id = pad_id
+        self.shard = shard
+        self.shards = shards
+        self.start = 0
+        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yields batches from number ``start`` on, without end; several workers take turns."""
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        number = self.start + first
+        while True:
+            yield self[number]
+            number += step
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """Returns this process's part of a batch, as :class:`~pyterrier_saesplade.training.ranker.Ranker` takes it."""
+        size = self.batch // self.shards
+        first = number * self.batch + self.shard * size
+        drawn = [self._draw(query) for query in range(first, first + size)]
+        batch: dict[str, Any] = {"ignored": self._ignored(drawn)}
+        batch["queries"] = self._groups([(one.source, one.query) for one in drawn], "query")
+        batch["documents"] = self._groups([(one.source, row) for one in drawn for row in one.passages], "doc")
+        if all(len(one.scores) for one in drawn):
+            batch["teacher"] = torch.tensor(np.stack([one.scores for one in drawn]))
+        return batch
+
+    def _draw(self, number: int) -> _Drawn:
+        """Returns query ``number`` of the stream, with its passages."""
+        source = number % len(self.sources)
+        data, numbers, _ = self.sources[source]
+        epoch, place = divmod(number // len(self.sources), len(numbers))
+        example = data[self._order(source, epoch)[place]]
+        generator = np.random.default_rng([self.seed, _DRAW, number])
+        positive = generator.integers(example.positives)
+        others = np.arange(example.positives, len(example.passages))
+        chosen = np.concatenate(([positive], generator.choice(others, self.nway - 1, replace=False)))
+        scores = example.scores[chosen] if len(example.scores) else example.scores
+        positives = frozenset(example.passages[: example.positives].tolist())
+        return _Drawn(source, example.query, example.passages[chosen].tolist(), scores, positives)
+
+    def _order(self, source: int, epoch: int) -> NDArray[np.int64]:
+        if source not in self._orders or self._orders[source][0] != epoch:
+            numbers = self.sources[source].numbers
+            order = np.random.default_rng([self.seed, 0, source, epoch]).permutation(len(numbers))
+            self._orders[source] = epoch, numbers[order]
+        return self._orders[source][1]
+
+    def _ignored(self, drawn: Sequence[_Drawn]) -> Tensor:
+        """Returns which of the batch's passages answer a query too, its own positive left out: ``[B, N]``."""
+        columns = [(one.source, row) for one in drawn for row in one.passages]
+        ignored = torch.zeros((len(drawn), len(columns)), dtype=torch.bool)
+        for i, one in enumerate(drawn):
+            answers = [source == one.source and row in one.positives for source, row in columns]
+            ignored[i] = torch.tensor(answers)
+            ignored[i, i * self.nway] = False
+        return ignored
+
+    def _groups(self, places: Sequence[tuple[int, int]], side: Side) -> list[dict[str, Any]]:
+        """Returns texts, named by source and row, in groups of similar length that the backbone reads at one time."""
+        if self.sources[0].states is not None:
+            return [self._states(places, side)]
+        texts: list[str] = [""] * len(places)
+        for source in {source for source, _ in places}:
+            mine = [i for i, place in enumerate(places) if place[0] == source]
+            table = self.sources[source].data.queries if side == "query" else self.sources[source].data.passages
+            for i, text in zip(mine, table.texts([places[i][1] for i in mine]), strict=True):
+                texts[i] = text
+        ids = self.tokenize(texts, side)
+        full = np.array([i for i, pieces in enumerate(ids) if pieces], np.int64)
+        lengths = np.array([len(ids[i]) for i in full], np.int64)
+        groups = []
+        for chosen in token_batches(lengths, self.group_tokens):
+            input_ids, mask = pad([ids[i] for i in full[chosen]], self.pad_id)
+            bounds = np.concatenate(([0], np.cumsum(lengths[chosen]))).tolist()
+            group = {"texts": torch.from_numpy(full[chosen]), "bounds": bounds}
+            groups.append(group | {"input_ids": input_ids, "attention_mask": mask})
+        return groups
+
+    def _states(self, places: Sequence[tuple[int, int]], side: Side) -> dict[str, Any]:
+        parts = []
+        for source, row in places:
+            states = self.sources[source].states
+            assert states is not None, "either all sources have states or none has"
+            parts.append(states.of(side, row))
+        bounds = np.concatenate(([0], np.cumsum([len(part) for part in parts]))).tolist()
+        return {"texts": torch.arange(len(places)), "bounds": bounds, "states": torch.cat(parts)}
+
+
+class _Drawn(NamedTuple):
+    """A query of the stream with the passages that were drawn, of its source by row; the positive comes first."""
+
+    source: int
+    query: int
+    passages: list[int]
+    scores: NDArray[np.float32]
+    positives: frozenset[int]

@@ -1,0 +1,117 @@
+"""The token states of a frozen backbone: each text goes through it once, and lies on disk from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
+from pyterrier_saesplade.encoding.inversion import create_array
+from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.model import Side
+from pyterrier_saesplade.training.data.tables import TextTable, batched
+
+#: Texts that are sorted by length together.
+_WINDOW = 2048
+
+
+class FrozenStates:
+    """The states of queries and passages, in float32: what the backbone gives when the model is used.
+
+    Args:
+        folder: Where the files are; those that an earlier run left there are used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._sides: dict[Side, _States] = {side: _States(folder / side) for side in ("query", "doc")}
+
+    @classmethod
+    def encode(
+        cls,
+        folder: Path,
+        encoder: Encoder,
+        texts: dict[Side, tuple[TextTable, NDArray[np.int64]]],
+        *,
+        max_bytes: float,
+        verbose: bool = False,
+    ) -> FrozenStates:
+        """Encodes texts.
+
+        Args:
+            folder: Where to write.
+            encoder: The model; its backbone is run as it is when texts are encoded.
+            texts: Of each side a table and the rows that are wanted.
+            max_bytes: Disk that the states may take.
+            verbose: Whether to show progress.
+
+        Raises:
+            ValueError: If they would take more.
+        """
+        ids: dict[Side, list[list[int]]] = {}
+        for side, (table, rows) in texts.items():
+            windows = batched(rows.tolist(), _WINDOW)
+            ids[side] = [pieces for window in windows for pieces in encoder.tokenize(table.texts(window), side)]
+        dimension = encoder.model.head.W_enc.shape[1]
+        needed = sum(len(pieces) for texts_ids in ids.values() for pieces in texts_ids) * dimension * 4
+        if needed > max_bytes:
+            raise ValueError(
+                f"the token states of this data take {needed / 1e9:.1f} GB, more than the {max_bytes / 1e9:.1f} GB "
+                "that states_gigabytes allows: allow more, or train with fewer examples, or with train='all'"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        for side, (_, rows) in texts.items():
+            if not (folder / side).exists():
+                with written_beside(folder / side) as partial:
+                    _States.write(partial, encoder, ids[side], rows, dimension, verbose=verbose)
+        return cls(folder)
+
+    def of(self, side: Side, row: int) -> Tensor:
+        """Returns the states ``[T, d]`` of a text."""
+        return self._sides[side][row]
+
+
+class _States:
+    """States of texts by row, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        rows, starts = np.load(folder / "rows.npy"), np.load(folder / "starts.npy")
+        self._spans = {row: (starts[i], starts[i + 1]) for i, row in enumerate(rows.tolist())}
+        states = np.load(folder / "states.npy", mmap_mode="r")
+        self._states = states.reshape(starts[-1], len(states) // max(1, starts[-1]))
+
+    def __getitem__(self, row: int) -> Tensor:
+        start, stop = self._spans[row]
+        return torch.from_numpy(np.array(self._states[start:stop]))
+
+    @staticmethod
+    def write(
+        folder: Path,
+        encoder: Encoder,
+        ids: Sequence[list[int]],
+        rows: NDArray[np.int64],
+        dimension: int,
+        *,
+        verbose: bool,
+    ) -> None:
+        folder.mkdir()
+        lengths = np.array([len(pieces) for pieces in ids], np.int64)
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        np.save(folder / "rows.npy", rows)
+        np.save(folder / "starts.npy", starts)
+        flat = create_array(folder / "states.npy", np.dtype(np.float32), int(starts[-1]) * dimension)
+        states = flat.reshape(-1, dimension)
+        with tqdm(total=len(ids), desc="Encoding texts", unit="text", disable=not verbose) as bar:
+            for batch in token_batches(lengths, BATCH_TOKENS):
+                full = [i for i in batch.tolist() if ids[i]]
+                if full:
+                    encoded = encoder.token_states([ids[i] for i in full]).cpu().numpy()
+                    parts = np.split(encoded, np.cumsum(lengths[full])[:-1])
+                    for i, part in zip(full, parts, strict=True):
+                        states[starts[i] : starts[i + 1]] = part
+                bar.update(len(batch))

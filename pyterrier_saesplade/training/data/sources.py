@@ -1,0 +1,301 @@
+"""The files that training data is read from."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, load_dataset, load_from_disk
+
+from pyterrier_saesplade.evaluation.collections import Collection, FolderCollection, open_collection
+from pyterrier_saesplade.training.data.examples import (
+    Candidates,
+    TrainingData,
+    cached,
+    file_identity,
+    look_up,
+    write_examples,
+)
+from pyterrier_saesplade.training.data.problems import OnError, Problems
+from pyterrier_saesplade.training.data.tables import TextTable, key
+
+#: A change of these functions that changes what they write changes this, so that nothing old is taken from the cache.
+_VERSION = 1
+
+Texts = Collection | str | os.PathLike[str]
+
+
+def read_distillation(
+    examples: str | os.PathLike[str], passages: Texts, queries: Texts, *, on_error: OnError = "report"
+) -> TrainingData:
+    """Reads a distillation file as ColBERTv2 publishes it for MS MARCO, or as ``saesplade mine`` writes it.
+
+    A line is a JSON list: ``[qid, [pid, score], [pid, score], …]``, the first passage the positive. Lines that are JSON
+    objects, such as a header, are passed over. What is read is kept in the cache of ``datasets``, and opened from there
+    the next time.
+
+    Args:
+        examples: The file; compressed if it ends in ``.gz``.
+        passages: A file of ``pid<TAB>text`` lines (``.tsv[.gz]``), or a collection or its name.
+        queries: The same of queries.
+        on_error: ``"report"``: leave out what cannot be used (broken lines, unknown identifiers), and say how much it
+            was; ``"raise"``: an error that names the line.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If nothing can be used, or with ``"raise"`` something cannot.
+
+    References:
+        Santhanam et al., ColBERTv2: Effective and Efficient Retrieval via Lightweight Late Interaction, NAACL 2022.
+    """
+    return _read_file("distillation", _parse_distillation, Path(examples), passages, queries, on_error)
+
+
+def read_triples(
+    examples: str | os.PathLike[str], passages: Texts, queries: Texts, *, on_error: OnError = "report"
+) -> TrainingData:
+    """Reads lines of ``qid pid+ pid-``, separated by blanks or tabs; see :func:`read_distillation`."""
+    return _read_file("triples", _parse_triple, Path(examples), passages, queries, on_error)
+
+
+def read_labels(
+    collection: Collection | str | os.PathLike[str], query_set: str | None = "train", *, on_error: OnError = "report"
+) -> TrainingData:
+    """Takes the judged queries of a collection: what is relevant is positive, and negatives are to be found.
+
+    Fine-tuning searches the collection with the model that it starts from: what that ranks high and was not judged
+    relevant is a negative.
+
+    Args:
+        collection: A collection, or its folder or name.
+        query_set: Which of its query sets, such as ``"train"``; ``None``: that of the collection itself.
+        on_error: As for :func:`read_distillation`.
+
+    Raises:
+        FileNotFoundError: If there is no such query set.
+        ValueError: If no query has a relevant document.
+    """
+    opened = collection if isinstance(collection, Collection) else open_collection(collection)
+    topics, qrels = opened.topics(query_set), opened.qrels(query_set)
+    relevant = qrels[qrels["label"] > 0].sort_values(["qid", "label"], ascending=[True, False], kind="stable")
+    positives = relevant.groupby("qid")["docno"].agg(list)
+    source = {"labels": opened.name, "query set": query_set}
+    digest = f"{key(topics.to_csv()):x}{key(qrels.to_csv()):x}"
+    passages = _passages(opened, on_error)
+    query_texts = zip(topics["qid"], topics["query"], strict=True)
+    queries = _table({"queries": digest}, lambda problems: query_texts, on_error)
+    found = (Candidates(f"qid {qid}", qid, docnos, (), len(docnos)) for qid, docnos in positives.items())
+
+    def build(folder: Path) -> None:
+        problems = Problems(on_error)
+        write_examples(folder, look_up(found, queries, passages, problems), problems, source)
+
+    parts = source | {"digest": digest, "documents": _identity(opened), "on_error": on_error}
+    return TrainingData(queries, passages, cached(parts | {"version": _VERSION}, build))
+
+
+def read_dataset(dataset: Dataset | str | os.PathLike[str], *, on_error: OnError = "report") -> TrainingData:
+    """Reads a data set of texts, as sentence-transformers trains on.
+
+    Args:
+        dataset: A data set of ``datasets``; a folder that ``save_to_disk`` wrote, a file (``.parquet``, ``.jsonl``,
+            ``.json``, ``.csv``), or a name on the hub. Its columns: ``query`` (or ``anchor``, ``question``);
+            ``positive``; ``negative`` or ``negatives``, also numbered, texts or lists of them, if there are any; and
+            ``score``, ``scores``, ``label`` or ``labels`` with a teacher's scores of the positive and the negatives in
+            order, or with the margin between them.
+        on_error: As for :func:`read_distillation`.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If a column is missing, or nothing can be used.
+    """
+    opened = dataset if isinstance(dataset, Dataset) else _open_dataset(Path(dataset))
+    columns = _columns(opened)
+    parts = {"dataset": opened._fingerprint, "columns": opened.column_names, "on_error": on_error, "version": _VERSION}
+    name = "a data set in memory" if isinstance(dataset, Dataset) else str(dataset)
+
+    def build(folder: Path) -> None:
+        problems = Problems(on_error)
+        rows = [_texts_of(opened, number, columns, problems) for number in range(len(opened))]
+        kept = [row for row in rows if row is not None]
+        queries = TextTable.write(folder / "queries.arrow", _distinct(query for query, *_ in kept))
+        passages = TextTable.write(folder / "passages.arrow", _distinct(text for _, texts, _ in kept for text in texts))
+        found = (
+            Candidates(f"row {number}", query, texts, scores, 1) for number, (query, texts, scores) in enumerate(kept)
+        )
+        write_examples(folder, look_up(found, queries, passages, problems), problems, {"dataset": name})
+
+    folder = cached(parts, build)
+    return TrainingData(TextTable(folder / "queries.arrow"), TextTable(folder / "passages.arrow"), folder)
+
+
+def _read_file(kind: str, parse: Any, file: Path, passages: Texts, queries: Texts, on_error: OnError) -> TrainingData:
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file of examples at {file}")
+    of_passages, of_queries = _passages(passages, on_error), _queries(queries, on_error)
+    parts = {"kind": kind, "passages": _identity(passages), "queries": _identity(queries), "on_error": on_error}
+
+    def build(folder: Path) -> None:
+        problems = Problems(on_error)
+        found = look_up(_parsed(file, parse, problems), of_queries, of_passages, problems)
+        write_examples(folder, found, problems, {kind: file.name} | _header(file))
+
+    folder = cached(parts | file_identity(file) | {"version": _VERSION}, build)
+    return TrainingData(of_queries, of_passages, folder)
+
+
+def _parsed(file: Path, parse: Any, problems: Problems) -> Iterator[Candidates]:
+    for where, line in _lines(file):
+        try:
+            found = parse(where, line)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            problems.note(where, "broken line", str(error))
+            continue
+        if found is not None:
+            yield found
+
+
+def _parse_distillation(where: str, line: str) -> Candidates | None:
+    record = json.loads(line)
+    if isinstance(record, dict):
+        return None
+    qid, *pairs = record
+    pids = [str(pid) for pid, _ in pairs]
+    scores = [float(score) for _, score in pairs]
+    if len(pids) < 2:
+        raise ValueError("expected [qid, [pid, score], [pid, score], …] with at least two passages")
+    if not all(map(math.isfinite, scores)):
+        raise ValueError("a score is no finite number")
+    return Candidates(where, str(qid), pids, scores, 1)
+
+
+def _parse_triple(where: str, line: str) -> Candidates:
+    fields = line.split()
+    if len(fields) != 3:
+        raise ValueError(f"expected qid, positive and negative, found {len(fields)} columns")
+    return Candidates(where, fields[0], fields[1:], (), 1)
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """Returns what ``saesplade mine`` wrote of the pipelines that made a file."""
+    for _, line in _lines(file):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return {}
+        return record if isinstance(record, dict) else {}
+    return {}
+
+
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield f"{file}:{number}", line.rstrip("\r\n")
+
+
+def _is_table(source: Texts) -> bool:
+    return not isinstance(source, Collection) and str(source).endswith((".tsv", ".tsv.gz"))
+
+
+def _opened(source: Texts) -> Collection:
+    return source if isinstance(source, Collection) else open_collection(source)
+
+
+def _identity(source: Texts) -> dict[str, Any]:
+    if _is_table(source):
+        return file_identity(Path(str(source)))
+    collection = _opened(source)
+    if isinstance(collection, FolderCollection):
+        return {file.name: file_identity(file) for file in sorted(collection.folder.glob("docs.jsonl*"))}
+    return {"collection": collection.name}
+
+
+def _passages(source: Texts, on_error: OnError) -> TextTable:
+    if _is_table(source):
+        return _table({"texts": _identity(source)}, partial(_tab_separated, Path(str(source))), on_error)
+    collection = _opened(source)
+    pairs = ((document["docno"], document["text"]) for document in collection.get_corpus_iter())
+    return _table({"documents": _identity(collection)}, lambda problems: pairs, on_error)
+
+
+def _queries(source: Texts, on_error: OnError) -> TextTable:
+    if _is_table(source):
+        return _table({"texts": _identity(source)}, partial(_tab_separated, Path(str(source))), on_error)
+    topics = _opened(source).topics()
+    return _table(
+        {"queries": f"{key(topics.to_csv()):x}"},
+        lambda problems: zip(topics["qid"], topics["query"], strict=True),
+        on_error,
+    )
+
+
+def _table(parts: dict[str, Any], texts: Any, on_error: OnError) -> TextTable:
+    def build(folder: Path) -> None:
+        TextTable.write(folder / "texts.arrow", texts(Problems(on_error)))
+
+    return TextTable(cached(parts | {"version": _VERSION}, build) / "texts.arrow")
+
+
+def _tab_separated(file: Path, problems: Problems) -> Iterator[tuple[str, str]]:
+    for where, line in _lines(file):
+        identifier, tab, text = line.partition("\t")
+        if tab:
+            yield identifier, text
+        else:
+            problems.note(where, "broken line", "expected an identifier, a tab and a text")
+
+
+def _open_dataset(path: Path) -> Dataset:
+    formats = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+    if path.is_dir():
+        return load_from_disk(str(path))
+    if path.suffix in formats:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no data set at {path}")
+        return load_dataset(formats[path.suffix], data_files=str(path), split="train")
+    return load_dataset(str(path), split="train")
+
+
+def _columns(dataset: Dataset) -> dict[str, Any]:
+    names = dataset.column_names
+    query = next((name for name in ("query", "anchor", "question") if name in names), None)
+    score = next((name for name in ("score", "scores", "label", "labels") if name in names), None)
+    negatives = [name for name in names if name.startswith("negative")]
+    if query is None or "positive" not in names:
+        raise ValueError(f"a data set needs columns 'query' and 'positive'; this one has {', '.join(names)}")
+    return {"query": query, "negatives": negatives, "score": score}
+
+
+def _texts_of(
+    dataset: Dataset, number: int, columns: dict[str, Any], problems: Problems
+) -> tuple[str, list[str], list[float]] | None:
+    row = dataset[number]
+    texts = [row["positive"]]
+    for name in columns["negatives"]:
+        texts += [row[name]] if isinstance(row[name], str) else list(row[name] or [])
+    score = row[columns["score"]] if columns["score"] else []
+    scores = [float(value) for value in score] if isinstance(score, Sequence) else [float(score), 0.0]
+    if not all(isinstance(text, str) and text.strip() for text in (row[columns["query"]], *texts)):
+        problems.note(f"row {number}", "text missing or empty")
+        return None
+    if len(scores) not in (0, len(texts)):
+        problems.note(f"row {number}", "as many scores as texts are needed", f"{len(scores)} for {len(texts)}")
+        return None
+    return row[columns["query"]], texts, scores
+
+
+def _distinct(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yields each text once, as its own identifier."""
+    seen: set[int] = set()
+    for text in texts:
+        number = key(text)
+        if number not in seen:
+            seen.add(number)
+            yield text, text

@@ -1,0 +1,85 @@
+"""Texts by identifier in an Arrow file, reached by row: on disk, not in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from datasets import Dataset, Features, Value
+from datasets.arrow_writer import ArrowWriter
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.files import written_beside
+
+#: Rows that are written together.
+_WINDOW = 10_000
+
+Item = TypeVar("Item")
+
+_FEATURES = Features({"id": Value("large_string"), "text": Value("large_string"), "key": Value("int64")})
+
+
+class TextTable:
+    """Texts on disk, each with an identifier.
+
+    Args:
+        path: A file that :meth:`write` wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._data = Dataset.from_file(str(path))
+
+    @classmethod
+    def write(cls, path: Path, texts: Iterable[tuple[str, str]]) -> TextTable:
+        """Writes pairs of an identifier and a text, as they come."""
+        with written_beside(path) as partial, ArrowWriter(path=str(partial), features=_FEATURES) as writer:
+            for window in batched(texts, _WINDOW):
+                ids, values = zip(*window, strict=True)
+                writer.write_batch({"id": ids, "text": values, "key": list(map(key, ids))})
+            writer.finalize()
+        return cls(path)
+
+    def __len__(self) -> int:
+        """Returns the number of texts."""
+        return len(self._data)
+
+    def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """Returns the texts of some rows."""
+        texts: list[str] = self._data[[int(row) for row in rows]]["text"]
+        return texts
+
+    def ids(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """Returns the identifiers of some rows."""
+        ids: list[str] = self._data[[int(row) for row in rows]]["id"]
+        return ids
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Returns the row of each identifier, -1 where there is none; of several the first."""
+        keys, order = self._keys
+        wanted = np.fromiter(map(key, ids), np.int64, len(ids))
+        places = np.searchsorted(keys, wanted)
+        places[places == len(keys)] = 0
+        return np.where(keys[places] == wanted, order[places], -1) if len(keys) else np.full(len(ids), -1)
+
+    @cached_property
+    def _keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        keys = self._data.data.column("key").to_numpy()
+        order = np.argsort(keys, kind="stable")
+        return keys[order], order
+
+
+def key(identifier: str) -> int:
+    """Returns a number that stands for a text: among ten million texts, two have the same once in 400,000 times."""
+    return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yields lists of ``size`` items, the last one shorter (``itertools.batched`` comes with Python 3.12)."""
+    iterator = iter(items)
+    while window := list(islice(iterator, size)):
+        yield window

@@ -1,0 +1,170 @@
+"""The model as it is fine-tuned: a batch of queries and passages in, a loss out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.utils.checkpoint import checkpoint
+
+from pyterrier_saesplade.model import SaeSpladeModel, Side
+from pyterrier_saesplade.model.pooling import Pooled
+from pyterrier_saesplade.training.autoencoder import decode
+from pyterrier_saesplade.training.config import FinetuneConfig
+from pyterrier_saesplade.training.losses import contrastive, flops, kl_divergence, margin_mse, quadratic_warmup
+from pyterrier_saesplade.training.scoring import score
+
+#: A latent is dead once so many passages in a row have not had it.
+DEAD_AFTER = 5000
+
+Group = dict[str, Any]
+
+
+class RankingOutput(NamedTuple):
+    """What one batch gives; all scalars.
+
+    Attributes:
+        loss: The weighted sum of the losses.
+        kl: The divergence from the teacher; like each that follows 0 where its weight is.
+        margin_mse: The error of the margins.
+        contrastive: InfoNCE.
+        doc_flops: The FLOPS penalty of the passages, without its weight.
+        query_flops: That of the queries.
+        reconstruction: Mean over tokens of the SAE's squared error.
+        l0_doc: Mean number of latents of a passage.
+        l0_query: The same of a query.
+        spread: Mean over queries of the standard deviation of the scores of their own passages.
+        dead: Share of the latents that are dead.
+        alpha: The factor of all weights.
+    """
+
+    loss: Tensor
+    kl: Tensor
+    margin_mse: Tensor
+    contrastive: Tensor
+    doc_flops: Tensor
+    query_flops: Tensor
+    reconstruction: Tensor
+    l0_doc: Tensor
+    l0_query: Tensor
+    spread: Tensor
+    dead: Tensor
+    alpha: Tensor
+
+
+class Ranker(nn.Module):
+    """A model with the losses of fine-tuning (paper, section 3.3).
+
+    Vectors stay sparse: a step's memory does not grow with the width of the vocabulary, but for the head's weights.
+
+    Args:
+        model: The network, trained in place.
+        settings: Those of the run, of which those of the losses and ``gradient_checkpointing`` matter here; resolved.
+        dtype: The type in which latents are searched.
+    """
+
+    step: Tensor
+    unused: Tensor
+
+    def __init__(self, model: SaeSpladeModel, settings: FinetuneConfig, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.dtype = dtype
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.register_buffer("unused", torch.zeros(model.config.width, dtype=torch.long))
+
+    def forward(
+        self, queries: list[Group], documents: list[Group], ignored: Tensor, teacher: Tensor | None = None
+    ) -> RankingOutput:
+        """Computes the loss of a batch.
+
+        Args:
+            queries: Groups of queries: ``texts`` ``[b]``, their numbers in the batch; ``bounds``, a list of ``b + 1``
+                numbers, where the tokens of each begin; and ``input_ids`` with ``attention_mask`` ``[b, L]``, or the
+                ``states`` ``[T, d]`` of the tokens. A query without word pieces is in none.
+            documents: The same of the passages, the first ``N / B`` of which are those of query 0, and so on; the first
+                of each is its positive.
+            ignored: ``[B, N]``, passages that are no negatives of a query.
+            teacher: ``[B, N / B]``, the teacher's scores of each query's own passages.
+        """
+        n_queries, n_documents = ignored.shape
+        of_queries, query_error = self._vectors(queries, "query")
+        of_documents, document_error = self._vectors(documents, "doc")
+        if self.training:
+            self._count(of_documents, n_documents)
+        width = self.model.config.width
+        scores = score(of_queries, of_documents, n_queries, n_documents, width)
+        blocks = torch.arange(n_documents, device=scores.device).view(n_queries, -1)
+        own = scores.gather(1, blocks)
+        zero = scores.new_zeros(())
+        settings = self.settings
+        kl = kl_divergence(own, teacher) if settings.kl_weight and teacher is not None else zero
+        mse = margin_mse(own, teacher) if settings.margin_mse_weight and teacher is not None else zero
+        nce = zero
+        if settings.contrastive_weight:
+            if settings.in_batch_negatives:
+                nce = contrastive(scores, blocks[:, 0], ignored)
+            else:
+                nce = contrastive(own, torch.zeros_like(blocks[:, 0]), ignored.gather(1, blocks))
+        doc_flops = flops(of_documents, n_documents, width)
+        query_flops = flops(of_queries, n_queries, width)
+        warm = quadratic_warmup(self.step, settings.flops_warmup_steps)
+        reconstruction = self._mean_error([*query_error, *document_error])
+        loss = (
+            settings.kl_weight * kl
+            + settings.margin_mse_weight * mse
+            + (settings.contrastive_weight or 0.0) * nce
+            + warm * (settings.doc_flops * doc_flops + settings.query_flops * query_flops)
+            + settings.reconstruction_weight * reconstruction
+        )
+        measures = (kl, mse, nce, doc_flops, query_flops, reconstruction)
+        l0 = (scores.new_tensor(len(v.values) / n) for v, n in ((of_documents, n_documents), (of_queries, n_queries)))
+        spread = own.detach().std(1, correction=0).mean()
+        dead = (self.unused >= DEAD_AFTER).float().mean()
+        return RankingOutput(loss, *(x.detach() for x in measures), *l0, spread, dead, self.model.alpha.detach())
+
+    def _vectors(self, groups: list[Group], side: Side) -> tuple[Pooled, list[Tensor]]:
+        """Encodes groups of texts; returns their vectors by text, and each group's errors of reconstruction."""
+        parts, errors = [], []
+        for group in groups:
+            if self.settings.gradient_checkpointing and torch.is_grad_enabled():
+                # Only one group's activations are in memory; the loss is still that of the whole batch.
+                *pooled, error = checkpoint(self._encode, group, side, use_reentrant=False)
+            else:
+                *pooled, error = self._encode(group, side)
+            parts.append(pooled)
+            errors.append(error)
+        texts, latents, values, tokens = (torch.cat(column) for column in zip(*parts, strict=True))
+        order = texts.sort(stable=True).indices
+        return Pooled(texts[order], latents[order], values[order], tokens[order]), errors
+
+    def _encode(self, group: Group, side: Side) -> tuple[Tensor, ...]:
+        if "states" in group:
+            states = group["states"]
+        else:
+            states = self.model.token_states(group["input_ids"], group["attention_mask"])
+        pooled = self.model.pool(states, group["bounds"], self.model.config.k, side=side, dtype=self.dtype)
+        error = self._errors(states) if self.settings.reconstruction_weight else states.new_zeros(0)
+        return group["texts"][pooled.texts], pooled.latents, pooled.values, pooled.tokens, error
+
+    def _errors(self, states: Tensor) -> Tensor:
+        """Returns the squared error of the SAE's reconstruction of each token."""
+        head = self.model.head
+        values, latents = head(states, self.model.config.k_sae, dtype=self.dtype)
+        return (states - head.b_dec - decode(values, latents, head.dictionary)).square().sum(1)
+
+    def _mean_error(self, errors: list[Tensor]) -> Tensor:
+        joined = torch.cat(errors)
+        return joined.mean() if len(joined) else joined.new_zeros(())
+
+    @torch.no_grad()
+    def _count(self, documents: Pooled, n_documents: int) -> None:
+        """Counts steps, and for each latent the passages since one had it, over all processes."""
+        processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        self.step += 1
+        self.unused += n_documents * processes
+        self.unused[documents.latents] = 0
+        if processes > 1:
+            distributed.all_reduce(self.unused, distributed.ReduceOp.MIN)

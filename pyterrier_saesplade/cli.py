@@ -50,6 +50,10 @@ _K = Annotated[int | None, typer.Option(help="Latents kept per token, in place o
 _DocMaxLength = Annotated[int | None, typer.Option(help="Word pieces kept per document, in place of the model's.")]
 _Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1; the first GPU if there is one.")]
 _Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+_Set = Annotated[
+    list[str] | None, typer.Option(help="NAME=VALUE, a setting in place of the file's; repeat for several.")
+]
+_PIPELINES = "bm25, dense=NAME, a model, splade=NAME, module:pipeline, or several with + between"
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
@@ -73,17 +77,20 @@ def pretrain(
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; 250 likewise.")] = None,
     doc_max_length: Annotated[int | None, typer.Option(help="Word pieces kept per document; 128 likewise.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random; 42 likewise.")] = None,
+    set: _Set = None,
+    queries: Annotated[Path | None, typer.Option(help="File of qid<TAB>query lines, whose texts are mixed in.")] = None,
     device: _Device = None,
 ) -> None:
     """Learn a vocabulary of concepts from a collection, without labels.
 
     Example: saesplade pretrain --collection docstrings --backbone distilbert-base-uncased --out model
     """
-    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.collections import open_collection, read_topics
     from pyterrier_saesplade.saesplade import SaeSplade
     from pyterrier_saesplade.training import PretrainConfig
 
-    settings = PretrainConfig.from_yaml(config) if config else None
+    settings = PretrainConfig.from_yaml(config) if config else PretrainConfig()
+    settings = settings.changed(dict(_assigned("--set", text) for text in set or []), where="--set")
     documents = open_collection(collection).get_corpus_iter()
     SaeSplade.pretrain(
         backbone,
@@ -94,10 +101,136 @@ def pretrain(
         doc_max_length=doc_max_length,
         steps=steps,
         seed=seed,
+        queries=[] if queries is None else read_topics(queries)["query"].tolist(),
         config=settings,
         device=device,
         verbose=True,
     )
+
+
+@app.command()
+def finetune(
+    model: _Model,
+    out: Annotated[Path, typer.Option(help="Folder that the new model will be.")],
+    collection: Annotated[str | None, _COLLECTION] = None,
+    query_set: Annotated[
+        str,
+        typer.Option(help="Query set of the collection whose judgements are learned from, if there are no examples."),
+    ] = "train",
+    examples: Annotated[
+        list[Path] | None,
+        typer.Option(help="Distillation file (.json, .jsonl), or triples of identifiers (.tsv); repeat for several."),
+    ] = None,
+    passages: Annotated[
+        list[str] | None,
+        typer.Option(help="File of pid<TAB>text lines (.tsv), or a collection; one for each --examples."),
+    ] = None,
+    queries: Annotated[
+        list[str] | None, typer.Option(help="File of qid<TAB>query lines (.tsv), or a collection; likewise.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set of texts (query, positive, negative, score): folder, file or hub name.")
+    ] = None,
+    validation_set: Annotated[
+        str | None, typer.Option(help="Query set of the collection to validate with; else some queries are held out.")
+    ] = None,
+    on_error: Annotated[str, typer.Option(help="What a broken line does: report or raise.")] = "report",
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; the paper's are in examples/.")] = None,
+    set: _Set = None,
+    device: _Device = None,
+) -> None:
+    """Train a model to rank, on judged queries, on a teacher's scores or on triples.
+
+    Example: saesplade finetune --model model --collection my-collection --out tuned
+    """
+    from pyterrier_saesplade.training import FinetuneConfig
+    from pyterrier_saesplade.training import finetune as train
+    from pyterrier_saesplade.training.data.sources import read_labels, read_training_data
+
+    settings = FinetuneConfig.from_yaml(config) if config else FinetuneConfig()
+    settings = settings.changed(dict(_assigned("--set", text) for text in set or []), where="--set")
+    if validation_set is not None and collection is None:
+        raise typer.BadParameter("--validation-set is a query set of --collection: give that too")
+    data = read_training_data(
+        collection,
+        query_set=query_set,
+        examples=examples or (),
+        passages=passages or (),
+        queries=queries or (),
+        dataset=dataset,
+        on_error=on_error,  # type: ignore[arg-type]  # checked where it is used
+    )
+    validation = None if validation_set is None else read_labels(collection or "", validation_set)
+    train(model, data, out, settings, validation=validation, device=device, verbose=True)
+
+
+@app.command()
+def mine(
+    collection: _Collection,
+    retriever: Annotated[str, typer.Option(help=f"What finds candidates: {_PIPELINES}.")],
+    teacher: Annotated[str, typer.Option(help="What scores them: the same, or cross-encoder=NAME.")],
+    out: Annotated[Path, typer.Option(help="Distillation file to write (.jsonl).")],
+    queries: Annotated[
+        Path | None, typer.Option(help="File of qid<TAB>query lines without judgements, in place of the collection's.")
+    ] = None,
+    query_set: Annotated[str, typer.Option(help="Query set of the collection, with its judgements.")] = "train",
+    nway: Annotated[int, typer.Option(help="Passages of a query, the positive included.")] = 32,
+    indexes: Annotated[
+        Path | None, typer.Option(help="Folder that indexes are kept in; OUT.indexes unless given.")
+    ] = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Write training data: candidates that one pipeline finds, with the scores of another. Goes on if it was killed.
+
+    Example: saesplade mine --collection my-collection --retriever bm25 --teacher cross-encoder=NAME --out mined.jsonl
+    """
+    from pyterrier_saesplade.evaluation.collections import open_collection, read_topics
+    from pyterrier_saesplade.evaluation.pipelines import Pipelines
+    from pyterrier_saesplade.files import require_new
+    from pyterrier_saesplade.training.mine import mine as write_mined
+
+    require_new(out, overwrite=overwrite)
+    opened = open_collection(collection)
+    topics = opened.topics(query_set) if queries is None else read_topics(queries)
+    pipelines = Pipelines(opened, indexes or Path(f"{out}.indexes"))
+    write_mined(
+        topics,
+        pipelines.retriever(retriever, nway),
+        pipelines.teacher(teacher),
+        out,
+        qrels=opened.qrels(query_set) if queries is None else None,
+        nway=nway,
+        names=(retriever, teacher),
+        overwrite=overwrite,
+        verbose=True,
+    )
+
+
+@app.command()
+def queries(
+    collection: _Collection,
+    out: Annotated[Path, typer.Option(help="File of qid<TAB>query lines to write.")],
+    kind: Annotated[
+        list[str],
+        typer.Option(
+            default_factory=lambda: ["titles", "keywords"],
+            help="titles, sentences, keywords or spans; repeat for several.",
+            show_default="titles, keywords",
+        ),
+    ],
+    count: Annotated[int, typer.Option(help="How many.", min=1)] = 2000,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 42,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Make queries from a collection's documents, for `saesplade mine`, where there are none.
+
+    Example: saesplade queries --collection my-collection --out pseudo.tsv
+    """
+    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.training.pseudo import write_pseudo_queries
+
+    documents = open_collection(collection).get_corpus_iter()
+    write_pseudo_queries(documents, out, count, kinds=kind, seed=seed, overwrite=overwrite)  # type: ignore[arg-type]
 
 
 @app.command()
@@ -187,7 +320,7 @@ def index(
     rules = (prune_k, prune_ratio, prune_mass, prune_threshold)
     pruning = None if rules == (None,) * 4 else Pruning(*rules)
     options: dict[str, Any] = {"pruning": pruning, "max_df": max_df, "overwrite": overwrite, "verbose": True}
-    options["engine_options"] = dict(map(_option, engine_option or []))
+    options["engine_options"] = dict(_assigned("--engine-option", text) for text in engine_option or [])
     if store is not None:
         given = {"--collection": collection, "--model": model, "--k": k, "--doc-max-length": doc_max_length}
         _refuse("for texts, not for a store", **given, **{"--device": device})
@@ -227,7 +360,7 @@ def search(
     if model is None:
         _refuse("for a model", **{"--k": k, "--doc-max-length": doc_max_length, "--device": device})
     opened = None if model is None else _open(model, **settings)
-    options = dict(map(_option, engine_option or []))
+    options = dict(_assigned("--engine-option", text) for text in engine_option or [])
     search_index(
         index, opened, topics, out, num_results=num_results, engine_options=options, tag=tag, overwrite=overwrite
     )
@@ -348,14 +481,14 @@ def _refuse(purpose: str, **options: Any) -> None:
             raise typer.BadParameter(f"{name} is {purpose}")
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _assigned(option: str, text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise typer.BadParameter(f"--engine-option must be NAME=VALUE, not {text}")
+        raise typer.BadParameter(f"{option} must be NAME=VALUE, not {text}")
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise typer.BadParameter(f"the value of --engine-option {text} cannot be read: {error}") from error
+        raise typer.BadParameter(f"the value of {option} {text} cannot be read: {error}") from error
 
 
 def _open(model: str, **settings: Any) -> SaeSplade:

@@ -20,17 +20,18 @@ from pyterrier_saesplade.encoding.precision import Precision, check_precision, p
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.build import ConceptIndexer, open_index
 from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.evaluation.collections import open_collection
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
-from pyterrier_saesplade.model.config import Head, check_k
+from pyterrier_saesplade.model.config import Head, check_k, check_width
 from pyterrier_saesplade.pipeline import DocEncoder, QueryEncoder, Scorer
 from pyterrier_saesplade.pipeline.stage import require_positive
 
 if TYPE_CHECKING:
-    from pyterrier_saesplade.training import PretrainConfig
+    from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
+    from pyterrier_saesplade.training.data import TrainingData
 
 
 class SaeSplade:
@@ -43,6 +44,7 @@ class SaeSplade:
         source: Folder or hub name.
         head: What the source is: ``"sae"`` a SAE-SPLADE model, ``"mlm"`` any SPLADE checkpoint.
         k: Latents kept per token, in place of the model's.
+        width: Only the first so many latents: of a Matryoshka SAE a smaller vocabulary.
         doc_max_length: Word pieces kept per document, markers included, in place of the model's.
         query_max_length: The same for queries.
         device: Where to compute; ``None``: the first GPU, else the CPU.
@@ -60,13 +62,14 @@ class SaeSplade:
         head: Head = "sae",
         *,
         k: int | None = None,
+        width: int | None = None,
         doc_max_length: int | None = None,
         query_max_length: int | None = None,
         device: str | None = None,
         precision: Precision = "auto",
         verbose: bool = False,
     ) -> None:
-        require_positive(k=k, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        require_positive(k=k, width=width, doc_max_length=doc_max_length, query_max_length=query_max_length)
         check_precision(precision)
         pick_device(device)  # an error now, not when the first text is encoded
         self.source = str(source)
@@ -78,8 +81,12 @@ class SaeSplade:
         self.precision = precision
         self.verbose = verbose
         self._config = _read_config(self.source, head)
+        self._width = width
         if isinstance(self._config, SaeSpladeConfig):
-            check_k(k, self._config.width)
+            if width is not None:
+                check_width(width, self._config)
+                self._config.width = width
+            check_k(k or self._config.k, self._config.width)
 
     @classmethod
     def from_pretrained(
@@ -87,6 +94,7 @@ class SaeSplade:
         name_or_path: str | os.PathLike[str],
         *,
         k: int | None = None,
+        width: int | None = None,
         doc_max_length: int | None = None,
         query_max_length: int | None = None,
         device: str | None = None,
@@ -102,6 +110,7 @@ class SaeSplade:
             name_or_path,
             "sae",
             k=k,
+            width=width,
             doc_max_length=doc_max_length,
             query_max_length=query_max_length,
             device=device,
@@ -149,6 +158,7 @@ class SaeSplade:
         doc_max_length: int | None = None,
         steps: int | None = None,
         seed: int | None = None,
+        queries: Iterable[str] = (),
         config: PretrainConfig | None = None,
         device: str | None = None,
         verbose: bool = False,
@@ -166,6 +176,7 @@ class SaeSplade:
             doc_max_length: Word pieces kept per document; by default 128.
             steps: Steps of training; by default 250.
             seed: Of everything random.
+            queries: Texts of queries that are mixed in, in proportion to their number.
             config: All the settings; those named above go before it.
             device: Where to compute; ``None``: the first GPU, else the CPU.
             verbose: Whether to show progress.
@@ -191,10 +202,59 @@ class SaeSplade:
             documents,
             _passing_folder() if out is None else out,
             dataclasses.replace(config or PretrainConfig(), **settings),
+            queries=queries,
             device=device,
             verbose=verbose,
         )
         return cls.from_pretrained(trained, device=device, verbose=verbose)
+
+    def finetune(
+        self,
+        data: TrainingData | Sequence[TrainingData] | Collection | str | os.PathLike[str],
+        *,
+        out: str | os.PathLike[str] | None = None,
+        config: FinetuneConfig | None = None,
+        validation: TrainingData | None = None,
+        verbose: bool | None = None,
+    ) -> SaeSplade:
+        """Trains the model to rank; the new one is another, and this one stays as it is.
+
+        Args:
+            data: What to train on, as :mod:`pyterrier_saesplade.training.data.sources` reads it; or a collection, its
+                folder or its name, whose query set ``train`` has judgements.
+            out: The folder to write; without one as for :meth:`pretrain`.
+            config: The settings; ``None``: those for a laptop.
+            validation: Queries to validate with; ``None``: some of ``data`` are held out, if there are validations.
+            verbose: Whether to show progress; ``None``: as the model does.
+
+        Returns:
+            The new model, lazy as any other. What this one's ``k`` and lengths were set to are its own.
+
+        Raises:
+            FileExistsError: If ``out`` exists.
+            ValueError: If the data or a setting cannot be used, or training went wrong.
+
+        Examples:
+            >>> tuned = model.finetune("my-collection", out="my-tuned-model")  # doctest: +SKIP
+        """
+        from pyterrier_saesplade.training import FinetuneConfig, finetune
+        from pyterrier_saesplade.training.data.sources import read_labels
+
+        if isinstance(data, Collection | str | os.PathLike):
+            data = read_labels(data)
+        given = {name: getattr(self, name) for name in ("k", "doc_max_length", "query_max_length")}
+        settings = config or FinetuneConfig()
+        unset = {name: value for name, value in given.items() if value is not None and getattr(settings, name) is None}
+        trained = finetune(
+            self.source if self.head == "sae" else f"splade={self.source}",
+            data,
+            _passing_folder() if out is None else out,
+            dataclasses.replace(settings, **unset),
+            validation=validation,
+            device=self.device,
+            verbose=self._verbose(verbose),
+        )
+        return type(self).from_pretrained(trained, device=self.device, precision=self.precision, verbose=self.verbose)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a folder that :meth:`from_pretrained` opens; the settings given here become its own.
@@ -221,7 +281,7 @@ class SaeSplade:
         A model that :meth:`save_pretrained` or a training wrote has what it takes in its configuration; for others, a
         SPLADE checkpoint for one, the weights are loaded.
         """
-        overrides = {"k": self.k, "doc_max_length": self.doc_max_length}
+        overrides = {"k": self.k, "width": self._width, "doc_max_length": self.doc_max_length}
         return self._full_config.fingerprint(**{name: value for name, value in overrides.items() if value is not None})
 
     @property
@@ -439,8 +499,9 @@ class SaeSplade:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        load = Encoder.from_pretrained if self.head == "sae" else Encoder.from_splade
-        return load(self.source, device=self.device, precision=self.precision)
+        if self.head == "mlm":
+            return Encoder.from_splade(self.source, device=self.device, precision=self.precision)
+        return Encoder.from_pretrained(self.source, width=self._width, device=self.device, precision=self.precision)
 
     @property
     def _full_config(self) -> SaeSpladeConfig:
@@ -466,7 +527,7 @@ class SaeSplade:
 
     def _settings(self) -> dict[str, Any]:
         names = ("head", "k", "doc_max_length", "query_max_length", "device", "precision")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"width": self._width}
 
     def _verbose(self, verbose: bool | None) -> bool:
         return self.verbose if verbose is None else verbose

@@ -73,19 +73,22 @@ class Encoder:
         cls,
         name_or_path: str | os.PathLike[str],
         *,
+        width: int | None = None,
         device: str | torch.device | None = None,
         precision: Precision = "auto",
     ) -> Encoder:
-        """Loads a SAE-SPLADE model from a folder or the hub.
+        """Loads a SAE-SPLADE model from a folder or the hub; with ``width``, its first so many latents alone.
 
         Raises:
-            ValueError: If the model lacks weights.
+            ValueError: If the model lacks weights, or has not so many latents.
         """
         with quiet_transformers():
             loaded: Any = SaeSpladeModel.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
             model, report = loaded
             if report["missing_keys"]:
                 raise ValueError(f"{name_or_path} lacks weights: {', '.join(sorted(report['missing_keys'])[:5])}")
+            if width is not None:
+                model.narrow(width)
             return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
 
     @classmethod

@@ -120,4 +120,10 @@ def check_k(k: int | None, width: int) -> None:
         raise ValueError(f"k must be between 1 and the width of the vocabulary, {width} (or None for all), not {k}")
 
 
+def check_width(width: int, config: SaeSpladeConfig) -> None:
+    """Raises ``ValueError`` unless the first ``width`` latents of a model can be taken alone."""
+    if config.head != "sae" or not 1 <= width <= config.width:
+        raise ValueError(f"width must be between 1 and the width of the model's SAE, {config.width}, not {width}")
+
+
 AutoConfig.register(SaeSpladeConfig.model_type, SaeSpladeConfig)

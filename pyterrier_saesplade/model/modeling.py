@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
 from pyterrier_saesplade.model.backbone import Layer, build_backbone, load_backbone
-from pyterrier_saesplade.model.config import SaeSpladeConfig, Side, check_k
+from pyterrier_saesplade.model.config import SaeSpladeConfig, Side, check_k, check_width
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.model.heads import SparseHead
 from pyterrier_saesplade.model.pooling import Pooled
@@ -177,8 +177,7 @@ class SaeSpladeModel(PreTrainedModel):
         Raises:
             ValueError: If there are not so many, or fewer than are kept per token.
         """
-        if not 1 <= width <= self.config.width:
-            raise ValueError(f"width must be between 1 and the model's own, {self.config.width}, not {width}")
+        check_width(width, self.config)
         check_k(self.config.k, width)
         self.head.narrow(width)
         if self.query_weights is not None:

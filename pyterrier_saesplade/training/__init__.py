@@ -1,6 +1,7 @@
-"""Training: the sparse autoencoder on a corpus, without labels."""
+"""Training: the sparse autoencoder on a corpus, without labels; then the whole model for ranking."""
 
-from pyterrier_saesplade.training.config import PretrainConfig
+from pyterrier_saesplade.training.config import FinetuneConfig, PretrainConfig
+from pyterrier_saesplade.training.finetune import finetune
 from pyterrier_saesplade.training.pretrain import pretrain
 
-__all__ = ["PretrainConfig", "pretrain"]
+__all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "pretrain"]

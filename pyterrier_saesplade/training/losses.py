@@ -38,7 +38,8 @@ def margin_mse(scores: Tensor, teacher: Tensor) -> Tensor:
         Mean over the queries and their ``n - 1`` margins.
 
     References:
-        Hofstätter et al., Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation, 2020.
+        Hofstätter et al., Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation,
+        2020.
     """
     return functional.mse_loss(scores[:, :1] - scores[:, 1:], teacher[:, :1] - teacher[:, 1:])
 

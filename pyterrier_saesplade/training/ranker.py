@@ -119,11 +119,20 @@ class Ranker(nn.Module):
             + warm * (settings.doc_flops * doc_flops + settings.query_flops * query_flops)
             + settings.reconstruction_weight * reconstruction
         )
-        measures = (kl, mse, nce, doc_flops, query_flops, reconstruction)
-        l0 = (scores.new_tensor(len(v.values) / n) for v, n in ((of_documents, n_documents), (of_queries, n_queries)))
-        spread = own.detach().std(1, correction=0).mean()
-        dead = (self.unused >= DEAD_AFTER).float().mean()
-        return RankingOutput(loss, *(x.detach() for x in measures), *l0, spread, dead, self.model.alpha.detach())
+        return RankingOutput(
+            loss=loss,
+            kl=kl.detach(),
+            margin_mse=mse.detach(),
+            contrastive=nce.detach(),
+            doc_flops=doc_flops.detach(),
+            query_flops=query_flops.detach(),
+            reconstruction=reconstruction.detach(),
+            l0_doc=zero + len(of_documents.values) / n_documents,
+            l0_query=zero + len(of_queries.values) / n_queries,
+            spread=own.detach().std(1, correction=0).mean(),
+            dead=(self.unused >= DEAD_AFTER).float().mean(),
+            alpha=self.model.alpha.detach(),
+        )
 
     def _vectors(self, groups: list[Group], side: Side) -> tuple[Pooled, list[Tensor]]:
         """Encodes groups of texts; returns their vectors by text, and each group's errors of reconstruction."""

@@ -68,7 +68,7 @@ class RankingTrainer(BatchTrainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Makes the optimiser, with a rate for each part of the model."""
         if self.optimizer is None:
-            cls, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            cls, options = self.get_optimizer_cls_and_kwargs(self.args, self.encoder.model)
             self.optimizer = cls(parameter_groups(self.encoder.model, self.config), **options)
         return self.optimizer
 

@@ -141,7 +141,7 @@ def train(trainer: BatchTrainer) -> None:
         trainer.batches.start = trainer.state.global_step
     if checkpoint is not None and (trainer.batches.start >= arguments.max_steps or trainer.was_stopped()):
         # All steps are done; the Trainer would take one more.
-        trainer.model.load_state_dict(load_file(Path(checkpoint) / "model.safetensors"))
+        trainer.module.load_state_dict(load_file(Path(checkpoint) / "model.safetensors"))
     elif arguments.max_steps > 0:
         trainer.train(resume_from_checkpoint=checkpoint)
 

@@ -25,7 +25,7 @@ def score(queries: Pooled, documents: Pooled, n_queries: int, n_documents: int, 
     Returns:
         ``[B, N]``.
     """
-    used, rows = queries.latents.unique(return_inverse=True)
+    used, rows = torch.unique(queries.latents, return_inverse=True)
     table = queries.values.new_zeros(len(used), n_queries).index_put((rows, queries.texts), queries.values)
     row_of = torch.full((width,), -1, device=used.device)
     row_of[used] = torch.arange(len(used), device=used.device)

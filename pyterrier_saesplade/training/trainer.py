@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainerCallback
 
@@ -36,6 +36,7 @@ class BatchTrainer(Trainer):
     """Trains a module whose output is a named tuple of scalars, the loss first, on batches as they come.
 
     Args:
+        model: The module, trained in place.
         batches: The data; each process has its own.
         workers: Processes that prepare batches ahead.
         **kwargs: Those of ``transformers.Trainer``.
@@ -44,8 +45,9 @@ class BatchTrainer(Trainer):
     #: The measures that the progress bar shows.
     SHOWN: ClassVar[Sequence[str]]
 
-    def __init__(self, *, batches: Batches, workers: int = 0, **kwargs: Any) -> None:
-        super().__init__(train_dataset=batches, eval_dataset=batches, **kwargs)
+    def __init__(self, *, model: nn.Module, batches: Batches, workers: int = 0, **kwargs: Any) -> None:
+        super().__init__(model=model, train_dataset=batches, eval_dataset=batches, **kwargs)
+        self.module = model
         self.batches = batches
         self._workers = workers
         self._outputs: list[Tensor] = []

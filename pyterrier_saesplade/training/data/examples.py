@@ -212,7 +212,7 @@ def _example(candidates: Candidates, query: int, rows: NDArray[np.int64], proble
         problems.note(where, "unknown query", qid)
         return None
     known = rows >= 0
-    for place in np.flatnonzero(~known):
+    for place in np.flatnonzero(~known).tolist():
         problems.note(where, "unknown passage", pids[place])
     positives_left = int(known[:positives].sum())
     if not positives_left:

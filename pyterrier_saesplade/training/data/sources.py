@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from datasets import Dataset, load_dataset, load_from_disk
 
 from pyterrier_saesplade.evaluation.collections import Collection, FolderCollection, open_collection
@@ -28,11 +29,12 @@ from pyterrier_saesplade.training.data.tables import TextTable, key
 #: A change of these functions that changes what they write changes this, so that nothing old is taken from the cache.
 _VERSION = 1
 
+#: A file of identifiers and texts, or a collection or its name.
 Texts = Collection | str | os.PathLike[str]
 
 
 def read_distillation(
-    examples: str | os.PathLike[str], passages: Texts, queries: Texts, *, on_error: OnError = "report"
+    examples: str | os.PathLike[str], passages: Texts, queries: Texts | pd.DataFrame, *, on_error: OnError = "report"
 ) -> TrainingData:
     """Reads a distillation file as ColBERTv2 publishes it for MS MARCO, or as ``saesplade mine`` writes it.
 
@@ -43,7 +45,7 @@ def read_distillation(
     Args:
         examples: The file; compressed if it ends in ``.gz``.
         passages: A file of ``pid<TAB>text`` lines (``.tsv[.gz]``), or a collection or its name.
-        queries: The same of queries.
+        queries: The same of queries, or a frame of ``qid`` and ``query``.
         on_error: ``"report"``: leave out what cannot be used (broken lines, unknown identifiers), and say how much it
             was; ``"raise"``: an error that names the line.
 
@@ -58,7 +60,7 @@ def read_distillation(
 
 
 def read_triples(
-    examples: str | os.PathLike[str], passages: Texts, queries: Texts, *, on_error: OnError = "report"
+    examples: str | os.PathLike[str], passages: Texts, queries: Texts | pd.DataFrame, *, on_error: OnError = "report"
 ) -> TrainingData:
     """Reads lines of ``qid pid+ pid-``, separated by blanks or tabs; see :func:`read_distillation`."""
     return _read_file("triples", _parse_triple, Path(examples), passages, queries, on_error)
@@ -87,10 +89,9 @@ def read_labels(
     positives = relevant.groupby("qid")["docno"].agg(list)
     source = {"labels": opened.name, "query set": query_set}
     digest = f"{key(topics.to_csv()):x}{key(qrels.to_csv()):x}"
-    passages = _passages(opened, on_error)
-    query_texts = zip(topics["qid"], topics["query"], strict=True)
-    queries = _table({"queries": digest}, lambda problems: query_texts, on_error)
-    found = (Candidates(f"qid {qid}", qid, docnos, (), len(docnos)) for qid, docnos in positives.items())
+    passages = passages_of(opened, on_error)
+    queries, _ = _queries(topics, on_error)
+    found = (Candidates(f"qid {qid}", str(qid), docnos, (), len(docnos)) for qid, docnos in positives.items())
 
     def build(folder: Path) -> None:
         problems = Problems(on_error)
@@ -135,11 +136,59 @@ def read_dataset(dataset: Dataset | str | os.PathLike[str], *, on_error: OnError
     return TrainingData(TextTable(folder / "queries.arrow"), TextTable(folder / "passages.arrow"), folder)
 
 
-def _read_file(kind: str, parse: Any, file: Path, passages: Texts, queries: Texts, on_error: OnError) -> TrainingData:
+def read_training_data(
+    collection: Collection | str | os.PathLike[str] | None = None,
+    *,
+    query_set: str | None = "train",
+    examples: Sequence[str | os.PathLike[str]] = (),
+    passages: Sequence[Texts] = (),
+    queries: Sequence[Texts | pd.DataFrame] = (),
+    dataset: Dataset | str | os.PathLike[str] | None = None,
+    on_error: OnError = "report",
+) -> list[TrainingData]:
+    """Reads whatever is given, as ``saesplade finetune`` takes it.
+
+    Args:
+        collection: A collection. Without examples, the judgements of its ``query_set`` are learned from; with examples,
+            its documents and the queries of that set are theirs, unless passages or queries are given.
+        query_set: See ``collection``.
+        examples: Distillation files, or triples if their names end in ``.tsv[.gz]``.
+        passages: For each file of examples its passages.
+        queries: For each file of examples its queries.
+        dataset: In place of all these a data set of texts.
+        on_error: As for :func:`read_distillation`.
+
+    Raises:
+        ValueError: If too little is given, or too much.
+    """
+    if dataset is not None:
+        if collection is not None or examples or passages or queries:
+            raise ValueError("a data set of texts brings its queries and passages: give no other data beside it")
+        return [read_dataset(dataset, on_error=on_error)]
+    if not examples:
+        if collection is None or passages or queries:
+            raise ValueError("give a collection with judgements, files of examples, or a data set")
+        return [read_labels(collection, query_set, on_error=on_error)]
+    if collection is not None:
+        opened = _opened(collection)
+        passages = passages or [opened] * len(examples)
+        queries = queries or [opened.topics(query_set)] * len(examples)
+    if not len(examples) == len(passages) == len(queries):
+        raise ValueError(f"{len(examples)} files of examples need as many sources of passages, and of queries")
+    read = []
+    for file, of_passages, of_queries in zip(examples, passages, queries, strict=True):
+        reader = read_triples if str(file).endswith((".tsv", ".tsv.gz")) else read_distillation
+        read.append(reader(file, of_passages, of_queries, on_error=on_error))
+    return read
+
+
+def _read_file(
+    kind: str, parse: Any, file: Path, passages: Texts, queries: Texts | pd.DataFrame, on_error: OnError
+) -> TrainingData:
     if not file.is_file():
         raise FileNotFoundError(f"there is no file of examples at {file}")
-    of_passages, of_queries = _passages(passages, on_error), _queries(queries, on_error)
-    parts = {"kind": kind, "passages": _identity(passages), "queries": _identity(queries), "on_error": on_error}
+    of_passages, (of_queries, query_identity) = passages_of(passages, on_error), _queries(queries, on_error)
+    parts = {"kind": kind, "passages": _identity(passages), "queries": query_identity, "on_error": on_error}
 
     def build(folder: Path) -> None:
         problems = Problems(on_error)
@@ -217,7 +266,8 @@ def _identity(source: Texts) -> dict[str, Any]:
     return {"collection": collection.name}
 
 
-def _passages(source: Texts, on_error: OnError) -> TextTable:
+def passages_of(source: Texts, on_error: OnError = "report") -> TextTable:
+    """Returns the passages of a file of ``pid<TAB>text`` lines, or of a collection, in a table that is kept."""
     if _is_table(source):
         return _table({"texts": _identity(source)}, partial(_tab_separated, Path(str(source))), on_error)
     collection = _opened(source)
@@ -225,15 +275,15 @@ def _passages(source: Texts, on_error: OnError) -> TextTable:
     return _table({"documents": _identity(collection)}, lambda problems: pairs, on_error)
 
 
-def _queries(source: Texts, on_error: OnError) -> TextTable:
-    if _is_table(source):
-        return _table({"texts": _identity(source)}, partial(_tab_separated, Path(str(source))), on_error)
-    topics = _opened(source).topics()
-    return _table(
-        {"queries": f"{key(topics.to_csv()):x}"},
-        lambda problems: zip(topics["qid"], topics["query"], strict=True),
-        on_error,
-    )
+def _queries(source: Texts | pd.DataFrame, on_error: OnError) -> tuple[TextTable, dict[str, Any]]:
+    """Returns queries in a table that is kept, and what identifies them."""
+    if not isinstance(source, pd.DataFrame) and _is_table(source):
+        identity: dict[str, Any] = {"texts": _identity(source)}
+        return _table(identity, partial(_tab_separated, Path(str(source))), on_error), identity
+    topics = source if isinstance(source, pd.DataFrame) else _opened(source).topics()
+    pairs = list(zip(topics["qid"], topics["query"], strict=True))
+    identity = {"queries": key(json.dumps(pairs))}
+    return _table(identity, lambda problems: pairs, on_error), identity
 
 
 def _table(parts: dict[str, Any], texts: Any, on_error: OnError) -> TextTable:

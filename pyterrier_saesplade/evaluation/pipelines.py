@@ -1,0 +1,167 @@
+"""Pipelines over a collection, by the names that the command line knows them by."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import reduce
+from operator import add, or_
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Dense, System, Words
+from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.training.data.sources import passages_of
+from pyterrier_saesplade.training.data.tables import TextTable
+
+_DENSE_LENGTH = 256
+
+
+class Pipelines:
+    """Retrievers and re-rankers over one collection; the indexes that they need are built at their first use.
+
+    A name is
+
+    * ``bm25``: Terrier's BM25;
+    * ``dense=NAME``: a bi-encoder of sentence-transformers, folder or hub name, through ``pyterrier_dr``;
+    * ``cross-encoder=NAME``: a cross-encoder of sentence-transformers, which can only re-rank;
+    * the folder or hub name of a SAE-SPLADE model, or ``splade=NAME`` for a SPLADE checkpoint;
+    * ``module:attribute``: any pipeline of one's own, in a module that can be imported;
+    * several of these with ``+`` between: their results together, or the sum of their scores, standardised by query.
+
+    Args:
+        collection: The documents.
+        folder: Where indexes are kept.
+    """
+
+    def __init__(self, collection: Collection, folder: Path) -> None:
+        self._collection = collection
+        self._folder = folder
+        self._corpus: Corpus | None = None
+
+    def retriever(self, name: str, num_results: int) -> pt.Transformer:
+        """Returns a pipeline from queries to results."""
+        parts = [self._retriever(part) % num_results for part in name.split("+")]
+        retriever: pt.Transformer = reduce(or_, parts)
+        return retriever
+
+    def teacher(self, name: str) -> pt.Transformer:
+        """Returns a pipeline that scores results again; it loads the texts that it needs."""
+        parts = name.split("+")
+        if len(parts) == 1:
+            return self._teacher(name)
+        teacher: pt.Transformer = reduce(add, [self._teacher(part) >> Standardise() for part in parts])
+        return teacher
+
+    def _retriever(self, name: str) -> pt.Transformer:
+        if name.startswith("cross-encoder="):
+            raise ValueError(f"{name} scores texts and finds none: name a retriever, such as bm25")
+        if ":" in name:
+            return imported(name)
+        system = _system(name)
+        encode, search = system.stages(self._index(system))
+        pipeline: pt.Transformer = encode >> search
+        return pipeline
+
+    def _teacher(self, name: str) -> pt.Transformer:
+        if ":" in name:
+            return imported(name)
+        if name.startswith("cross-encoder="):
+            return self._with_texts(_cross_encoder(name.removeprefix("cross-encoder=")))
+        system = _system(name)
+        if isinstance(system, Words):
+            # Given results, Terrier scores these.
+            bm25: pt.Transformer = system.stages(self._index(system))[1]
+            return bm25
+        if isinstance(system, Dense):
+            return self._with_texts(system.encoder.scorer())
+        assert isinstance(system, Concepts)
+        statistics = self._index(system) if system.model.weighting == "idf" else None
+        return self._with_texts(system.model.scorer(statistics=statistics))
+
+    def _with_texts(self, scorer: pt.Transformer) -> pt.Transformer:
+        pipeline: pt.Transformer = TextLoader(passages_of(self._collection)) >> scorer
+        return pipeline
+
+    def _index(self, system: System) -> Path:
+        path = self._folder / f"{system.name}.index"
+        if not path.exists():
+            self._corpus = self._corpus or Corpus.read(self._collection)
+            with written_beside(path) as partial:
+                system.build(self._corpus, partial)
+        return path
+
+
+class TextLoader(pt.Transformer):
+    """Adds the ``text`` of each row's ``docno``, from a table on disk.
+
+    Args:
+        table: The texts by docno.
+    """
+
+    def __init__(self, table: TextTable) -> None:
+        self.table = table
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with a column ``text``, empty for an unknown document."""
+        pt.validate.columns(inp, includes=["docno"])
+        rows = self.table.rows(inp["docno"].tolist())
+        texts = self.table.texts(rows.clip(min=0)) if len(rows) else []
+        return inp.assign(text=["" if row < 0 else text for row, text in zip(rows, texts, strict=True)])
+
+
+class Standardise(pt.Transformer):
+    """Gives the scores of each query a mean of 0 and a standard deviation of 1, so that they can be added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with other scores; where all are equal, they are 0."""
+        pt.validate.result_frame(inp, extra_columns=["score"])
+        of_query = inp.groupby("qid")["score"]
+        deviation = of_query.transform("std").fillna(0.0)
+        centred = inp["score"] - of_query.transform("mean")
+        return pt.model.add_ranks(inp.assign(score=centred / deviation.where(deviation > 0, 1.0)))
+
+
+def _system(name: str) -> System:
+    if name == "bm25":
+        return Words()
+    if name.startswith("dense="):
+        return Dense(name.removeprefix("dense="), _DENSE_LENGTH)
+    if name.startswith("splade="):
+        return Concepts("splade", SaeSplade.from_splade(name.removeprefix("splade=")))
+    return Concepts("saesplade", SaeSplade.from_pretrained(name))
+
+
+def imported(name: str) -> pt.Transformer:
+    """Returns the pipeline that ``module:attribute`` names.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    try:
+        pipeline: pt.Transformer = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name} cannot be imported: {error}") from error
+    if not isinstance(pipeline, pt.Transformer):
+        raise ValueError(f"{name} is no pipeline but a {type(pipeline).__name__}")
+    return pipeline
+
+
+def _cross_encoder(name: str) -> pt.Transformer:
+    try:
+        from sentence_transformers import CrossEncoder
+    except ImportError as error:
+        raise ImportError("a cross-encoder needs sentence-transformers: pip install sentence-transformers") from error
+    model = CrossEncoder(name)
+
+    def score(frame: pd.DataFrame) -> Any:
+        return model.predict(list(zip(frame["query"], frame["text"], strict=True)))
+
+    return pt.apply.doc_score(score, batch_size=256)

@@ -20,16 +20,14 @@ model.retriever(index).search("a query")
 ```"""
 
 
-def write_card(
-    folder: Path, settings: Mapping[str, Any], log: Sequence[Mapping[str, Any]], name: str | None = None
-) -> None:
+def write_card(folder: Path, settings: Mapping[str, Any], log: Sequence[Mapping[str, Any]], name: str) -> None:
     """Writes a model's ``README.md``.
 
     Args:
         folder: The model's folder.
         settings: Those of the run, with what it began with and the data.
         log: That of the training.
-        name: What the model will be called; the name of its folder unless given.
+        name: What the model will be called.
     """
     config = SaeSpladeConfig.from_pretrained(folder)
     hub_name = None if Path(config.backbone).is_absolute() else config.backbone
@@ -43,10 +41,10 @@ def write_card(
         f"`{licence}`, as its card says" if licence else "not stated where this model was trained: see its publisher"
     )
     sections = [
-        f"# {name or folder.name}",
+        f"# {name}",
         _description(config),
         "## Use",
-        _USE.format(name=name or folder.name),
+        _USE.format(name=name),
         "## Data",
         _data(settings),
         "## Measures",
@@ -89,7 +87,7 @@ def _measures(log: Sequence[Mapping[str, Any]]) -> str:
     lines = [head, "|---" * (len(names) + 1) + "|"]
     for entry in measured:
         lines.append(f"| {entry['step']} | " + " | ".join(f"{entry[name]:.4g}" for name in names) + " |")
-    return "\n".join(["On the data that was held out:", "", *lines])
+    return "\n".join(["Measured while it was trained:", "", *lines])
 
 
 def _licence(backbone: str) -> str | None:

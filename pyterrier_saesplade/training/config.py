@@ -203,6 +203,9 @@ class FinetuneConfig(_Settings):
         doc_max_length: Documents are cut at this many word pieces; ``None``: as the model has it.
         query_max_length: The same for queries.
         markers: Whether texts get markers; ``None``: as the model has it.
+        query_marker: The word piece that marks queries; ``None``: as the model has it.
+        doc_marker: The same for documents.
+        alpha: The factor of all weights that training begins with, unless it is calibrated; ``None``: the model's.
         query_weights: A factor for each latent that the weights of queries are multiplied by: ``"none"``; ``"idf"``,
             that of the training passages, for good; or ``"learned"``, which begins so. A model that was not fine-tuned
             needs latent idf, and an index gives it; afterwards it is part of the model.
@@ -258,6 +261,9 @@ class FinetuneConfig(_Settings):
     doc_max_length: int | None = None
     query_max_length: int | None = None
     markers: bool | None = None
+    query_marker: str | None = None
+    doc_marker: str | None = None
+    alpha: float | None = None
     query_weights: Literal["none", "idf", "learned"] = "none"
     dropout: float | None = None
     train: Literal["all", "head", "lora"] | int = "all"
@@ -309,7 +315,7 @@ class FinetuneConfig(_Settings):
         **dict.fromkeys(("doc_flops", "query_flops", "reconstruction_weight"), (int | float, 0)),
         **dict.fromkeys(("learning_rate", "head_learning_rate", "alpha_learning_rate"), (int | float, 0)),
         **dict.fromkeys(("query_weights_learning_rate", "weight_decay", "max_grad_norm"), (int | float, 0)),
-        **dict.fromkeys(("adam_epsilon", "states_gigabytes"), (int | float, 1e-12)),
+        **dict.fromkeys(("alpha", "adam_epsilon", "states_gigabytes"), (int | float, 1e-12)),
     }
 
     def __post_init__(self) -> None:

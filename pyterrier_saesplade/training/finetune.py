@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from pyterrier_saesplade.training.data.examples import TrainingData
 from pyterrier_saesplade.training.data.frozen import FrozenStates
 from pyterrier_saesplade.training.negatives import encode_rows, with_negatives
 from pyterrier_saesplade.training.parts import choose_parts
-from pyterrier_saesplade.training.ranker import Ranker
+from pyterrier_saesplade.training.ranker import Ranker, spread
 from pyterrier_saesplade.training.rankingtrainer import RankingTrainer, finish
 from pyterrier_saesplade.training.run import (
     Run,
@@ -171,7 +172,7 @@ def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder
     else:
         encoder = Encoder.from_pretrained(model, device=device)
     network = encoder.model
-    for name in ("k", "doc_max_length", "query_max_length", "markers"):
+    for name in ("k", "doc_max_length", "query_max_length", "markers", "query_marker", "doc_marker"):
         if getattr(config, name) is not None:
             setattr(network.config, name, getattr(config, name))
     check_k(network.config.k, network.config.width)
@@ -179,6 +180,8 @@ def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder
         network.head.dictionary  # noqa: B018 (an error now if there is none)
     else:
         network.head.W_dec, network.config.decoder = None, False
+    if config.alpha is not None:
+        network.alpha.data.fill_(config.alpha)
     if config.dropout is not None:
         for module in network.modules():
             if isinstance(module, nn.Dropout):
@@ -276,19 +279,17 @@ def _calibrate(ranker: Ranker, batches: RankingBatches, path: Path) -> None:
     alpha = ranker.model.alpha
     if not path.exists():
         ranker.train(False)
-        spread, target = 0.0, 0.0
+        found, wanted = [], []
         for number in range(_CALIBRATION_BATCHES):
-            batch = batches[number]
-            spread += float(ranker(**_on(batch, alpha.device)).spread) / _CALIBRATION_BATCHES
-            teacher = batch.get("teacher")
-            own = 1.0 if teacher is None else float(teacher.std(1, correction=0).mean())
-            target += own / _CALIBRATION_BATCHES
-        if not spread > 0:
-            raise ValueError(
-                "this model gives all passages of a query the same score: train another, or calibrate=False"
-            )
-        calibrated = float(alpha) * math.sqrt(target / spread)
-        _log.info("scores spread by %.3g, and should by %.3g: alpha is now %.3g", spread, target, calibrated)
+            batch = _on(batches[number], alpha.device)
+            teacher = batch.pop("teacher", None)
+            found.append(ranker.spread(**batch))
+            wanted.append(1.0 if teacher is None else float(spread(teacher)))
+        own, target = fmean(found), fmean(wanted)
+        if not own > 0:
+            raise ValueError("a query's passages all have the same score: train another model, or calibrate=False")
+        calibrated = float(alpha) * math.sqrt(target / own)
+        _log.info("scores spread by %.3g, and should by %.3g: alpha is now %.3g", own, target, calibrated)
         save_tensors({"alpha": torch.tensor(calibrated)}, path)
     alpha.copy_(load_file(path)["alpha"])
 

@@ -24,6 +24,7 @@ from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.files import claim
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, initialise_from_data
+from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import PretrainConfig
 from pyterrier_saesplade.training.run import (
     Run,
@@ -209,6 +210,7 @@ def _finish(encoder: Encoder, log: list[dict[str, float]], config: PretrainConfi
     model = run.work / "model"
     encoder.save_pretrained(model)
     (model / "training.json").write_text(json.dumps({"settings": asdict(config), "log": log}, indent=1))
+    write_card(model, run.settings, log, name=run.out.name)
     run.finish(model)
     final = next(entry for entry in reversed(log) if "eval_fvu" in entry)
     active = final["eval_latents_df_2"] / config.width

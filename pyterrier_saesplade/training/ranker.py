@@ -96,7 +96,7 @@ class Ranker(nn.Module):
             self._count(of_documents, n_documents)
         width = self.model.config.width
         scores = score(of_queries, of_documents, n_queries, n_documents, width)
-        blocks = torch.arange(n_documents, device=scores.device).view(n_queries, -1)
+        blocks = _blocks(scores)
         own = scores.gather(1, blocks)
         zero = scores.new_zeros(())
         settings = self.settings
@@ -129,10 +129,18 @@ class Ranker(nn.Module):
             reconstruction=reconstruction.detach(),
             l0_doc=zero + len(of_documents.values) / n_documents,
             l0_query=zero + len(of_queries.values) / n_queries,
-            spread=own.detach().std(1, correction=0).mean(),
+            spread=spread(own.detach()),
             dead=(self.unused >= DEAD_AFTER).float().mean(),
             alpha=self.model.alpha.detach(),
         )
+
+    @torch.no_grad()
+    def spread(self, queries: list[Group], documents: list[Group], ignored: Tensor) -> float:
+        """Returns how much the scores of a query's own passages differ, of a batch in this process."""
+        of_queries, of_documents = self._vectors(queries, "query")[0], self._vectors(documents, "doc")[0]
+        n_queries, n_documents = ignored.shape
+        scores = score(of_queries, of_documents, n_queries, n_documents, self.model.config.width)
+        return float(spread(scores.gather(1, _blocks(scores))))
 
     def _vectors(self, groups: list[Group], side: Side) -> tuple[Pooled, list[Tensor]]:
         """Encodes groups of texts; returns their vectors by text, and each group's errors of reconstruction."""
@@ -177,3 +185,13 @@ class Ranker(nn.Module):
         self.unused[documents.latents] = 0
         if processes > 1:
             distributed.all_reduce(self.unused, distributed.ReduceOp.MIN)
+
+
+def spread(scores: Tensor) -> Tensor:
+    """Returns the mean over queries of the standard deviation of ``[B, n]`` scores."""
+    return scores.std(1, correction=0).mean()
+
+
+def _blocks(scores: Tensor) -> Tensor:
+    """Returns the columns ``[B, n]`` of each query's own passages."""
+    return torch.arange(scores.shape[1], device=scores.device).view(len(scores), -1)

@@ -21,6 +21,7 @@ from pyterrier_saesplade.encoding.encoder import Encoder
 from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import FinetuneConfig
 from pyterrier_saesplade.training.data.examples import TrainingData
+from pyterrier_saesplade.training.figure import plot_validations
 from pyterrier_saesplade.training.parts import merged, parameter_groups
 from pyterrier_saesplade.training.run import Run
 from pyterrier_saesplade.training.trainer import BatchTrainer, KeepDictionaryNormal
@@ -166,7 +167,11 @@ def finish(trainer: RankingTrainer, data: Sequence[TrainingData], config: Finetu
     log = trainer.state.log_history
     report = {"settings": asdict(config), "data": [source.description for source in data], "log": log}
     (model / "training.json").write_text(json.dumps(report, indent=1))
-    write_card(model, run.settings, log)
+    write_card(model, run.settings, log, name=run.out.name)
+    try:
+        plot_validations(log, model / "validations.png")
+    except ImportError as error:  # a long training is not to be lost to a figure
+        _log.warning("%s", error)
     run.finish(model)
     measures = next((entry for entry in reversed(log) if "eval_RR@10" in entry), None)
     if measures is not None:

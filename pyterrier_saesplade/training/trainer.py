@@ -63,7 +63,8 @@ class BatchTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Returns whole batches as they come: every process draws from its own share."""
         dataset: Any = self.batches
-        return DataLoader(dataset, batch_size=None, num_workers=self._workers)
+        # A generator of its own: the loader would draw from the one that dropout uses, once more after a restart.
+        return DataLoader(dataset, batch_size=None, num_workers=self._workers, generator=torch.Generator())
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -1,15 +1,17 @@
-"""A small real backbone and corpus."""
+"""A small real backbone and corpus, a model pre-trained on it, and judged queries to fine-tune it on."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 
 from pyterrier_saesplade.encoding import Encoder
-from pyterrier_saesplade.evaluation.collections import open_collection
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.model import SaeSpladeModel
+from pyterrier_saesplade.training import PretrainConfig, pretrain
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +29,33 @@ def encoder(splade_path: Path) -> Encoder:
     torch.manual_seed(0)
     model = SaeSpladeModel.from_backbone(splade_path, width=256, k=4, doc_max_length=32, decoder=True)
     return Encoder(model, AutoTokenizer.from_pretrained(splade_path), precision="float32")
+
+
+@pytest.fixture(scope="session")
+def judged(docstrings_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """A collection of 240 docstrings, with 80 queries that have one relevant document each."""
+    whole = open_collection(docstrings_path)
+    qrels = whole.qrels().head(80)
+    needed = set(qrels["docno"])
+    first = [document for document in whole.get_corpus_iter() if document["docno"] in needed]
+    others = (document for document in whole.get_corpus_iter() if document["docno"] not in needed)
+    topics = whole.topics()
+    topics = topics[topics["qid"].isin(qrels["qid"])]
+    folder = tmp_path_factory.mktemp("collections") / "judged"
+    return write_collection(folder, [*first, *itertools.islice(others, 160)], topics, qrels)
+
+
+@pytest.fixture(scope="session")
+def pretrained_path(judged: Collection, splade_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with 512 latents, learned from the judged collection."""
+    config = PretrainConfig(width=512, k=4, steps=30, batch_tokens=512, doc_max_length=32, query_max_length=16)
+    folder = tmp_path_factory.mktemp("models") / "pretrained"
+    return pretrain(splade_path, judged.get_corpus_iter(), folder, config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps training data that is read in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        yield

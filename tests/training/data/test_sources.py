@@ -1,0 +1,229 @@
+"""Training data from every kind of file: what is read, what is left out and said so, what is an error."""
+
+import gzip
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset
+
+from pyterrier_saesplade.evaluation.collections import Collection, write_collection
+from pyterrier_saesplade.training.data import TrainingData
+from pyterrier_saesplade.training.data.problems import Problems
+from pyterrier_saesplade.training.data.sources import (
+    read_dataset,
+    read_distillation,
+    read_labels,
+    read_training_data,
+    read_triples,
+)
+from pyterrier_saesplade.training.data.tables import TextTable, key
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache" / "saesplade"
+
+
+@pytest.fixture
+def passages(tmp_path: Path) -> Path:
+    path = tmp_path / "collection.tsv"
+    path.write_text("".join(f"{pid}\tpassage number {pid}\n" for pid in range(9)))
+    return path
+
+
+@pytest.fixture
+def queries(tmp_path: Path) -> Path:
+    path = tmp_path / "queries.tsv"
+    path.write_text("".join(f"q{i}\tquery number {i}\n" for i in range(4)))
+    return path
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Collection:
+    documents = [{"docno": f"d{i}", "text": f"document number {i}"} for i in range(6)]
+    topics = pd.DataFrame({"qid": ["1", "2", "3"], "query": ["one", "two", "three"]})
+    qrels = pd.DataFrame({"qid": list("1112"), "docno": ["d1", "d2", "d3", "d4"], "label": [1, 0, 2, 0]})
+    return write_collection(tmp_path / "collection", documents, topics, qrels)
+
+
+def texts(data: TrainingData, number: int) -> tuple[str, list[str], list[float], int]:
+    example = data[number]
+    (query,) = data.queries.texts([example.query])
+    return query, data.passages.texts(example.passages), example.scores.tolist(), example.positives
+
+
+def test_distillation(tmp_path: Path, passages: Path, queries: Path) -> None:
+    """Identifiers may be numbers; a header and empty lines are passed over; compressed files are read."""
+    lines = [{"made": "by a test"}, ["q1", [3, 1.5], [4, -2], [5, 0.25]], ["q0", ["8", 1], ["0", 2]]]
+    content = "\n".join(map(json.dumps, lines)) + "\n\n"
+    (tmp_path / "examples.json").write_text(content)
+    with gzip.open(tmp_path / "examples.json.gz", "wt") as file:
+        file.write(content)
+    for name in ("examples.json", "examples.json.gz"):
+        data = read_distillation(tmp_path / name, passages, queries, on_error="raise")
+        assert len(data) == 2
+        assert data.scored
+        assert data.has_negatives
+        assert data.problems == []
+        assert data.source == {"distillation": name, "made": "by a test"}
+        expected = ["passage number 3", "passage number 4", "passage number 5"]
+        assert texts(data, 0) == ("query number 1", expected, [1.5, -2, 0.25], 1)
+        assert texts(data, 1) == ("query number 0", ["passage number 8", "passage number 0"], [1, 2], 1)
+        assert data.numbers(2).tolist() == [0, 1]
+        assert data.numbers(3).tolist() == [0]
+        assert data.numbers(4).tolist() == []
+
+
+def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path, passages: Path, queries: Path) -> None:
+    lines = [
+        '["q1", ["3", 1], ["99", 2], ["4", 3]]',  # a passage that does not exist
+        '["q1", ["99", 1], ["3", 2]]',  # a positive that does not exist
+        '["q9", ["3", 1], ["4", 2]]',  # a query that does not exist
+        '["q1", ["3", 1]',  # not to its end
+        '["q1", ["3", 1]]',  # nothing to compare it with
+        '["q1", ["3", NaN], ["4", 1]]',
+        '"q1"',
+    ]
+    file = tmp_path / "examples.jsonl"
+    file.write_text("\n".join(lines))
+    data = read_distillation(file, passages, queries)
+    assert len(data) == 1
+    assert texts(data, 0)[1:] == (["passage number 3", "passage number 4"], [1, 3], 1)
+    assert data.problems == [
+        f"4 x broken line (first at {file}:4)",
+        f"2 x unknown passage (first at {file}:1)",
+        f"1 x query without a positive (first at {file}:2)",
+        f"1 x unknown query (first at {file}:3)",
+    ]
+    assert read_distillation(file, passages, queries).problems == data.problems, "from the cache too"
+    for number, line, message in [
+        (1, lines[0], "unknown passage: 99"),
+        (1, lines[2], "unknown query: q9"),
+        (2, f"{lines[2].replace('q9', 'q1')}\n{lines[3]}", "broken line: Expecting"),
+        (1, lines[4], "broken line: expected .*at least two passages"),
+        (1, lines[5], "broken line: a score is no finite number"),
+    ]:
+        file.write_text(line)
+        with pytest.raises(ValueError, match=rf"examples\.jsonl:{number}: {message}"):
+            read_distillation(file, passages, queries, on_error="raise")
+    file.write_text(lines[2])
+    with pytest.raises(ValueError, match=r"no example .* can be used: 1 x unknown query \(first at .*:1\)"):
+        read_distillation(file, passages, queries)
+
+
+def test_triples(tmp_path: Path, passages: Path, queries: Path) -> None:
+    (tmp_path / "triples.tsv").write_text("q1\t3\t4\nq1 3 5\nq2 1\n")
+    data = read_triples(tmp_path / "triples.tsv", passages, queries)
+    assert [texts(data, i) for i in range(len(data))] == [
+        ("query number 1", ["passage number 3", "passage number 4"], [], 1),
+        ("query number 1", ["passage number 3", "passage number 5"], [], 1),
+    ]
+    assert not data.scored
+    assert data.problems == [f"1 x broken line (first at {tmp_path / 'triples.tsv'}:3)"]
+
+
+def test_labels(collection: Collection, tmp_path: Path) -> None:
+    """The better judged comes first; a query without a relevant document is none."""
+    data = read_labels(collection, None)
+    assert [texts(data, i) for i in range(len(data))] == [("one", ["document number 3", "document number 1"], [], 2)]
+    assert not data.has_negatives
+    with pytest.raises(FileNotFoundError, match="further query sets here: none"):
+        read_labels(tmp_path / "collection")
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"query": ["a"], "positive": ["p"], "negative": ["n"]}, ("a", ["p", "n"], [])),
+        ({"anchor": ["a"], "positive": ["p"], "negative_1": ["m"], "negative_2": ["n"]}, ("a", ["p", "m", "n"], [])),
+        (
+            {"query": ["a"], "positive": ["p"], "negatives": [["m", "n"]], "scores": [[3, 2, 1]]},
+            ("a", ["p", "m", "n"], [3, 2, 1]),
+        ),
+        ({"query": ["a"], "positive": ["p"], "negative": ["n"], "label": [1.5]}, ("a", ["p", "n"], [1.5, 0])),
+        ({"question": ["a"], "positive": ["p"]}, ("a", ["p"], [])),
+    ],
+)
+def test_data_sets(
+    columns: dict[str, list[object]], expected: tuple[str, list[str], list[float]], tmp_path: Path
+) -> None:
+    """Held in memory, saved to disk, as Parquet and as JSON lines."""
+    dataset = Dataset.from_dict(columns)
+    dataset.save_to_disk(tmp_path / "saved")
+    dataset.to_parquet(tmp_path / "file.parquet")
+    dataset.to_json(tmp_path / "file.jsonl")
+    for source in (dataset, tmp_path / "saved", tmp_path / "file.parquet", tmp_path / "file.jsonl"):
+        data = read_dataset(source)
+        assert [texts(data, i) for i in range(len(data))] == [(*expected, 1)]
+        assert data.has_negatives == (len(expected[1]) > 1)
+
+
+def test_data_sets_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs columns 'query' and 'positive'; this one has text"):
+        read_dataset(Dataset.from_dict({"text": ["a"]}))
+    rows = {"query": ["a", "", "c"], "positive": ["p", "p", "p"], "negative": ["n", "n", "n"]}
+    data = read_dataset(Dataset.from_dict(rows | {"scores": [[1, 2], [1, 2], [1, 2, 3]]}))
+    assert len(data) == 1
+    assert data.problems == [
+        "1 x text missing or empty (first at row 1)",
+        "1 x as many scores as texts are needed (first at row 2)",
+    ]
+    with pytest.raises(FileNotFoundError, match="no data set at"):
+        read_dataset(tmp_path / "none.parquet")
+
+
+def test_whatever_is_given(collection: Collection, tmp_path: Path, passages: Path, queries: Path) -> None:
+    """A collection stands in for passages and queries; several files of examples are several data sets."""
+    (tmp_path / "mined.jsonl").write_text('["1", ["d1", 1], ["d2", 2]]')
+    (tmp_path / "triples.tsv").write_text("q1 3 4")
+    (mined,) = read_training_data(collection, query_set=None, examples=[tmp_path / "mined.jsonl"])
+    assert texts(mined, 0)[:2] == ("one", ["document number 1", "document number 2"])
+    (labels,) = read_training_data(collection, query_set=None)
+    assert not labels.has_negatives
+    two = read_training_data(
+        examples=[tmp_path / "mined.jsonl", tmp_path / "triples.tsv"],
+        passages=[collection, passages],
+        queries=[collection, queries],
+    )
+    assert [data.scored for data in two] == [True, False]
+    for given, message in [
+        ({}, "give a collection with judgements"),
+        ({"passages": [passages]}, "give a collection with judgements"),
+        ({"examples": [tmp_path / "mined.jsonl"]}, "need as many sources of passages"),
+        ({"dataset": tmp_path, "collection": collection}, "no other data beside it"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_training_data(**given)
+    with pytest.raises(FileNotFoundError, match="no file of examples at"):
+        read_distillation(tmp_path / "none.jsonl", passages, queries)
+    with pytest.raises(ValueError, match="on_error must be"):
+        Problems("ignore")
+
+
+def test_what_was_read_is_kept_until_a_file_changes(tmp_path: Path, passages: Path, queries: Path, cache: Path) -> None:
+    file = tmp_path / "examples.jsonl"
+    file.write_text('["q1", ["3", 1], ["4", 2]]')
+    read_distillation(file, passages, queries)
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
+    read_distillation(file, passages, queries)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == before
+    passages.write_text("3\tanother text\n4\tand one more\n")
+    assert texts(read_distillation(file, passages, queries), 0)[1] == ["another text", "and one more"]
+
+
+def test_tables_find_rows_by_identifier(tmp_path: Path) -> None:
+    ids = [f"id {i}" for i in range(25_000)]
+    table = TextTable.write(tmp_path / "texts.arrow", ((i, f"text of {i}") for i in ids))
+    assert len(table) == 25_000
+    assert table.rows(["id 7", "unknown", "id 24999", "id 0"]).tolist() == [7, -1, 24999, 0]
+    assert table.texts(np.array([24999, 0])) == ["text of id 24999", "text of id 0"]
+    assert table.ids([3]) == ["id 3"]
+    empty = TextTable.write(tmp_path / "empty.arrow", [])
+    assert len(empty) == 0
+    assert empty.rows(["id 7"]).tolist() == [-1]
+    assert -(2**63) <= key("a text") < 2**63

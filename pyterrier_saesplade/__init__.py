@@ -24,12 +24,24 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.formats.export import export
     from pyterrier_saesplade.formats.imports import import_vectors
     from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
-    from pyterrier_saesplade.pipeline import DocEncoder, LatentWeighting, Prune, Quantizer, QueryEncoder, Scorer
+    from pyterrier_saesplade.pipeline import (
+        DocEncoder,
+        LatentWeighting,
+        Prune,
+        Quantizer,
+        QueryEncoder,
+        Scorer,
+        Standardise,
+    )
     from pyterrier_saesplade.saesplade import SaeSplade
     from pyterrier_saesplade.store.artifact import ConceptStore
     from pyterrier_saesplade.store.encode import encode_corpus
     from pyterrier_saesplade.store.queries import encode_topics, read_queries
-    from pyterrier_saesplade.training import PretrainConfig
+    from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
+    from pyterrier_saesplade.training.data import TrainingData
+    from pyterrier_saesplade.training.data.sources import read_dataset, read_distillation, read_labels, read_triples
+    from pyterrier_saesplade.training.mine import mine
+    from pyterrier_saesplade.training.pseudo import pseudo_queries
 
 __version__ = "0.1.0"
 
@@ -41,6 +53,7 @@ __all__ = [
     "ConceptStore",
     "DocEncoder",
     "ExactConceptIndex",
+    "FinetuneConfig",
     "LatentStatistics",
     "LatentWeighting",
     "MilvusConceptIndex",
@@ -54,15 +67,23 @@ __all__ = [
     "SaeSplade",
     "Scorer",
     "SeismicConceptIndex",
+    "Standardise",
     "TerrierConceptIndex",
+    "TrainingData",
     "encode_corpus",
     "encode_topics",
     "evaluate",
     "export",
     "import_vectors",
     "inspect",
+    "mine",
     "open_collection",
+    "pseudo_queries",
+    "read_dataset",
+    "read_distillation",
+    "read_labels",
     "read_queries",
+    "read_triples",
     "search",
 ]
 
@@ -83,12 +104,16 @@ _MODULES = {
     "formats.export": ["export"],
     "formats.imports": ["import_vectors"],
     "impacts": ["LatentStatistics", "Pruning", "Quantization"],
-    "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer"],
+    "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer", "Standardise"],
     "saesplade": ["SaeSplade"],
     "store.artifact": ["ConceptStore"],
     "store.encode": ["encode_corpus"],
     "store.queries": ["encode_topics", "read_queries"],
-    "training": ["PretrainConfig"],
+    "training": ["FinetuneConfig", "PretrainConfig"],
+    "training.data": ["TrainingData"],
+    "training.data.sources": ["read_dataset", "read_distillation", "read_labels", "read_triples"],
+    "training.mine": ["mine"],
+    "training.pseudo": ["pseudo_queries"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

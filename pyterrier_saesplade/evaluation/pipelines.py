@@ -6,7 +6,7 @@ import pkgutil
 from functools import reduce
 from operator import add, or_
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyterrier as pt
@@ -14,6 +14,8 @@ import pyterrier as pt
 from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Dense, System, Words
 from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.pipeline import Standardise
+from pyterrier_saesplade.pipeline.stage import Stage
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training.data.sources import passages_of
 from pyterrier_saesplade.training.data.tables import TextTable
@@ -96,14 +98,17 @@ class Pipelines:
         return path
 
 
-class TextLoader(pt.Transformer):
+class TextLoader(Stage):
     """Adds the ``text`` of each row's ``docno``, from a table on disk.
 
     Args:
         table: The texts by docno.
     """
 
+    label: ClassVar[str] = "Texts"
+
     def __init__(self, table: TextTable) -> None:
+        super().__init__()
         self.table = table
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
@@ -111,22 +116,8 @@ class TextLoader(pt.Transformer):
         pt.validate.columns(inp, includes=["docno"])
         rows = self.table.rows(inp["docno"].tolist())
         texts = self.table.texts(rows.clip(min=0)) if len(rows) else []
-        return inp.assign(text=["" if row < 0 else text for row, text in zip(rows, texts, strict=True)])
-
-
-class Standardise(pt.Transformer):
-    """Gives the scores of each query a mean of 0 and a standard deviation of 1, so that they can be added."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with other scores; where all are equal, they are 0."""
-        pt.validate.result_frame(inp, extra_columns=["score"])
-        of_query = inp.groupby("qid")["score"]
-        deviation = of_query.transform("std").fillna(0.0)
-        centred = inp["score"] - of_query.transform("mean")
-        return pt.model.add_ranks(inp.assign(score=centred / deviation.where(deviation > 0, 1.0)))
+        found = ["" if row < 0 else text for row, text in zip(rows, texts, strict=True)]
+        return inp.assign(text=pd.Series(found, index=inp.index, dtype=object))
 
 
 def _system(name: str) -> System:

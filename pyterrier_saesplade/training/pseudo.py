@@ -42,7 +42,7 @@ def pseudo_queries(
         seed: Of everything random.
 
     Returns:
-        A frame of ``qid``, ``query``, and ``docno``, the document that each was made from.
+        A frame of ``qid``, ``query``, and ``made_from``, the docno of the document.
 
     Raises:
         ValueError: If a kind is unknown, or no document has enough words.
@@ -62,7 +62,7 @@ def pseudo_queries(
         kind = kinds[len(rows) % len(kinds)]
         query = _make(kind, document, idf, generator)
         rows.append((f"{kind}-{len(rows)}", query, document["docno"]))
-    return pd.DataFrame(rows, columns=["qid", "query", "docno"])
+    return pd.DataFrame(rows, columns=["qid", "query", "made_from"])
 
 
 def write_pseudo_queries(

@@ -1,0 +1,226 @@
+"""Mining from real pipelines, queries made from documents, and a model that is fine-tuned on both."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade.evaluation.collections import Collection, read_topics
+from pyterrier_saesplade.evaluation.pipelines import Pipelines, TextLoader
+from pyterrier_saesplade.pipeline import Standardise
+from pyterrier_saesplade.training import FinetuneConfig, finetune
+from pyterrier_saesplade.training.data.sources import passages_of, read_distillation
+from pyterrier_saesplade.training.mine import mine
+from pyterrier_saesplade.training.pseudo import pseudo_queries, write_pseudo_queries
+
+
+@pytest.fixture(scope="module")
+def pipelines(judged: Collection, tmp_path_factory: pytest.TempPathFactory) -> Pipelines:
+    return Pipelines(judged, tmp_path_factory.mktemp("indexes"))
+
+
+class Killed(pt.Transformer):
+    """A pipeline in which the power fails when it is called for the third time."""
+
+    def __init__(self, inner: pt.Transformer) -> None:
+        self.inner = inner
+        self.calls = 0
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return self.inner.transform(inp)
+
+
+def read(path: Path) -> tuple[dict[str, object], list[list[object]]]:
+    header, *lines = map(json.loads, path.read_text().splitlines())
+    return header, lines
+
+
+def test_mining_with_labels(pipelines: Pipelines, judged: Collection, minilm_path: Path, tmp_path: Path) -> None:
+    """BM25 finds, a bi-encoder scores; the positive comes first, the others by falling score."""
+    teacher = f"dense={minilm_path}"
+    out = mine(
+        judged.topics().head(12),
+        pipelines.retriever("bm25", 8),
+        pipelines.teacher(teacher),
+        tmp_path / "mined.jsonl",
+        qrels=judged.qrels(),
+        nway=8,
+        names=("bm25", teacher),
+    )
+    header, lines = read(out)
+    assert header["retriever"] == "bm25"
+    assert header["teacher"] == teacher
+    relevant = dict(zip(judged.qrels()["qid"], judged.qrels()["docno"], strict=True))
+    assert [line[0] for line in lines] == judged.topics()["qid"].head(12).tolist()
+    for qid, *pairs in lines:
+        assert pairs[0][0] == relevant[qid]
+        assert 2 <= len(pairs) <= 8
+        assert len({docno for docno, _ in pairs}) == len(pairs)
+        scores = [score for _, score in pairs[1:]]
+        assert scores == sorted(scores, reverse=True)
+    texts = {document["docno"]: document["text"] for document in judged.get_corpus_iter()}
+    qid, (docno, score), *_ = lines[0]
+    query = judged.topics().set_index("qid").loc[qid, "query"]
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(minilm_path))
+    expected = model.encode([query])[0] @ model.encode([texts[docno]])[0]
+    assert score == pytest.approx(float(expected), abs=1e-4)
+    data = read_distillation(out, judged, judged, on_error="raise")
+    assert data.scored
+    assert data.source["teacher"] == teacher
+
+
+def test_mining_goes_on_where_it_was_stopped(pipelines: Pipelines, judged: Collection, tmp_path: Path) -> None:
+    topics, bm25 = judged.topics().head(10), pipelines.retriever("bm25", 5)
+    teacher = pipelines.teacher("bm25")
+    options = {"qrels": judged.qrels(), "nway": 5, "batch_size": 3, "names": ("bm25", "bm25")}
+    whole = mine(topics, bm25, teacher, tmp_path / "whole.jsonl", **options)
+    out = tmp_path / "mined.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        mine(topics, Killed(bm25), teacher, out, **options)
+    assert not out.exists()
+    partial = tmp_path / "mined.jsonl.partial"
+    assert len(partial.read_text().splitlines()) == 7
+    with partial.open("a") as file:
+        file.write('["half a li')
+    with pytest.raises(ValueError, match="begun by other pipelines or with other settings"):
+        mine(topics, bm25, teacher, out, **(options | {"nway": 4}))
+    mine(topics, bm25, teacher, out, **options)
+    assert out.read_bytes() == whole.read_bytes()
+    assert not partial.exists()
+    with pytest.raises(FileExistsError, match="exists already"):
+        mine(topics, bm25, teacher, out, **options)
+
+
+def test_mining_without_labels_and_queries_that_find_nothing(pipelines: Pipelines, tmp_path: Path) -> None:
+    """The teacher's first is the positive; what cannot be used is said."""
+    topics = pd.DataFrame({"qid": ["1", "2"], "query": ["array of numbers", "xyzzyx"]})
+    out = mine(topics, pipelines.retriever("bm25", 6), pipelines.teacher("bm25"), tmp_path / "m.jsonl", nway=6)
+    _, (first, second) = read(out)
+    scores = [score for _, score in first[1:]]
+    assert len(scores) == 6
+    assert scores == sorted(scores, reverse=True)
+    assert second == {"qid": "2", "left out": "fewer than two candidates"}
+    unjudged = pd.DataFrame({"qid": ["9"], "docno": ["x"], "label": [1]})
+    mine(topics, pipelines.retriever("bm25", 6), pipelines.teacher("bm25"), out, qrels=unjudged, overwrite=True)
+    assert read(out)[1] == [{"qid": qid, "left out": "no relevant document"} for qid in ("1", "2")]
+    with pytest.raises(ValueError, match="nway must be at least 2"):
+        mine(topics, pt.Transformer.identity(), pt.Transformer.identity(), tmp_path / "n.jsonl", nway=1)
+
+
+def test_pipelines_by_name(
+    pipelines: Pipelines, judged: Collection, pretrained_path: Path, minilm_path: Path, splade_path: Path
+) -> None:
+    topics = judged.topics().head(3)
+    found = pipelines.retriever(f"bm25+{pretrained_path}", 5)(topics)
+    assert found.groupby("qid").size().between(5, 10).all()
+    by_bm25 = pipelines.retriever("bm25", 5)(topics)
+    assert set(map(tuple, by_bm25[["qid", "docno"]].to_numpy())) <= set(map(tuple, found[["qid", "docno"]].to_numpy()))
+    for name in (f"splade={splade_path}", f"dense={minilm_path}", str(pretrained_path), f"bm25+dense={minilm_path}"):
+        scored = pipelines.teacher(name)(by_bm25[["qid", "query", "docno", "score", "rank"]])
+        assert len(scored) == len(by_bm25)
+        assert scored["score"].std() > 0
+    summed = pipelines.teacher("bm25+bm25")(by_bm25)
+    standard = Standardise()(pipelines.teacher("bm25")(by_bm25)).set_index(["qid", "docno"])["score"]
+    assert summed.set_index(["qid", "docno"])["score"].sub(2 * standard).abs().max() < 1e-9
+    assert isinstance(pipelines.teacher("tests_of_pipelines:pipeline"), pt.Transformer)
+    for name, message in [
+        ("tests_of_pipelines:nothing", "cannot be imported"),
+        ("json:dumps", "is no pipeline but a function"),
+        ("cross-encoder=x", "scores texts and finds none"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            pipelines.retriever(name, 5)
+
+
+@pytest.fixture(autouse=True)
+def _module_with_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tests_of_pipelines.py").write_text("import pyterrier as pt\npipeline = pt.Transformer.identity()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_cross_encoder_is_a_teacher(
+    pipelines: Pipelines, judged: Collection, splade_path: Path, tmp_path: Path
+) -> None:
+    """A classification head on the small backbone, untrained: only its shape matters."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    AutoModelForSequenceClassification.from_pretrained(splade_path, num_labels=1).save_pretrained(tmp_path / "cross")
+    AutoTokenizer.from_pretrained(splade_path).save_pretrained(tmp_path / "cross")
+    found = pipelines.retriever("bm25", 4)(judged.topics().head(2))
+    scored = pipelines.teacher(f"cross-encoder={tmp_path / 'cross'}")(found)
+    assert len(scored) == len(found)
+    assert scored["score"].nunique() > 1
+
+
+def test_stages_of_pipelines_keep_their_contract(judged: Collection, check_contract: object) -> None:
+    check_contract(Standardise())  # type: ignore[operator]
+    loader = TextLoader(passages_of(judged))
+    check_contract(loader)  # type: ignore[operator]
+    document = next(judged.get_corpus_iter())
+    loaded = loader(pd.DataFrame({"docno": ["unknown", document["docno"]]}))
+    assert loaded["text"].tolist() == ["", document["text"]]
+    one = pd.DataFrame({"qid": ["1"], "query": ["a"], "docno": ["d"], "score": [3.0], "rank": [0]})
+    assert Standardise()(one)["score"].tolist() == [0.0]
+
+
+DOCUMENTS = [
+    {
+        "docno": "1",
+        "title": "Sparse retrieval",
+        "text": "Sparse retrieval. Inverted indexes hold postings of rare latents.",
+    },
+    {
+        "docno": "2",
+        "text": "Pasta is cooked in boiling water. The water must be salted well before. Then it is served.",
+    },
+    {"docno": "3", "text": "too short"},
+]
+
+
+def test_queries_are_made_from_documents(tmp_path: Path) -> None:
+    made = pseudo_queries(DOCUMENTS, 40, kinds=["titles", "sentences", "keywords", "spans"], seed=1)
+    assert len(made) == len(set(made["qid"])) == 40
+    assert set(made["made_from"]) == {"1", "2"}
+    texts = {document["docno"]: document["text"] for document in DOCUMENTS}
+    for qid, query, docno in made.itertuples(index=False):
+        kind = qid.split("-")[0]
+        if kind == "titles":
+            assert query in ("Sparse retrieval", "Pasta is cooked in boiling water.")
+        elif kind == "sentences":
+            assert query in texts[docno]
+        elif kind == "keywords":
+            assert set(query.split()) <= set(texts[docno].lower().replace(".", "").split())
+            assert 1 <= len(query.split()) <= 8
+        else:
+            assert query in texts[docno].replace(".", "")
+            assert 5 <= len(query.split()) <= 14
+    again = pseudo_queries(iter(DOCUMENTS), 40, kinds=["titles", "sentences", "keywords", "spans"], seed=1)
+    pd.testing.assert_frame_equal(made, again)
+    write_pseudo_queries(DOCUMENTS, tmp_path / "pseudo.tsv", 9)
+    assert len(read_topics(tmp_path / "pseudo.tsv")) == 9
+    with pytest.raises(FileExistsError, match="exists already"):
+        write_pseudo_queries(DOCUMENTS, tmp_path / "pseudo.tsv", 9)
+    with pytest.raises(ValueError, match="kinds must be some of titles"):
+        pseudo_queries(DOCUMENTS, 1, kinds=["poems"])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="no document has enough words"):
+        pseudo_queries(DOCUMENTS[2:], 1)
+
+
+def test_without_a_label_from_documents_to_model(
+    pipelines: Pipelines, judged: Collection, minilm_path: Path, pretrained_path: Path, tmp_path: Path
+) -> None:
+    topics = pseudo_queries(judged.get_corpus_iter(), 24)
+    teacher = pipelines.teacher(f"bm25+dense={minilm_path}")
+    mined = mine(topics, pipelines.retriever("bm25", 8), teacher, tmp_path / "mined.jsonl", nway=8)
+    data = read_distillation(mined, judged, topics)
+    config = FinetuneConfig(steps=4, batch_queries=4, nway=4, log_steps=1)
+    out = finetune(pretrained_path, data, tmp_path / "model", config)
+    log = [entry for entry in json.loads((out / "training.json").read_text())["log"] if "kl" in entry]
+    assert all(0 < entry["kl"] < 5 for entry in log)

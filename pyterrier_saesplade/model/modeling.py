@@ -13,6 +13,7 @@ from pyterrier_saesplade.model.backbone import Layer, build_backbone, load_backb
 from pyterrier_saesplade.model.config import SaeSpladeConfig, Side, check_k, check_width
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.model.heads import SparseHead
+from pyterrier_saesplade.model.paper import load_weights, read_weights, settings_of
 from pyterrier_saesplade.model.pooling import Pooled
 
 
@@ -99,6 +100,27 @@ class SaeSpladeModel(PreTrainedModel):
         with torch.no_grad():
             model.head.W_enc.copy_(projection.weight)
             model.head.b_enc.copy_(projection.bias if projection.bias is not None else torch.zeros(config.width))
+        return model
+
+    @classmethod
+    def from_paper(
+        cls, weights: str | os.PathLike[str], backbone: str | os.PathLike[str], **settings: Any
+    ) -> SaeSpladeModel:
+        """Reads a model that the paper's own code trained.
+
+        Args:
+            weights: A file of weights, safetensors or torch's: ``W_enc``, ``b_enc``, ``W_dec``, ``b_dec``, and where
+                there are such ``alpha``, ``mean_bias``, ``mean_norm`` and those of a fine-tuned backbone.
+            backbone: Hub name or folder of the encoder that it was made of.
+            **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`; markers are on unless said
+                otherwise, as in the paper. Width, decoder and input normalisation follow from the weights.
+
+        Raises:
+            ValueError: If the weights are not those of one such model.
+        """
+        read = read_weights(weights)
+        model = cls.from_backbone(backbone, **({"markers": True} | settings | settings_of(read)))
+        load_weights(model, read)
         return model
 
     def _init_weights(self, module: nn.Module) -> None:

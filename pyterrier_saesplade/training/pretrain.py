@@ -128,7 +128,8 @@ def pretrain(
         generator = torch.Generator().manual_seed(config.seed)
         initialise_from_data(encoder.model.head, batches.rows(max(_INIT_ROWS, config.width)), generator)
     trainer = AutoencoderTrainer(model=_autoencoder(encoder, config), args=arguments, batches=batches, sample=sample)
-    train(trainer)
+    if config.steps:
+        train(trainer)
     if not config.eval_steps:
         trainer.evaluate()
     if rank == 0:

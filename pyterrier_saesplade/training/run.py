@@ -98,7 +98,7 @@ def training_arguments(
     _, processes = rank_and_processes()
     made = TrainingArguments(
         output_dir=str(work / "checkpoints"),
-        max_steps=config.steps,
+        max_steps=max(1, config.steps),
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear" if config.schedule == "linear" else "constant_with_warmup",
         warmup_steps=config.warmup_steps,
@@ -142,7 +142,7 @@ def train(trainer: BatchTrainer) -> None:
     if checkpoint is not None and (trainer.batches.start >= arguments.max_steps or trainer.was_stopped()):
         # All steps are done; the Trainer would take one more.
         trainer.module.load_state_dict(load_file(Path(checkpoint) / "model.safetensors"))
-    elif arguments.max_steps > 0:
+    else:
         trainer.train(resume_from_checkpoint=checkpoint)
 
 

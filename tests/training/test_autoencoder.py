@@ -113,3 +113,56 @@ def test_linear_start_is_the_papers() -> None:
     assert head.W_enc.abs().max() <= D**-0.5
     assert not head.b_enc.any()
     assert not head.b_dec.any()
+
+
+def dense_activations(autoencoder: SparseAutoencoder, states: torch.Tensor) -> torch.Tensor:
+    head = autoencoder.head
+    best = ((states - head.b_dec) @ head.W_enc.T + head.b_enc).topk(K)
+    return torch.zeros(T, M).scatter(1, best.indices, torch.relu(best.values))
+
+
+def with_settings(autoencoder: SparseAutoencoder, **settings: object) -> SparseAutoencoder:
+    return SparseAutoencoder(autoencoder.head, PretrainConfig(width=M, k=K, **settings), dead_after=100)
+
+
+def test_the_hierarchical_loss_is_the_mean_over_smaller_k(autoencoder: SparseAutoencoder, states: torch.Tensor) -> None:
+    hierarchical = with_settings(autoencoder, variant="hierarchical")
+    hierarchical.inactive.fill_(1000)  # all dead: it has no auxiliary loss
+    head, errors = autoencoder.head, []
+    activations = dense_activations(autoencoder, states)
+    for j in range(1, K + 1):
+        strongest = activations.topk(j)
+        kept = torch.zeros_like(activations).scatter(1, strongest.indices, strongest.values)
+        errors.append((states - head.b_dec - kept @ head.dictionary).square().sum(1).mean())
+    expected = torch.stack(errors).mean()
+    output = hierarchical(states)
+    torch.testing.assert_close(output.loss, expected)
+    torch.testing.assert_close(output.reconstruction, errors[-1])
+    mine = torch.autograd.grad(output.loss, list(head.parameters()))
+    for gradient, dense in zip(mine, torch.autograd.grad(expected, list(head.parameters())), strict=True):
+        torch.testing.assert_close(gradient, dense, rtol=1e-4, atol=1e-5)
+
+
+def test_the_matryoshka_loss_is_the_mean_over_prefixes(autoencoder: SparseAutoencoder, states: torch.Tensor) -> None:
+    prefixes = (8, 32, M)
+    matryoshka = with_settings(autoencoder, variant="matryoshka", prefixes=prefixes)
+    head = autoencoder.head
+    activations = dense_activations(autoencoder, states)
+    errors = [
+        (states - head.b_dec - activations[:, :width] @ head.dictionary[:width]).square().sum(1).mean()
+        for width in prefixes
+    ]
+    output = matryoshka(states)
+    torch.testing.assert_close(output.loss, torch.stack(errors).mean())
+    torch.testing.assert_close(output.reconstruction, errors[-1])
+    matryoshka.inactive[::2] = 1000
+    assert matryoshka(states).loss > output.loss, "it keeps the auxiliary loss"
+
+
+def test_each_tokens_error_can_be_divided_by_its_norm(autoencoder: SparseAutoencoder, states: torch.Tensor) -> None:
+    states = states * torch.linspace(0.1, 10, T).unsqueeze(1)
+    errors = (states - dense_reconstruction(autoencoder, states)).square().sum(1)
+    expected = (errors / states.square().sum(1)).mean()
+    output = with_settings(autoencoder, normalise_error=True)(states)
+    torch.testing.assert_close(output.loss, expected)
+    torch.testing.assert_close(output.reconstruction, errors.mean())

@@ -14,6 +14,7 @@ import torch
 
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.training import PretrainConfig, pretrain
+from pyterrier_saesplade.training.autoencoder import decode
 from pyterrier_saesplade.training.run import Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -78,17 +79,50 @@ def test_it_learns_and_says_so(splade_path: Path, documents: list[dict[str, str]
         {"input_norm": True},
         {"markers": True},
         {"batch_documents": 16},
+        {"variant": "hierarchical"},
+        {"variant": "matryoshka", "prefixes": [64, 512]},
+        {"normalise_error": True},
+        {"steps": 0, "init": "linear"},
     ],
 )
 def test_other_settings(
     splade_path: Path, documents: list[dict[str, str]], tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    config = dataclasses.replace(CONFIG, steps=3, **changes)
+    config = dataclasses.replace(CONFIG, **({"steps": 3} | changes))
     encoder = Encoder.from_pretrained(pretrain(splade_path, documents[:50], tmp_path / "model", config))
     assert len(encoder.encode(["a word"], side="doc").latents) > 0
     if config.input_norm:
         norms = (encoder.token_states(encoder.tokenize([d["text"] for d in documents[:50]], "doc"))).norm(dim=1)
         assert 0.8 < norms.mean() < 1.2
+
+
+def test_queries_are_mixed_in(splade_path: Path, documents: list[dict[str, str]], tmp_path: Path) -> None:
+    """They are cut and marked as queries, and change what is learned."""
+    config = dataclasses.replace(CONFIG, steps=3, markers=True, query_max_length=8)
+    queries = ["measurement of the dielectric constant of liquids by microwaves", " ", "noise in transistors"]
+    mixed = pretrain(splade_path, documents[:20], tmp_path / "mixed", config, queries=queries)
+    plain = pretrain(splade_path, documents[:20], tmp_path / "plain", config)
+    assert (mixed / "model.safetensors").read_bytes() != (plain / "model.safetensors").read_bytes()
+
+
+def test_the_variants_do_what_they_are_for(splade_path: Path, documents: list[dict[str, str]], tmp_path: Path) -> None:
+    """With fewer latents per token, or of a prefix, they explain more than a plain SAE does."""
+    config = dataclasses.replace(CONFIG, steps=150, k=16, learning_rate=3e-3)
+    texts = [document["text"] for document in documents[:100]]
+    unexplained = {}
+    for variant in ("topk", "hierarchical", "matryoshka"):
+        out = pretrain(splade_path, documents, tmp_path / variant, dataclasses.replace(config, variant=variant))
+        encoder = Encoder.from_pretrained(out, precision="float32")
+        states = torch.cat([encoder.token_states([ids]) for ids in encoder.tokenize(texts, "doc")])
+        for name, k, width in (("k", 2, 512), ("prefix", 16, 48)):
+            encoder = Encoder.from_pretrained(out, width=width, precision="float32")
+            head = encoder.model.head
+            values, latents = head(states, k)
+            rebuilt = head.b_dec + decode(values, latents, head.dictionary)
+            error = (states - rebuilt).square().sum() / (states - states.mean(0)).square().sum()
+            unexplained[variant, name] = float(error)
+    assert unexplained["hierarchical", "k"] < unexplained["topk", "k"]
+    assert unexplained["matryoshka", "prefix"] < unexplained["topk", "prefix"]
 
 
 def test_killed_anywhere_it_ends_with_the_same_weights(splade_path: Path, corpus: Path, tmp_path: Path) -> None:
@@ -195,6 +229,10 @@ def test_an_unfinished_run_with_other_settings_is_not_overwritten(
         ({"init": "zeros"}, "init must be"),
         ({"schedule": "cosine"}, "schedule must be"),
         ({"batch_documents": 0}, "batch_documents must be a whole number"),
+        ({"variant": "relu"}, "variant must be 'topk' or 'hierarchical' or 'matryoshka'"),
+        ({"prefixes": [8, 16384]}, "prefixes are those of the variant 'matryoshka'"),
+        ({"variant": "matryoshka", "prefixes": [8, 99]}, "prefixes must ascend and end with the width, 16384"),
+        ({"variant": "matryoshka", "prefixes": [99, 8, 16384]}, "prefixes must ascend"),
     ],
 )
 def test_impossible_settings(settings: dict[str, object], message: str) -> None:

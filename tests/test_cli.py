@@ -48,10 +48,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, minilm_path: Path) -> Path:
     qrels = pd.DataFrame({"qid": ["q1", "q1", "q2"], "docno": ["d0", "d5", "d7"], "label": [2, 1, 1]})
     write_collection(folder / "docs", documents, topics, qrels)
     settings = folder / "settings.yaml"
-    settings.write_text("pretrain: {steps: 3, width: 999, batch_tokens: 64, k: 4}", encoding="utf-8")
+    settings.write_text("pretrain: {steps: 9, width: 999, batch_tokens: 64, k: 4}", encoding="utf-8")
     out = folder / "model"
     options = ["--collection", folder / "docs", "--backbone", minilm_path, "--out", out]
-    saesplade("pretrain", *options, "--config", settings, "--width", 64)
+    options += ["--queries", folder / "docs" / "queries.tsv"]
+    saesplade("pretrain", *options, "--config", settings, "--width", 64, "--set", "steps=3")
     return folder
 
 
@@ -60,6 +61,8 @@ def test_pretrain_takes_settings_from_file_and_options(folder: Path, minilm_path
     model = SaeSplade.from_pretrained(folder / "model")
     assert model.width == 64
     assert json.loads((folder / "model" / "config.json").read_text())["k"] == 4
+    assert json.loads((folder / "model" / "training.json").read_text())["settings"]["steps"] == 3
+    assert "SIGIR" in (folder / "model" / "README.md").read_text()
     line = mistake("pretrain", "--collection", folder / "docs", "--backbone", minilm_path, "--out", folder / "model")
     assert re.match(r"saesplade: .*model exists", line)
 
@@ -237,7 +240,71 @@ def test_demo_uses_what_is_there(folder: Path, minilm_path: Path, tmp_path: Path
         list(demo(out, backbone="elsewhere"))
 
 
-VERBS = ["pretrain", "encode", "index", "search", "evaluate", "export", "import", "inspect", "demo"]
+def test_finetune_without_a_label(folder: Path, tmp_path: Path) -> None:
+    """Queries from documents, a teacher's scores, a tuned model; judged queries; settings by file and by option."""
+    docs, model = folder / "docs", folder / "model"
+    pseudo, mined, out = tmp_path / "pseudo.tsv", tmp_path / "mined.jsonl", tmp_path / "tuned"
+    made = ["queries", "--collection", docs, "--count", 6, "--kind", "spans", "--out", pseudo]
+    saesplade(*made)
+    assert len(pseudo.read_text().splitlines()) == 6
+    assert "pseudo.tsv exists already" in mistake(*made)
+    options = ["--collection", docs, "--retriever", "bm25", "--teacher", f"bm25+{model}", "--nway", 8]
+    saesplade("mine", *options, "--queries", pseudo, "--out", mined)
+    header, *lines = map(json.loads, mined.read_text().splitlines())
+    assert header["teacher"] == f"bm25+{model}"
+    assert all(len(line) == 9 for line in lines)
+    assert "mined.jsonl exists already" in mistake("mine", *options, "--queries", pseudo, "--out", mined)
+
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("finetune: {steps: 9, batch_queries: 2, nway: 4, log_steps: 1}", encoding="utf-8")
+    common = ["finetune", "--model", model, "--config", settings, "--set", "steps=2"]
+    given = ["--examples", mined, "--passages", docs, "--queries", pseudo]
+    saesplade(*common, *given, "--set", "query_weights=idf", "--out", out)
+    report = json.loads((out / "training.json").read_text())
+    assert (report["settings"]["steps"], report["settings"]["query_weights"]) == (2, "idf")
+    assert all(entry["kl"] > 0 for entry in report["log"] if "kl" in entry)
+    index, run = tmp_path / "index", tmp_path / "run.trec"
+    saesplade("index", "--collection", docs, "--model", out, "--out", index, "--engine", "exact")
+    saesplade("search", "--index", index, "--model", out, "--topics", docs / "queries.tsv", "--out", run)
+    assert run.stat().st_size
+
+    shutil.copytree(docs, tmp_path / "judged")
+    (tmp_path / "judged" / "train").mkdir()
+    for name in ("queries.tsv", "qrels.txt"):
+        shutil.copy(docs / name, tmp_path / "judged" / "train")
+    labelled = ["--collection", tmp_path / "judged", "--set", "eval_steps=1", "--set", "eval_pool=9"]
+    saesplade(*common, *labelled, "--validation-set", "train", "--out", tmp_path / "labelled")
+    log = json.loads((tmp_path / "labelled" / "training.json").read_text())["log"]
+    assert [entry["step"] for entry in log if "eval_RR@10" in entry] == [1, 2]
+    assert (tmp_path / "labelled" / "validations.png").stat().st_size
+
+    for arguments, message in [
+        ([], "give a collection with judgements, files of examples, or a data set"),
+        (["--collection", docs], "further query sets here: none"),
+        ([*given[:4]], "need as many sources of passages, and of queries"),
+        ([*given, "--set", "stpes=2"], "--set: unknown setting stpes"),
+        ([*given, "--set", "steps"], "--set must be NAME=VALUE, not steps"),
+        ([*given, "--on-error", "shout"], "on_error must be 'report' or 'raise'"),
+        ([*given, "--validation-set", "dev"], "--validation-set is a query set of --collection"),
+    ]:
+        assert message in mistake(*common, *arguments, "--out", tmp_path / "new")
+    assert "tuned exists" in mistake(*common, *given, "--out", out)
+
+
+VERBS = [
+    "pretrain",
+    "finetune",
+    "mine",
+    "queries",
+    "encode",
+    "index",
+    "search",
+    "evaluate",
+    "export",
+    "import",
+    "inspect",
+    "demo",
+]
 
 
 @pytest.mark.parametrize("verb", VERBS)

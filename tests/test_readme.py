@@ -4,6 +4,7 @@ import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,14 +14,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pandas as pd
 import pyterrier as pt
 import pytest
+import torch
 import typer.main
 
 import pyterrier_saesplade
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.model import SaeSpladeModel
+from pyterrier_saesplade.saesplade import SaeSplade
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -130,23 +135,36 @@ def dataset(docstrings_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     others = (document for document in whole.get_corpus_iter() if document not in known)
     topics = whole.topics()
     topics = topics[topics["qid"].isin(qrels["qid"])]
-    return SmallDataset(write_collection("my-collection", [*known, *islice(others, 55)], topics, qrels))
+    written = write_collection("my-collection", [*known, *islice(others, 55)], topics, qrels)
+    (tmp_path / "my-collection" / "train").mkdir()
+    for name in ("queries.tsv", "qrels.txt"):
+        shutil.copy(tmp_path / "my-collection" / name, tmp_path / "my-collection" / "train")
+    return SmallDataset(written)
 
 
-def test_the_guides_run(dataset: SmallDataset, splade_path: Path, tmp_path: Path) -> None:
-    """All code blocks of the how-to page, in order; a small model takes the place of those on the hub."""
+def test_the_guides_run(
+    dataset: SmallDataset, splade_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All code blocks of the how-to pages, in order; a small model takes the place of those on the hub."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    theirs = SaeSpladeModel.from_backbone(splade_path, width=64, decoder=True).head
+    weights = {"W_enc": theirs.W_enc.T, "b_enc": theirs.b_enc, "W_dec": theirs.W_dec, "b_dec": theirs.b_dec}
+    torch.save({name: tensor.detach().clone() for name, tensor in weights.items()}, "checkpoint.pt")
     words = pt.terrier.TerrierIndex("words.terrier")
     words.indexer(meta={"docno": 200}).index(dataset.get_corpus_iter())
     bm25 = pt.rewrite.tokenise() >> words.bm25(num_results=10)
     names: dict[str, Any] = {"dataset": dataset, "documents": list(dataset.get_corpus_iter()), "bm25": bm25}
-    for block in rst_blocks("how-to", "code-block:: python"):
+    pages = ("how-to", "training", "paper")
+    for block in (block for page in pages for block in rst_blocks(page, "code-block:: python")):
         for hub in ("distilbert-base-uncased", "naver/splade-v3"):
             block = block.replace(f'"{hub}"', repr(str(splade_path)))
         block = block.replace('out="my-model"', 'out="my-model", width=256, steps=4')
+        block = block.replace("steps=250", "steps=2, batch_queries=2, nway=2")
         exec(compile(block, block, "exec"), names)
     assert names["settings"].width == 32768
     assert names["comparison"].measures == ["nDCG@10", "AP"]
-    assert names["index"].fingerprint == names["model"].fingerprint
+    assert names["tuned"].weighting == names["student"].weighting == "none"
+    assert SaeSplade.from_pretrained("theirs").width == 64
     assert len(names["pruned"].tf()(names["queries"](pt.new.queries("numpy array")))) > 0
     assert {path.name for path in tmp_path.glob("shared.*")} == {"shared.terrier", "shared.exact"}
 

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 import pytest
+from datasets import Dataset
 from ir_measures import R
 from transformers import AutoModel, AutoTokenizer
 
 import pyterrier_saesplade
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.training import PretrainConfig
+from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
+from pyterrier_saesplade.training.data.sources import read_dataset
 
 DOCUMENTS = [
     {"docno": str(i), "text": text}
@@ -144,6 +146,47 @@ def test_the_fingerprint_of_a_model_saved_in_parts(model: SaeSplade, tmp_path: P
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"tokenizer_digest": ""}))
     assert SaeSplade.from_pretrained(tmp_path).fingerprint == model.fingerprint
+
+
+def test_finetuning(model: SaeSplade, tmp_path: Path) -> None:
+    """The new model keeps what the old one was set to; the old one stays as it was."""
+    data = read_dataset(
+        Dataset.from_dict(
+            {
+                "query": ["Mahler symphony", "how to boil pasta", "sparse concepts"],
+                "positive": [DOCUMENTS[i]["text"] for i in (4, 2, 1)],
+                "negative": [DOCUMENTS[i]["text"] for i in (2, 1, 5)],
+            }
+        )
+    )
+    opened = SaeSplade.from_pretrained(model.source, k=2, doc_max_length=16)
+    before = opened.fingerprint
+    config = FinetuneConfig(steps=2, batch_queries=2, nway=2, precision="float32")
+    tuned = opened.finetune(data, out=tmp_path / "tuned", config=config)
+    assert opened.fingerprint == before != tuned.fingerprint
+    assert (model.weighting, tuned.weighting) == ("idf", "none")
+    saved = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert (saved["k"], saved["doc_max_length"]) == (2, 16)
+    index = tuned.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    assert len(tuned.retriever(index)([{"qid": "1", "query": "orchestra"}])) > 0
+    with pytest.raises(FileExistsError, match="exists"):
+        opened.finetune(data, out=tmp_path / "tuned", config=config)
+
+
+def test_a_prefix_of_the_latents_is_a_model(model: SaeSplade, tmp_path: Path) -> None:
+    narrow = SaeSplade.from_pretrained(model.source, width=32)
+    assert narrow.width == 32
+    assert narrow != model
+    assert narrow.fingerprint != model.fingerprint
+    assert repr(narrow) == f"SaeSplade.from_pretrained({model.source!r}, width=32)"
+    assert narrow.encode(["the orchestra plays"]).latents.max() < 32
+    index = narrow.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    assert len(index.statistics.df) == 32
+    assert len(narrow.retriever(index)([{"qid": "1", "query": "orchestra"}])) > 0
+    narrow.save_pretrained(tmp_path / "saved")
+    assert SaeSplade.from_pretrained(tmp_path / "saved").width == 32
+    with pytest.raises(ValueError, match="width must be between 1 and the width of the model's SAE, 64, not 65"):
+        SaeSplade.from_pretrained(model.source, width=65)
 
 
 def test_splade_checkpoints(splade_path: Path, model: SaeSplade, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pyterrier_saesplade.encoding.encoder import Encoder
-from pyterrier_saesplade.encoding.precision import pick_device, pick_dtype
+from pyterrier_saesplade.encoding.precision import Precision, pick_device, pick_dtype
 from pyterrier_saesplade.files import claim
 from pyterrier_saesplade.impacts import LatentStatistics
 from pyterrier_saesplade.model.config import check_k
@@ -92,6 +92,7 @@ def finetune(
     config = (config or FinetuneConfig()).resolved(scored=_scored(given))
     rank, processes = rank_and_processes()
     described = {"model": str(model), "data": [source.description for source in given], "processes": processes}
+    described["validation"] = None if validation is None else validation.description
     run = Run(Path(out), plain(described | asdict(config)))
     finished = run.is_finished()
     if config.batch_queries % processes:
@@ -112,6 +113,7 @@ def finetune(
             run.tidy()
         return run.out
     encoder = _opened(str(model), config, arguments.device)
+    encoder.backbone_dtype = dtype
     if rank == 0:
         claim(run.work, run.settings)
         remove_broken_checkpoints(run.work / "checkpoints")
@@ -167,6 +169,7 @@ def _backbone_dtype(config: FinetuneConfig, device: torch.device) -> torch.dtype
 def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder:
     """Opens the model, with the settings that change it and without a decoder that is not trained."""
     torch.manual_seed(config.seed)
+    precision: Precision = "float32" if config.precision == "float32" else "auto"
     if model.startswith(_SPLADE):
         encoder = Encoder.from_splade(model.removeprefix(_SPLADE), device=device)
     else:
@@ -186,7 +189,7 @@ def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = config.dropout
-    return Encoder(network, encoder.tokenizer, device=device)
+    return Encoder(network, encoder.tokenizer, device=device, precision=precision)
 
 
 def _with_negatives(data: TrainingData, encoder: Encoder, folder: Path) -> TrainingData:

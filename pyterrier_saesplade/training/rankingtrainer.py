@@ -104,9 +104,7 @@ class RankingTrainer(BatchTrainer):
         """Validates the model, and keeps it if it is the best so far."""
         metrics: list[dict[str, float]] = [{}]
         if self.is_world_process_zero() and self._validation is not None:
-            self.encoder.backbone_dtype = torch.bfloat16 if self.args.bf16 else None
             measured = self._validation.measure(self.encoder)
-            self.encoder.backbone_dtype = None
             metrics = [{f"eval_{name}": value for name, value in measured.items()}]
             for name, measure in BEST.items():
                 before = [entry[measure] for entry in self.state.log_history if measure in entry]

@@ -116,9 +116,9 @@ class TrainingData:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What :func:`write_examples` noted."""
+        """What :func:`write_examples` noted, and what tells the data from others."""
         description: dict[str, Any] = json.loads((self.folder / "description.json").read_text())
-        return description
+        return description | {"digest": self.folder.name}
 
     def numbers(self, nway: int) -> NDArray[np.int64]:
         """Returns the examples that have at least a positive and ``nway - 1`` other passages."""

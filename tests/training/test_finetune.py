@@ -224,7 +224,7 @@ def test_splade_by_the_same_code(splade_path: Path, labels: TrainingData, tmp_pa
         assert encoder.config.head == "mlm"
         assert encoder.config.k == config.k
         assert not encoder.model.head.b_dec.any()
-        assert (log(out, "l0_doc")[0] <= 8 * 32) == (config.k == 8)
+        assert log(out, "kl") == [0.0] * 3
         assert len(encoder.encode(["a word"], side="query").latents) > 0
 
 
@@ -263,11 +263,11 @@ def test_a_teacher_is_imitated(
     pretrained_path: Path, judged: Collection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The scale of scores begins as the teacher's: with alpha as it was, the divergence is far larger."""
-    data = scored(judged)
+    data = scored(judged, factor=0.1)
     config = dataclasses.replace(CONFIG, log_steps=1)
     with caplog.at_level(logging.INFO):
         out = finetune(pretrained_path, data, tmp_path / "model", config)
-    assert "and should by 3.11: alpha is now" in caplog.text
+    assert "and should by 0.311: alpha is now" in caplog.text
     assert log(out, "kl")[-1] < log(out, "kl")[0]
     assert log(out, "margin_mse")[-1] < log(out, "margin_mse")[0]
     assert log(out, "contrastive") == [0.0] * 20
@@ -305,9 +305,9 @@ def test_the_best_models_are_kept(pretrained_path: Path, labels: TrainingData, t
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"learning_rate": 1e20}, r"the loss is no finite number at step \d+: lower the learning rates"),
-        ({"doc_flops": 1e6, "flops_warmup_steps": 0, "head_learning_rate": 0.3, "k": 1, "max_grad_norm": 0},
-         r"(no latent is active in any passage|have the same score|no finite number)"),
+        ({"alpha_learning_rate": 1e30}, r"the loss is no finite number at step \d+: lower the learning rates"),
+        ({"learning_rate": 1e20},
+         r"no latent is active in any passage at step 2: lower doc_flops, or lower the learning rates"),
     ],
 )  # fmt: skip
 def test_training_that_went_wrong_is_stopped(

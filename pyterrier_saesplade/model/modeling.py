@@ -165,7 +165,7 @@ class SaeSpladeModel(PreTrainedModel):
         pooled = self.head.pool(states, bounds, k, dtype=dtype)
         values = pooled.values * self.mean_norm if self.config.input_norm else pooled.values
         pooled = pooled._replace(values=self.alpha * torch.log1p(values))
-        return self._weigh(pooled) if side == "query" else pooled
+        return self.weigh(pooled) if side == "query" else pooled
 
     def forward(
         self,
@@ -206,7 +206,8 @@ class SaeSpladeModel(PreTrainedModel):
             self.query_weights = nn.Parameter(self.query_weights[:width].clone())
         self.config.width = width
 
-    def _weigh(self, queries: Pooled) -> Pooled:
+    def weigh(self, queries: Pooled) -> Pooled:
+        """Multiplies the weights of queries by their latents' factors, if the model has such; zeros are dropped."""
         if self.query_weights is None:
             return queries
         values = queries.values * torch.relu(self.query_weights)[queries.latents]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import checkpoint
 
-from pyterrier_saesplade.model import SaeSpladeModel, Side
+from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.model.pooling import Pooled
 from pyterrier_saesplade.training.autoencoder import decode
 from pyterrier_saesplade.training.config import FinetuneConfig
@@ -90,12 +90,12 @@ class Ranker(nn.Module):
             teacher: ``[B, N / B]``, the teacher's scores of each query's own passages.
         """
         n_queries, n_documents = ignored.shape
-        of_queries, query_error = self._vectors(queries, "query")
-        of_documents, document_error = self._vectors(documents, "doc")
+        of_queries, query_error = self._vectors(queries)
+        of_documents, document_error = self._vectors(documents)
         if self.training:
             self._count(of_documents, n_documents)
         width = self.model.config.width
-        scores = score(of_queries, of_documents, n_queries, n_documents, width)
+        scores = score(self.model.weigh(of_queries), of_documents, n_queries, n_documents, width)
         blocks = _blocks(scores)
         own = scores.gather(1, blocks)
         zero = scores.new_zeros(())
@@ -137,32 +137,36 @@ class Ranker(nn.Module):
     @torch.no_grad()
     def spread(self, queries: list[Group], documents: list[Group], ignored: Tensor) -> float:
         """Returns how much the scores of a query's own passages differ, of a batch in this process."""
-        of_queries, of_documents = self._vectors(queries, "query")[0], self._vectors(documents, "doc")[0]
+        of_queries, of_documents = self._vectors(queries)[0], self._vectors(documents)[0]
         n_queries, n_documents = ignored.shape
-        scores = score(of_queries, of_documents, n_queries, n_documents, self.model.config.width)
+        scores = score(self.model.weigh(of_queries), of_documents, n_queries, n_documents, self.model.config.width)
         return float(spread(scores.gather(1, _blocks(scores))))
 
-    def _vectors(self, groups: list[Group], side: Side) -> tuple[Pooled, list[Tensor]]:
-        """Encodes groups of texts; returns their vectors by text, and each group's errors of reconstruction."""
+    def _vectors(self, groups: list[Group]) -> tuple[Pooled, list[Tensor]]:
+        """Encodes groups of texts; returns their vectors by text, and each group's errors of reconstruction.
+
+        Those of queries are not weighed yet: what search costs depends on which latents are active, and the FLOPS
+        penalty is to see the frequent ones, of which query weights make little.
+        """
         parts, errors = [], []
         for group in groups:
             if self.settings.gradient_checkpointing and torch.is_grad_enabled():
                 # Only one group's activations are in memory; the loss is still that of the whole batch.
-                *pooled, error = checkpoint(self._encode, group, side, use_reentrant=False)
+                *pooled, error = checkpoint(self._encode, group, use_reentrant=False)
             else:
-                *pooled, error = self._encode(group, side)
+                *pooled, error = self._encode(group)
             parts.append(pooled)
             errors.append(error)
         texts, latents, values, tokens = (torch.cat(column) for column in zip(*parts, strict=True))
         order = texts.sort(stable=True).indices
         return Pooled(texts[order], latents[order], values[order], tokens[order]), errors
 
-    def _encode(self, group: Group, side: Side) -> tuple[Tensor, ...]:
+    def _encode(self, group: Group) -> tuple[Tensor, ...]:
         if "states" in group:
             states = group["states"]
         else:
             states = self.model.token_states(group["input_ids"], group["attention_mask"])
-        pooled = self.model.pool(states, group["bounds"], self.model.config.k, side=side, dtype=self.dtype)
+        pooled = self.model.pool(states, group["bounds"], self.model.config.k, dtype=self.dtype)
         error = self._errors(states) if self.settings.reconstruction_weight else states.new_zeros(0)
         return group["texts"][pooled.texts], pooled.latents, pooled.values, pooled.tokens, error
 

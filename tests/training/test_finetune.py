@@ -205,7 +205,7 @@ def test_a_frozen_backbone_gives_what_the_saved_model_computes(
             ("query", batch["queries"], data.queries),
             ("doc", batch["documents"], data.passages),
         ):
-            pooled, _ = ranker._vectors(groups, side)  # type: ignore[arg-type]
+            pooled, _ = ranker._vectors(groups)
             everything = encoder.encode(table.texts(range(len(table))), side=side)  # type: ignore[arg-type]
             for text in range(int(groups[0]["texts"].max()) + 1):
                 of_text = pooled.texts == text

@@ -90,8 +90,8 @@ class Ranker(nn.Module):
             teacher: ``[B, N / B]``, the teacher's scores of each query's own passages.
         """
         n_queries, n_documents = ignored.shape
-        of_queries, query_error = self._vectors(queries)
-        of_documents, document_error = self._vectors(documents)
+        of_queries, of_query_tokens = self._vectors(queries)
+        of_documents, of_document_tokens = self._vectors(documents)
         if self.training:
             self._count(of_documents, n_documents)
         width = self.model.config.width
@@ -111,7 +111,8 @@ class Ranker(nn.Module):
         doc_flops = flops(of_documents, n_documents, width)
         query_flops = flops(of_queries, n_queries, width)
         warm = quadratic_warmup(self.step, settings.flops_warmup_steps)
-        reconstruction = self._mean_error([*query_error, *document_error])
+        errors = torch.cat([of_query_tokens, of_document_tokens])
+        reconstruction = errors.mean() if len(errors) else zero
         loss = (
             settings.kl_weight * kl
             + settings.margin_mse_weight * mse
@@ -142,26 +143,26 @@ class Ranker(nn.Module):
         scores = score(self.model.weigh(of_queries), of_documents, n_queries, n_documents, self.model.config.width)
         return float(spread(scores.gather(1, _blocks(scores))))
 
-    def _vectors(self, groups: list[Group]) -> tuple[Pooled, list[Tensor]]:
-        """Encodes groups of texts; returns their vectors by text, and each group's errors of reconstruction.
+    def _vectors(self, groups: list[Group]) -> tuple[Pooled, Tensor]:
+        """Encodes groups of texts; returns their vectors by text, and the errors of reconstruction of their tokens.
 
         Those of queries are not weighed yet: what search costs depends on which latents are active, and the FLOPS
         penalty is to see the frequent ones, of which query weights make little.
         """
-        parts, errors = [], []
+        # Of a batch whose texts are all empty nothing but this is left.
+        no_latent, no_value = self.unused.new_empty(0), self.model.alpha.new_empty(0)
+        parts = [(no_latent, no_latent, no_value, no_latent, no_value)]
         for group in groups:
             if self.settings.gradient_checkpointing and torch.is_grad_enabled():
                 # Only one group's activations are in memory; the loss is still that of the whole batch.
-                *pooled, error = checkpoint(self._encode, group, use_reentrant=False)
+                parts.append(checkpoint(self._encode, group, use_reentrant=False))
             else:
-                *pooled, error = self._encode(group)
-            parts.append(pooled)
-            errors.append(error)
-        texts, latents, values, tokens = (torch.cat(column) for column in zip(*parts, strict=True))
+                parts.append(self._encode(group))
+        texts, latents, values, tokens, errors = (torch.cat(column) for column in zip(*parts, strict=True))
         order = texts.sort(stable=True).indices
         return Pooled(texts[order], latents[order], values[order], tokens[order]), errors
 
-    def _encode(self, group: Group) -> tuple[Tensor, ...]:
+    def _encode(self, group: Group) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         if "states" in group:
             states = group["states"]
         else:
@@ -175,10 +176,6 @@ class Ranker(nn.Module):
         head = self.model.head
         values, latents = head(states, self.model.config.k_sae, dtype=self.dtype)
         return (states - head.b_dec - decode(values, latents, head.dictionary)).square().sum(1)
-
-    def _mean_error(self, errors: list[Tensor]) -> Tensor:
-        joined = torch.cat(errors)
-        return joined.mean() if len(joined) else joined.new_zeros(())
 
     @torch.no_grad()
     def _count(self, documents: Pooled, n_documents: int) -> None:

@@ -91,6 +91,8 @@ def finetune(
     given = [data] if isinstance(data, TrainingData) else list(data)
     config = (config or FinetuneConfig()).resolved(scored=_scored(given))
     rank, processes = rank_and_processes()
+    if rank:
+        _log.setLevel(logging.ERROR)  # one process speaks for all
     described = {"model": str(model), "data": [source.description for source in given], "processes": processes}
     described["validation"] = None if validation is None else validation.description
     run = Run(Path(out), plain(described | asdict(config)))

@@ -15,6 +15,7 @@ import numpy as np
 from datasets import Dataset, Features, Value
 from datasets import Sequence as ListOf
 from datasets.arrow_writer import ArrowWriter
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.files import written_beside
@@ -185,7 +186,7 @@ def write_examples(folder: Path, examples: Iterable[Example], problems: Problems
 
 
 def cached(parts: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
-    """Returns a folder in the cache of ``datasets`` that is built once.
+    """Returns a folder in the cache of ``datasets`` that is built once, by one process while the others wait.
 
     Args:
         parts: What its content depends on, as JSON.
@@ -193,10 +194,12 @@ def cached(parts: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
     """
     digest = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "saesplade" / digest
-    if not folder.exists():
-        with written_beside(folder) as partial:
-            partial.mkdir()
-            build(partial)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            with written_beside(folder) as partial:
+                partial.mkdir()
+                build(partial)
     return folder
 
 

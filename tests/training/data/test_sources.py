@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -214,6 +216,24 @@ def test_what_was_read_is_kept_until_a_file_changes(tmp_path: Path, passages: Pa
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == before
     passages.write_text("3\tanother text\n4\tand one more\n")
     assert texts(read_distillation(file, passages, queries), 0)[1] == ["another text", "and one more"]
+
+
+def test_of_several_processes_one_reads(tmp_path: Path, passages: Path, queries: Path) -> None:
+    """As under torchrun: all of them start at once, and all of them find the data."""
+    (tmp_path / "examples.jsonl").write_text('["q1", ["3", 1], ["4", 2]]')
+    script = (
+        "import sys, datasets\n"
+        "datasets.config.HF_DATASETS_CACHE = sys.argv[1]\n"
+        "from pyterrier_saesplade.training.data import examples, sources\n"
+        "write = examples.write_examples\n"
+        "sources.write_examples = lambda *given: (print('written'), write(*given))\n"
+        "print(len(sources.read_distillation(*sys.argv[2:])))\n"
+    )
+    arguments = [tmp_path / "processes", tmp_path / "examples.jsonl", passages, queries]
+    call = [sys.executable, "-c", script, *map(str, arguments)]
+    processes = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    printed = sorted(process.communicate()[0] for process in processes)
+    assert printed == ["1\n", "1\n", "written\n1\n"]
 
 
 def test_tables_find_rows_by_identifier(tmp_path: Path) -> None:

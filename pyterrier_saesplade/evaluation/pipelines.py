@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pkgutil
 from functools import reduce
-from operator import add, or_
+from operator import add
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 import pyterrier as pt
+import pyterrier_alpha as pta
 
 from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Dense, System, Words
@@ -33,7 +34,8 @@ class Pipelines:
     * ``cross-encoder=NAME``: a cross-encoder of sentence-transformers, which can only re-rank;
     * the folder or hub name of a SAE-SPLADE model, or ``splade=NAME`` for a SPLADE checkpoint;
     * ``module:attribute``: any pipeline of one's own, in a module that can be imported;
-    * several of these with ``+`` between: their results together, or the sum of their scores, standardised by query.
+    * several of these with ``+`` between: their results, fused by reciprocal ranks; or the sum of their scores,
+      standardised by query.
 
     Args:
         collection: The documents.
@@ -48,8 +50,7 @@ class Pipelines:
     def retriever(self, name: str, num_results: int) -> pt.Transformer:
         """Returns a pipeline from queries to results."""
         parts = [self._retriever(part) % num_results for part in name.split("+")]
-        retriever: pt.Transformer = reduce(or_, parts)
-        return retriever
+        return parts[0] if len(parts) == 1 else pta.fusion.RRFusion(*parts, num_results=num_results)
 
     def teacher(self, name: str) -> pt.Transformer:
         """Returns a pipeline that scores results again; it loads the texts that it needs."""

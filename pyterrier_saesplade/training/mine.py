@@ -134,7 +134,8 @@ def _lines(
 
 def _candidates(topics: pd.DataFrame, found: pd.DataFrame, relevant: dict[str, list[str]], nway: int) -> pd.DataFrame:
     """Returns the documents to be scored: all that are relevant, and others up to ``nway - 1``."""
-    found = found.sort_values(["qid", "rank"], kind="stable")
+    if "rank" in found.columns:  # the union of two pipelines has none
+        found = found.sort_values(["qid", "rank"], kind="stable")
     of_query = {qid: docnos.tolist() for qid, docnos in found.groupby("qid")["docno"]}
     rows = []
     for qid, query in zip(topics["qid"], topics["query"], strict=True):

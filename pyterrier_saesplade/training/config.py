@@ -41,7 +41,7 @@ class _Settings:
     def __post_init__(self) -> None:
         for name, (kind, least) in self._LEAST.items():
             value = getattr(self, name)
-            if value is None and self.__dataclass_fields__[name].default is None:
+            if value is None and "None" in str(self.__dataclass_fields__[name].type):
                 continue
             if isinstance(value, bool) or not isinstance(value, kind) or value < least:
                 # YAML reads 5e-5 as a text and 5.0e-5 as a number.
@@ -209,7 +209,7 @@ class FinetuneConfig(_Settings):
         query_weights: A factor for each latent that the weights of queries are multiplied by: ``"none"``; ``"idf"``,
             that of the training passages, for good; or ``"learned"``, which begins so. A model that was not fine-tuned
             needs latent idf, and an index gives it; afterwards it is part of the model.
-        dropout: Of the backbone; ``None``: as it was trained.
+        dropout: Of the backbone; ``None``: as its configuration has it.
         train: ``"all"``; ``"head"``: the backbone is frozen, and each text goes through it once; ``"lora"``: low-rank
             additions to the backbone (extra ``lora``), and the head; or the number of layers of the backbone, counted
             from the last, that are trained with the head.
@@ -265,15 +265,15 @@ class FinetuneConfig(_Settings):
     doc_marker: str | None = None
     alpha: float | None = None
     query_weights: Literal["none", "idf", "learned"] = "none"
-    dropout: float | None = None
+    dropout: float | None = 0.0
     train: Literal["all", "head", "lora"] | int = "all"
     lora_rank: int = 16
     kl_weight: float = 1.0
     margin_mse_weight: float = 0.05
     contrastive_weight: float | None = None
     in_batch_negatives: bool | None = None
-    doc_flops: float = 0.003
-    query_flops: float = 0.003
+    doc_flops: float = 0.01
+    query_flops: float = 0.01
     flops_warmup_steps: int = 75
     reconstruction_weight: float = 0.0
     calibrate: bool = True
@@ -355,7 +355,10 @@ class FinetuneConfig(_Settings):
         return resolved
 
 
-def _section(path: Path, stage: str) -> dict[str, Any] | None:
+def _section(path: Path, stage: str, below: tuple[Path, ...] = ()) -> dict[str, Any] | None:
+    """The settings of a stage in a file and in its bases, where it is itself the base of the files ``below``."""
+    if path.resolve() in below:
+        raise ValueError(f"{path} is its own base: remove 'base:' from one of {', '.join(map(str, below))}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -368,5 +371,5 @@ def _section(path: Path, stage: str) -> dict[str, Any] | None:
     section = content.get(stage)
     if not isinstance(section, dict | None):
         raise ValueError(f"{path}: the section '{stage}:' holds no settings: one 'name: value' per line is expected")
-    inherited = _section(path.parent / content["base"], stage) if "base" in content else None
+    inherited = _section(path.parent / content["base"], stage, (*below, path.resolve())) if "base" in content else None
     return section if inherited is None else inherited | (section or {})

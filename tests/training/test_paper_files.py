@@ -57,7 +57,7 @@ def test_the_main_model() -> None:
     assert fine.learning_rate == fine.head_learning_rate == fine.alpha_learning_rate == 2e-5
     assert (fine.adam_epsilon, fine.weight_decay, fine.max_grad_norm) == (1e-8, 0.01, 1.0)
     assert (fine.eval_queries, fine.eval_steps, fine.use) == (1000, 20 * 400, "last")
-    assert (fine.calibrate, fine.alpha) == (False, None)
+    assert (fine.calibrate, fine.alpha, fine.dropout) == (False, None, None)
 
 
 LOW, HIGH = (

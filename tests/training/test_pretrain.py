@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pyterrier_saesplade.encoding import Encoder
-from pyterrier_saesplade.training import PretrainConfig, pretrain
+from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig, pretrain
 from pyterrier_saesplade.training.autoencoder import decode
 from pyterrier_saesplade.training.run import Run
 
@@ -242,6 +242,7 @@ def test_impossible_settings(settings: dict[str, object], message: str) -> None:
 
 def test_the_laptops_file_holds_the_defaults() -> None:
     assert PretrainConfig.from_yaml(EXAMPLES / "laptop.yaml") == PretrainConfig()
+    assert FinetuneConfig.from_yaml(EXAMPLES / "laptop.yaml") == FinetuneConfig()
 
 
 def test_the_papers_file_holds_the_papers_numbers() -> None:
@@ -267,3 +268,7 @@ def test_settings_that_do_not_exist(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("finetune: {}")
     with pytest.raises(ValueError, match="has no section 'pretrain:'"):
         PretrainConfig.from_yaml(tmp_path / "other.yaml")
+    (tmp_path / "one.yaml").write_text("base: two.yaml\npretrain: {k: 3}")
+    (tmp_path / "two.yaml").write_text("base: one.yaml")
+    with pytest.raises(ValueError, match=r"one\.yaml is its own base: remove 'base:' from one of .*two\.yaml"):
+        PretrainConfig.from_yaml(tmp_path / "one.yaml")

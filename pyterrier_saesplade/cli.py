@@ -115,7 +115,7 @@ def finetune(
     collection: Annotated[str | None, _COLLECTION] = None,
     query_set: Annotated[
         str,
-        typer.Option(help="Query set of the collection whose judgements are learned from, if there are no examples."),
+        typer.Option(help="Query set of the collection: its judgements are learned from, or --examples are of it."),
     ] = "train",
     examples: Annotated[
         list[Path] | None,
@@ -152,7 +152,8 @@ def finetune(
     if validation_set is not None and collection is None:
         raise typer.BadParameter("--validation-set is a query set of --collection: give that too")
     data = read_training_data(
-        collection,
+        # Beside a data set of texts the collection has the queries to validate with, and no others.
+        None if dataset is not None and validation_set is not None else collection,
         query_set=query_set,
         examples=examples or (),
         passages=passages or (),
@@ -187,18 +188,24 @@ def mine(
     from pyterrier_saesplade.evaluation.collections import open_collection, read_topics
     from pyterrier_saesplade.evaluation.pipelines import Pipelines
     from pyterrier_saesplade.files import require_new
+    from pyterrier_saesplade.training.data.sources import passages_of
     from pyterrier_saesplade.training.mine import mine as write_mined
+    from pyterrier_saesplade.training.mine import with_known_documents
 
     require_new(out, overwrite=overwrite)
     opened = open_collection(collection)
-    topics = opened.topics(query_set) if queries is None else read_topics(queries)
     pipelines = Pipelines(opened, indexes or Path(f"{out}.indexes"))
+    qrels, relevant = None, 0
+    if queries is None:
+        qrels = with_known_documents(opened.qrels(query_set), passages_of(opened))
+        relevant = int((qrels["label"] > 0).groupby(qrels["qid"]).sum().max())
     write_mined(
-        topics,
-        pipelines.retriever(retriever, nway),
+        opened.topics(query_set) if queries is None else read_topics(queries),
+        # The relevant ones among what is found are not candidates.
+        pipelines.retriever(retriever, nway + relevant),
         pipelines.teacher(teacher),
         out,
-        qrels=opened.qrels(query_set) if queries is None else None,
+        qrels=qrels,
         nway=nway,
         names=(retriever, teacher),
         overwrite=overwrite,

@@ -228,7 +228,7 @@ class SaeSplade:
             verbose: Whether to show progress; ``None``: as the model does.
 
         Returns:
-            The new model, lazy as any other. What this one's ``k`` and lengths were set to are its own.
+            The new model, lazy as any other. What this one's ``k``, width and lengths were set to are its own.
 
         Raises:
             FileExistsError: If ``out`` exists.
@@ -243,6 +243,7 @@ class SaeSplade:
         if isinstance(data, Collection | str | os.PathLike):
             data = read_labels(data)
         given = {name: getattr(self, name) for name in ("k", "doc_max_length", "query_max_length")}
+        given["width"] = self._width
         settings = config or FinetuneConfig()
         unset = {name: value for name, value in given.items() if value is not None and getattr(settings, name) is None}
         trained = finetune(

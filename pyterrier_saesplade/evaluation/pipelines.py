@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from functools import reduce
+from hashlib import sha256
 from operator import add
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training.data.sources import passages_of
 from pyterrier_saesplade.training.data.tables import TextTable
 
+_DENSE, _CROSS_ENCODER, _SPLADE = "dense=", "cross-encoder=", "splade="
 _DENSE_LENGTH = 256
 
 
@@ -35,7 +37,8 @@ class Pipelines:
     * the folder or hub name of a SAE-SPLADE model, or ``splade=NAME`` for a SPLADE checkpoint;
     * ``module:attribute``: any pipeline of one's own, in a module that can be imported;
     * several of these with ``+`` between: their results, fused by reciprocal ranks; or the sum of their scores,
-      standardised by query.
+      standardised by query. Those of a bi-encoder are standardised in any case: cosines differ so little that a student
+      would learn from them to tell nothing apart.
 
     Args:
         collection: The documents.
@@ -55,13 +58,13 @@ class Pipelines:
     def teacher(self, name: str) -> pt.Transformer:
         """Returns a pipeline that scores results again; it loads the texts that it needs."""
         parts = name.split("+")
-        if len(parts) == 1:
+        if len(parts) == 1 and not name.startswith(_DENSE):
             return self._teacher(name)
         teacher: pt.Transformer = reduce(add, [self._teacher(part) >> Standardise() for part in parts])
         return teacher
 
     def _retriever(self, name: str) -> pt.Transformer:
-        if name.startswith("cross-encoder="):
+        if name.startswith(_CROSS_ENCODER):
             raise ValueError(f"{name} scores texts and finds none: name a retriever, such as bm25")
         if ":" in name:
             return imported(name)
@@ -73,8 +76,8 @@ class Pipelines:
     def _teacher(self, name: str) -> pt.Transformer:
         if ":" in name:
             return imported(name)
-        if name.startswith("cross-encoder="):
-            return self._with_texts(_cross_encoder(name.removeprefix("cross-encoder=")))
+        if name.startswith(_CROSS_ENCODER):
+            return self._with_texts(_cross_encoder(name.removeprefix(_CROSS_ENCODER)))
         system = _system(name)
         if isinstance(system, Words):
             # Given results, Terrier scores these.
@@ -91,9 +94,10 @@ class Pipelines:
         return pipeline
 
     def _index(self, system: System) -> Path:
-        path = self._folder / f"{system.name}.index"
+        self._corpus = self._corpus or Corpus.read(self._collection)
+        identity = sha256(f"{system.identity} {self._corpus.digest}".encode()).hexdigest()
+        path = self._folder / f"{system.name}-{identity[:12]}.index"
         if not path.exists():
-            self._corpus = self._corpus or Corpus.read(self._collection)
             with written_beside(path) as partial:
                 system.build(self._corpus, partial)
         return path
@@ -124,10 +128,10 @@ class TextLoader(Stage):
 def _system(name: str) -> System:
     if name == "bm25":
         return Words()
-    if name.startswith("dense="):
-        return Dense(name.removeprefix("dense="), _DENSE_LENGTH)
-    if name.startswith("splade="):
-        return Concepts("splade", SaeSplade.from_splade(name.removeprefix("splade=")))
+    if name.startswith(_DENSE):
+        return Dense(name.removeprefix(_DENSE), _DENSE_LENGTH)
+    if name.startswith(_SPLADE):
+        return Concepts("splade", SaeSplade.from_splade(name.removeprefix(_SPLADE)))
     return Concepts("saesplade", SaeSplade.from_pretrained(name))
 
 

@@ -72,6 +72,12 @@ def layers_of(backbone: PreTrainedModel) -> nn.ModuleList:
     return stacks[0]
 
 
+def above_layers(backbone: PreTrainedModel) -> list[nn.Module]:
+    """Returns the parts of a masked language model above its encoder; an encoder alone has none."""
+    encoder = backbone.base_model
+    return [] if encoder is backbone else [part for part in backbone.children() if part is not encoder]
+
+
 def _drop_layers(backbone: PreTrainedModel, layer: int) -> None:
     depth = backbone.config.num_hidden_layers
     if not 1 <= layer <= depth:

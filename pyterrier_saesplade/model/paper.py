@@ -56,7 +56,7 @@ def load_weights(model: SaeSpladeModel, weights: Mapping[str, Tensor]) -> None:
         model.alpha.copy_(by_last["alpha"].reshape(()))
     if model.config.input_norm:
         _copy("mean_bias", model.mean_bias, by_last)
-        model.mean_norm.copy_(by_last["mean_norm"].reshape(()))
+        _copy("mean_norm", model.mean_norm, by_last)
     tuned = {name: _ending_with(name, weights) for name in model.backbone.state_dict()}
     missing = [name for name, tensor in tuned.items() if tensor is None]
     if len(missing) < len(tuned):

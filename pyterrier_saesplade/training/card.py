@@ -52,8 +52,8 @@ def write_card(folder: Path, settings: Mapping[str, Any], log: Sequence[Mapping[
         "## Settings",
         f"```json\n{json.dumps(dict(settings), indent=1)}\n```",
         "## Licence",
-        f"The backbone, `{config.backbone}`: {stated}. The weights of this model are made from it, and from the data "
-        "above, whose licences may bind it too.",
+        f"The backbone, `{config.backbone}`: {stated}. The data: {_data_licences(settings)}. The weights of this model "
+        "are made from both, whose licences may bind it too.",
         "## Method",
         "Zong, Vast, Van Cooten, Soulier and Piwowarski, *From Tokens to Concepts: Leveraging SAE for SPLADE*, SIGIR "
         "2026 ([arXiv 2604.21511](https://arxiv.org/abs/2604.21511)).",
@@ -76,6 +76,12 @@ def _data(settings: Mapping[str, Any]) -> str:
     if "data" not in settings:
         return "Texts of a corpus, without labels."
     return "\n".join(f"* `{json.dumps(data['source'])}`" for data in settings["data"])
+
+
+def _data_licences(settings: Mapping[str, Any]) -> str:
+    stated = [data["source"].get("licence") for data in settings.get("data", [])]
+    found = ", ".join(f"`{licence}`" for licence in dict.fromkeys(stated) if licence)
+    return f"{found}, as its card says" if found and all(stated) else "not stated where this model was trained"
 
 
 def _measures(log: Sequence[Mapping[str, Any]]) -> str:

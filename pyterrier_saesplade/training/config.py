@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -39,11 +40,13 @@ class _Settings:
     _LEAST: ClassVar[Mapping[str, tuple[Any, float]]]
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check_type(field.name, str(field.type))
         for name, (kind, least) in self._LEAST.items():
             value = getattr(self, name)
             if value is None and "None" in str(self.__dataclass_fields__[name].type):
                 continue
-            if isinstance(value, bool) or not isinstance(value, kind) or value < least:
+            if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
                 # YAML reads 5e-5 as a text and 5.0e-5 as a number.
                 noun = "a whole number" if kind is int else "a number (in YAML such as 5.0e-5)"
                 raise ValueError(f"{name} must be {noun}, at least {least}, not {value!r}")
@@ -70,6 +73,18 @@ class _Settings:
         if unknown := sorted(set(settings) - known):
             raise ValueError(f"{where}: unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         return dataclasses.replace(self, **settings)
+
+    def _check_type(self, name: str, kind: str) -> None:
+        """Checks what a setting is that is no number: YAML, and a shell, give texts where something else was meant."""
+        value = getattr(self, name)
+        if value is None and "None" in kind:
+            return
+        if kind.startswith("bool") and not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, not {value!r}")
+        if kind.startswith("Sequence") and (isinstance(value, str) or not isinstance(value, Sequence)):
+            raise ValueError(f"{name} must be a list, such as [{value}], not {value!r}")
+        if kind.startswith("str") and not isinstance(value, str):
+            raise ValueError(f"{name} must be a text, not {value!r}")
 
     def _check_one_of(self, name: str, choices: Sequence[str]) -> None:
         value = getattr(self, name)
@@ -200,6 +215,7 @@ class FinetuneConfig(_Settings):
     Attributes:
         k: Activations kept per token from now on (k_SPLADE); ``None``: as the model has it. The width of the vocabulary
             keeps all.
+        width: Latents that are kept, of a Matryoshka dictionary the first; ``None``: all.
         doc_max_length: Documents are cut at this many word pieces; ``None``: as the model has it.
         query_max_length: The same for queries.
         markers: Whether texts get markers; ``None``: as the model has it.
@@ -258,6 +274,7 @@ class FinetuneConfig(_Settings):
     """
 
     k: int | None = None
+    width: int | None = None
     doc_max_length: int | None = None
     query_max_length: int | None = None
     markers: bool | None = None
@@ -302,11 +319,11 @@ class FinetuneConfig(_Settings):
     log_steps: int = 10
     save_steps: int = 50
     workers: int = 0
-    report_to: Sequence[str] = field(default=())
+    report_to: Sequence[str] = ()
 
     _STAGE: ClassVar[str] = "finetune"
     _LEAST: ClassVar[Mapping[str, tuple[Any, float]]] = {
-        **dict.fromkeys(("k", "lora_rank", "batch_queries", "batch_tokens", "steps", "patience"), (int, 1)),
+        **dict.fromkeys(("k", "width", "lora_rank", "batch_queries", "batch_tokens", "steps", "patience"), (int, 1)),
         **dict.fromkeys(("eval_queries", "log_steps", "save_steps"), (int, 1)),
         **dict.fromkeys(("flops_warmup_steps", "warmup_steps", "eval_steps", "seed", "workers"), (int, 0)),
         **dict.fromkeys(("nway", "eval_pool"), (int, 2)),
@@ -371,5 +388,7 @@ def _section(path: Path, stage: str, below: tuple[Path, ...] = ()) -> dict[str, 
     section = content.get(stage)
     if not isinstance(section, dict | None):
         raise ValueError(f"{path}: the section '{stage}:' holds no settings: one 'name: value' per line is expected")
+    if not isinstance(content.get("base", ""), str):
+        raise ValueError(f"{path}: base must be the name of a file, not {content['base']!r}")
     inherited = _section(path.parent / content["base"], stage, (*below, path.resolve())) if "base" in content else None
     return section if inherited is None else inherited | (section or {})

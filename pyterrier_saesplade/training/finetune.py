@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import file_digest, sha256
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,10 +16,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from transformers import TrainingArguments
 
 from pyterrier_saesplade.encoding.encoder import Encoder
 from pyterrier_saesplade.encoding.precision import Precision, pick_device, pick_dtype
-from pyterrier_saesplade.files import claim
 from pyterrier_saesplade.impacts import LatentStatistics
 from pyterrier_saesplade.model.config import check_k
 from pyterrier_saesplade.training.config import FinetuneConfig
@@ -33,7 +34,6 @@ from pyterrier_saesplade.training.run import (
     Run,
     plain,
     rank_and_processes,
-    remove_broken_checkpoints,
     save_tensors,
     train,
     training_arguments,
@@ -95,6 +95,9 @@ def finetune(
         _log.setLevel(logging.ERROR)  # one process speaks for all
     described = {"model": str(model), "data": [source.description for source in given], "processes": processes}
     described["validation"] = None if validation is None else validation.description
+    if validation is not None and not config.eval_steps:
+        raise ValueError("there are queries to validate with, and no validations: set eval_steps too")
+    described["weights"] = _files_digest(Path(str(model).removeprefix(_SPLADE)))
     run = Run(Path(out), plain(described | asdict(config)))
     finished = run.is_finished()
     if config.batch_queries % processes:
@@ -116,14 +119,34 @@ def finetune(
         return run.out
     encoder = _opened(str(model), config, arguments.device)
     encoder.backbone_dtype = dtype
-    if rank == 0:
-        claim(run.work, run.settings)
-        remove_broken_checkpoints(run.work / "checkpoints")
-        for problem in (problem for source in given for problem in source.problems):
-            _log.warning("left out: %s", problem)
+    with run.held(rank):
+        trainer = _trainer(encoder, given, validation, config, run, arguments, verbose=verbose)
+        train(trainer)
+        if rank == 0:
+            finish(trainer, given, config, run)
+        wait(processes)
+    return run.out
+
+
+def _trainer(
+    encoder: Encoder,
+    given: Sequence[TrainingData],
+    validation: TrainingData | None,
+    config: FinetuneConfig,
+    run: Run,
+    arguments: TrainingArguments,
+    *,
+    verbose: bool,
+) -> RankingTrainer:
+    """Computes what training begins with, unless it is in the run's folder already; the first process does."""
+    rank, processes = rank_and_processes()
+    for problem in (problem for source in given for problem in source.problems):
+        _log.warning("left out: %s", problem)
     with arguments.main_process_first(local=False):
         found = [_with_negatives(source, encoder, run.work / f"negatives-{i}") for i, source in enumerate(given)]
     held_out, sources = _split(found, validation, config)
+    if rank:
+        held_out = None  # the first process validates
     ranker = Ranker(encoder.model, config, encoder.dtype)
     with arguments.main_process_first(local=False):
         _start(ranker, encoder, sources, config, run.work / "start.safetensors")
@@ -143,17 +166,22 @@ def finetune(
         config.nway,
         f"{sum(parameter.numel() for parameter in ranker.parameters() if parameter.requires_grad):,}",
     )
-    train(trainer)
-    if rank == 0:
-        finish(trainer, given, config, run)
-    wait(processes)
-    return run.out
+    return trainer
+
+
+def _files_digest(folder: Path) -> str:
+    """Returns the SHA-256 of the weights in a folder; of a hub name, whose weights do not change, that of nothing."""
+    digest = sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _scored(sources: Sequence[TrainingData]) -> bool:
     scored = {source.scored for source in sources}
     if len(scored) != 1:
-        raise ValueError("give data sets that all have a teacher's scores, or that all have none")
+        raise ValueError("give data sets, one at least, that all have a teacher's scores or that all have none")
     return scored == {True}
 
 
@@ -173,9 +201,11 @@ def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder
     torch.manual_seed(config.seed)
     precision: Precision = "float32" if config.precision == "float32" else "auto"
     if model.startswith(_SPLADE):
+        if config.width is not None:
+            raise ValueError("width is that of a Matryoshka dictionary, which SPLADE has not: leave it out")
         encoder = Encoder.from_splade(model.removeprefix(_SPLADE), device=device)
     else:
-        encoder = Encoder.from_pretrained(model, device=device)
+        encoder = Encoder.from_pretrained(model, width=config.width, device=device)
     network = encoder.model
     for name in ("k", "doc_max_length", "query_max_length", "markers", "query_marker", "doc_marker"):
         if getattr(config, name) is not None:
@@ -195,7 +225,10 @@ def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder
 
 
 def _with_negatives(data: TrainingData, encoder: Encoder, folder: Path) -> TrainingData:
-    return data if data.has_negatives else with_negatives(data, encoder, folder)
+    if data.has_negatives:
+        return data
+    _log.info("searching negatives of %s queries among %s passages", f"{len(data):,}", f"{len(data.passages):,}")
+    return with_negatives(data, encoder, folder)
 
 
 def _split(
@@ -204,20 +237,27 @@ def _split(
     """Returns the validation, and what is left to be trained on."""
     numbers = [data.numbers(config.nway) for data in found]
     for data, chosen in zip(found, numbers, strict=True):
-        if len(chosen) < len(data):
-            _log.warning("left out: %s queries with fewer than %s passages", len(data) - len(chosen), config.nway)
         if not len(chosen):
             raise ValueError(f"no query has {config.nway} passages, a positive among them: lower nway, or give more")
+        if len(chosen) < len(data):
+            short = np.setdiff1d(np.arange(len(data)), chosen)
+            (query,) = data.queries.texts([data[short[0]].query])
+            text = f"{len(short):,} queries with fewer than nway ({config.nway}) passages, such as {query!r}"
+            if data.on_error == "raise":
+                raise ValueError(f"there are {text}")
+            _log.warning("left out: %s", text)
     held_out = None
     if config.eval_steps and validation is not None:
         held_out = Validation.of(validation, np.arange(len(validation)), config.eval_pool, config.seed)
     elif config.eval_steps:
-        count = min(config.eval_queries, len(numbers[0]) // 10)
+        of_query = found[0].query_rows()[numbers[0]]
+        queries = np.random.default_rng(config.seed).permutation(np.unique(of_query))
+        count = min(config.eval_queries, len(queries) // 10)
         if not count:
-            raise ValueError(f"{len(numbers[0])} queries are too few to hold some out: give others to validate with")
-        order = np.random.default_rng(config.seed).permutation(numbers[0])
-        held_out = Validation.of(found[0], order[:count], config.eval_pool, config.seed)
-        numbers[0] = np.sort(order[count:])
+            raise ValueError(f"{len(queries)} queries are too few to hold some out: give others to validate with")
+        is_held_out = np.isin(of_query, queries[:count])
+        held_out = Validation.of(found[0], numbers[0][is_held_out], config.eval_pool, config.seed)
+        numbers[0] = numbers[0][~is_held_out]
     return held_out, [Source(data, chosen) for data, chosen in zip(found, numbers, strict=True)]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.files import require_new
-from pyterrier_saesplade.training.data.tables import batched
+from pyterrier_saesplade.training.data.tables import TextTable, batched
+
+_log = logging.getLogger(__name__)
 
 _MINED = "mined by pyterrier_saesplade"
 
@@ -34,8 +38,8 @@ def mine(
 
     A line is ``[qid, [docno, score], [docno, score], …]``, the positive first; the first line is an object with the
     pipelines. Without judgements the positive is what the teacher ranks first. A query with fewer than two candidates,
-    or with judgements but without a relevant document, gets a line that is an object and says so. A run that is killed
-    goes on when it is called again.
+    or with judgements but without a relevant document that the teacher scores, gets a line that is an object and says
+    so. A run that is killed goes on when it is called again.
 
     Args:
         topics: The queries: ``qid`` and ``query``.
@@ -56,7 +60,7 @@ def mine(
 
     Raises:
         FileExistsError: If the file exists and ``overwrite`` is false.
-        ValueError: If an unfinished file was made by other pipelines or with other settings.
+        ValueError: If an unfinished file was made by other pipelines, of other queries, or with other settings.
 
     Examples:
         >>> mine(topics, bm25, dataset.text_loader() >> cross_encoder, "mined.jsonl", qrels=qrels)  # doctest: +SKIP
@@ -64,6 +68,7 @@ def mine(
     out = Path(out)
     require_new(out, overwrite=overwrite)
     pt.validate.query_frame(topics, extra_columns=["query"])
+    topics = topics.astype({"qid": str})
     if nway < 2 or batch_size < 1:
         raise ValueError(f"nway must be at least 2 and batch_size at least 1, not {nway} and {batch_size}")
     retriever_name, teacher_name = names or (repr(retriever), repr(teacher))
@@ -73,6 +78,7 @@ def mine(
         "teacher": teacher_name,
         "nway": nway,
         "labels": qrels is not None,
+        "topics": _digest(topics[["qid", "query"]], *([] if qrels is None else [qrels[["qid", "docno", "label"]]])),
     }
     relevant = {} if qrels is None else _relevant(qrels)
     partial = out.with_name(f"{out.name}.partial")
@@ -90,6 +96,18 @@ def mine(
     return out
 
 
+def with_known_documents(qrels: pd.DataFrame, passages: TextTable) -> pd.DataFrame:
+    """Returns the judgements of documents that there are; says how many others were left out."""
+    known = passages.rows(qrels["docno"].tolist()) >= 0
+    if not known.all():
+        _log.warning("left out: %s judgements of documents that the collection has not", f"{(~known).sum():,}")
+    return qrels[known]
+
+
+def _digest(*frames: pd.DataFrame) -> str:
+    return sha256("".join(frame.to_csv(index=False) for frame in frames).encode()).hexdigest()[:16]
+
+
 def _relevant(qrels: pd.DataFrame) -> dict[str, list[str]]:
     found = qrels[qrels["label"] > 0]
     return {str(qid): docnos.tolist() for qid, docnos in found.groupby("qid")["docno"]}
@@ -105,7 +123,9 @@ def _done(partial: Path, header: dict[str, Any]) -> int:
     whole = content[: content.rfind(b"\n") + 1]
     lines = whole.splitlines()
     if not lines or json.loads(lines[0]) != header:
-        raise ValueError(f"{partial} was begun by other pipelines or with other settings: finish that, or remove it")
+        raise ValueError(
+            f"{partial} was begun by other pipelines, with other queries or settings: finish that, or remove it"
+        )
     with partial.open("r+b") as file:
         file.truncate(len(whole))
     return len(lines) - 1
@@ -128,6 +148,8 @@ def _lines(
             yield {"qid": qid, "left out": "no relevant document"}
         elif frame is None or len(frame) < 2:
             yield {"qid": qid, "left out": "fewer than two candidates"}
+        elif relevant is not None and not frame["docno"].isin(relevant[qid]).any():
+            yield {"qid": qid, "left out": "no relevant document that the teacher scores"}
         else:
             yield [qid, *_pairs(frame, None if relevant is None else set(relevant[qid]))]
 

@@ -36,7 +36,7 @@ def with_negatives(data: TrainingData, encoder: Encoder, folder: Path, *, depth:
     if not (folder / "description.json").exists():
         folder.mkdir(exist_ok=True)
         source = data.source | {"negatives": f"the first {depth} passages that the model finds"}
-        write_examples(folder, _mined(data, encoder, depth), Problems(), source)
+        write_examples(folder, _mined(data, encoder, depth), Problems(data.on_error), source)
     return TrainingData(data.queries, data.passages, folder)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from pyterrier_saesplade.model import SaeSpladeModel
-from pyterrier_saesplade.model.backbone import layers_of
+from pyterrier_saesplade.model.backbone import above_layers, layers_of
 from pyterrier_saesplade.training.config import FinetuneConfig
 
 
@@ -33,8 +33,8 @@ def choose_parts(model: SaeSpladeModel, config: FinetuneConfig) -> None:
         layers = layers_of(model.backbone)
         if config.train > len(layers):
             raise ValueError(f"this backbone has {len(layers)} layers: the last {config.train} cannot be trained")
-        for layer in list(layers)[-config.train :]:
-            layer.requires_grad_(True)
+        for part in [*list(layers)[-config.train :], *above_layers(model.backbone)]:
+            part.requires_grad_(True)
 
 
 def parameter_groups(model: SaeSpladeModel, config: FinetuneConfig) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import os
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
-from pyterrier_saesplade.files import claim
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, initialise_from_data
 from pyterrier_saesplade.training.card import write_card
@@ -30,7 +30,6 @@ from pyterrier_saesplade.training.run import (
     Run,
     plain,
     rank_and_processes,
-    remove_broken_checkpoints,
     save_tensors,
     train,
     training_arguments,
@@ -84,13 +83,12 @@ def pretrain(
     """
     config = config or PretrainConfig()
     rank, processes = rank_and_processes()
-    run = Run(Path(out), plain({"backbone": str(backbone), "processes": processes} | asdict(config)))
+    queries = list(queries)
+    described = {"backbone": str(backbone), "processes": processes, "queries": _digest(queries)}
+    run = Run(Path(out), plain(described | asdict(config)))
     finished = run.is_finished()
-    per_process = (config.batch_documents or config.batch_tokens) // processes
-    if per_process < 1:
-        raise ValueError(
-            f"a batch of {config.batch_documents or config.batch_tokens} is too small for {processes} processes"
-        )
+    if _batch(config) < processes:
+        raise ValueError(f"a batch of {_batch(config)} is too small for {processes} processes")
     arguments = training_arguments(config, run.work, device, verbose=verbose)
     if finished:
         wait(processes)
@@ -98,11 +96,27 @@ def pretrain(
             run.tidy()
         return run.out
     encoder = _untrained(backbone, config, arguments.device)
-    if rank == 0:
-        claim(run.work, run.settings)
-        spool_texts(documents, run.work / "texts.arrow", queries)
-        remove_broken_checkpoints(run.work / "checkpoints")
-    wait(processes)
+    with run.held(rank):
+        if rank == 0:
+            spool_texts(documents, run.work / "texts.arrow", queries)
+        wait(processes)
+        trainer = _trainer(encoder, config, run, arguments, verbose=verbose)
+        if config.steps:
+            train(trainer)
+        if not config.eval_steps:
+            trainer.evaluate()
+        if rank == 0:
+            _finish(encoder, trainer.state.log_history, config, run)
+        wait(processes)
+    return run.out
+
+
+def _trainer(
+    encoder: Encoder, config: PretrainConfig, run: Run, arguments: TrainingArguments, *, verbose: bool
+) -> AutoencoderTrainer:
+    """Computes token states, this process's share, and the first weights of the SAE."""
+    rank, processes = rank_and_processes()
+    per_process = _batch(config) // processes
     texts = open_texts(run.work / "texts.arrow")
     if len(texts) < processes:
         raise ValueError(f"{len(texts)} documents cannot be shared out to {processes} processes")
@@ -127,15 +141,15 @@ def pretrain(
     if config.init == "data" and get_last_checkpoint(arguments.output_dir) is None:
         generator = torch.Generator().manual_seed(config.seed)
         initialise_from_data(encoder.model.head, batches.rows(max(_INIT_ROWS, config.width)), generator)
-    trainer = AutoencoderTrainer(model=_autoencoder(encoder, config), args=arguments, batches=batches, sample=sample)
-    if config.steps:
-        train(trainer)
-    if not config.eval_steps:
-        trainer.evaluate()
-    if rank == 0:
-        _finish(encoder, trainer.state.log_history, config, run)
-    wait(processes)
-    return run.out
+    return AutoencoderTrainer(model=_autoencoder(encoder, config), args=arguments, batches=batches, sample=sample)
+
+
+def _batch(config: PretrainConfig) -> int:
+    return config.batch_documents or config.batch_tokens
+
+
+def _digest(queries: list[str]) -> str:
+    return sha256("\n".join(queries).encode()).hexdigest()
 
 
 def _untrained(backbone: str | os.PathLike[str], config: PretrainConfig, device: torch.device) -> Encoder:

@@ -57,11 +57,16 @@ def pseudo_queries(
     generator = np.random.default_rng(seed)
     rows: list[tuple[str, str, str]] = []
     order: Iterator[int] = _endless(len(held), generator)
+    empty = 0  # in a row
     while len(rows) < count:
+        if empty == len(held):
+            raise ValueError(f"no document has what a query of the kind {kinds[len(rows) % len(kinds)]} is made of")
         document = held[next(order)]
         kind = kinds[len(rows) % len(kinds)]
         query = _make(kind, document, idf, generator)
-        rows.append((f"{kind}-{len(rows)}", query, document["docno"]))
+        empty = 0 if query else empty + 1
+        if query:
+            rows.append((f"{kind}-{len(rows)}", query, document["docno"]))
     return pd.DataFrame(rows, columns=["qid", "query", "made_from"])
 
 
@@ -104,7 +109,7 @@ def _idf(texts: Iterable[str]) -> dict[str, float]:
 def _make(kind: Kind, document: Mapping[str, str], idf: Mapping[str, float], generator: np.random.Generator) -> str:
     text = document["text"]
     if kind == "titles":
-        return document.get("title") or _shortened(_SENTENCE.split(text)[0])
+        return " ".join((document.get("title") or "").split()) or _shortened(_SENTENCE.split(text)[0])
     if kind == "sentences":
         sentences = [s for s in _SENTENCE.split(text) if len(_WORD.findall(s)) >= _SENTENCE_WORDS[0]] or [text]
         return _shortened(sentences[generator.integers(len(sentences))])

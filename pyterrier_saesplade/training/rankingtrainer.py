@@ -77,7 +77,8 @@ class RankingTrainer(BatchTrainer):
         """Returns all that the ranker measures, and raises an error if training went wrong.
 
         Raises:
-            CollapsedError: If the loss is no number, no latent is active, or all scores of a query are equal.
+            CollapsedError: If the loss is no number, no latent is active, all weights are negative, or all scores of a
+                query are equal.
         """
         step = self.state.global_step
         loss = means.pop("loss")
@@ -88,6 +89,8 @@ class RankingTrainer(BatchTrainer):
             if means[f"l0_{side}"] == 0:
                 text = "passage" if side == "doc" else "query"
                 raise CollapsedError(f"no latent is active in any {text} at step {step}: lower {weight}, or {rates}")
+        if means["alpha"] <= 0:
+            raise CollapsedError(f"alpha is {means['alpha']:.3g} at step {step}: lower alpha_learning_rate")
         if means["spread"] == 0:
             raise CollapsedError(f"all passages of a query have the same score at step {step}: {rates}")
         if means["l0_doc"] > _TOO_MANY * self.encoder.config.width:
@@ -108,7 +111,7 @@ class RankingTrainer(BatchTrainer):
             metrics = [{f"eval_{name}": value for name, value in measured.items()}]
             for name, measure in BEST.items():
                 before = [entry[measure] for entry in self.state.log_history if measure in entry]
-                if metrics[0][measure] > max(before, default=-math.inf):
+                if not before or metrics[0][measure] > max(before):
                     write_model(self.encoder, self.run.work / name)
         if distributed.is_initialized():
             distributed.broadcast_object_list(metrics)

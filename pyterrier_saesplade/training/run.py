@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
 from transformers import PrinterCallback, ProgressCallback, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from pyterrier_saesplade.encoding.precision import pick_device
-from pyterrier_saesplade.files import claimed_settings, written_beside
+from pyterrier_saesplade.files import claim, claimed_settings, written_beside
 from pyterrier_saesplade.training.config import FinetuneConfig, PretrainConfig
 from pyterrier_saesplade.training.trainer import BatchTrainer, ShortProgress
 
@@ -49,6 +51,28 @@ class Run:
         if self.out.exists() and not finished:
             raise FileExistsError(f"{self.out} exists: remove it, or choose another folder for the model")
         return finished
+
+    @contextmanager
+    def held(self, rank: int) -> Iterator[None]:
+        """Makes the folder, or goes on in the one that is there; what a killed process left broken is removed.
+
+        Args:
+            rank: Which process this is: the first does this for all, and keeps other runs out while it works.
+
+        Raises:
+            FileExistsError: If the folder belongs to a run with other settings, or is in use.
+        """
+        if rank:
+            yield
+            return
+        claim(self.work, self.settings)
+        try:
+            lock = FileLock(self.work / "lock").acquire(blocking=False)
+        except Timeout:
+            raise FileExistsError(f"{self.work} is in use: the same training runs in another process") from None
+        with lock:
+            _remove_broken_checkpoints(self.work / "checkpoints")
+            yield
 
     def finish(self, model: Path) -> None:
         """Moves the model, a folder in the run's, into place, and removes the run's folder."""
@@ -146,7 +170,7 @@ def train(trainer: BatchTrainer) -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
 
 
-def remove_broken_checkpoints(folder: Path) -> None:
+def _remove_broken_checkpoints(folder: Path) -> None:
     """Removes checkpoints that were not written to their end: the Trainer writes ``trainer_state.json`` last."""
     folder.mkdir(exist_ok=True)
     for path in folder.glob("checkpoint-*"):

@@ -41,20 +41,22 @@ class Validation:
 
         Args:
             data: The data.
-            numbers: The examples that are held out.
+            numbers: The examples that are held out; those of one query are joined.
             pool: How many passages, unless the examples have more.
             seed: What draws the others.
         """
         examples = [data[number] for number in numbers]
         rows = list(dict.fromkeys(row for example in examples for row in example.passages.tolist()))
         seen = set(rows)
-        others = np.random.default_rng([seed, len(examples)]).permutation(len(data.passages))
+        others = np.random.default_rng([seed, len(examples)]).permutation(len(data.passages))[: pool + len(rows)]
         rows += [row for row in others.tolist() if row not in seen][: max(0, pool - len(rows))]
         place = {row: number for number, row in enumerate(rows)}
+        relevant: dict[int, dict[int, None]] = {}
+        for example in examples:
+            of_query = relevant.setdefault(example.query, {})
+            of_query.update((place[row], None) for row in example.passages[: example.positives].tolist())
         return cls(
-            data.queries.texts([example.query for example in examples]),
-            data.passages.texts(rows),
-            [[place[row] for row in example.passages[: example.positives].tolist()] for example in examples],
+            data.queries.texts(list(relevant)), data.passages.texts(rows), [list(found) for found in relevant.values()]
         )
 
     def measure(self, encoder: Encoder) -> dict[str, float]:

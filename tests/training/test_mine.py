@@ -1,18 +1,20 @@
 """Mining from real pipelines, queries made from documents, and a model that is fine-tuned on both."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import Collection, read_topics
+from pyterrier_saesplade.evaluation.collections import Collection, read_topics, write_collection
 from pyterrier_saesplade.evaluation.pipelines import Pipelines, TextLoader
 from pyterrier_saesplade.pipeline import Standardise
+from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune
 from pyterrier_saesplade.training.data.sources import passages_of, read_distillation
-from pyterrier_saesplade.training.mine import mine
+from pyterrier_saesplade.training.mine import mine, with_known_documents
 from pyterrier_saesplade.training.pseudo import pseudo_queries, write_pseudo_queries
 
 
@@ -64,13 +66,14 @@ def test_mining_with_labels(pipelines: Pipelines, judged: Collection, minilm_pat
         scores = [score for _, score in pairs[1:]]
         assert scores == sorted(scores, reverse=True)
     texts = {document["docno"]: document["text"] for document in judged.get_corpus_iter()}
-    qid, (docno, score), *_ = lines[0]
+    qid, *pairs = lines[0]
     query = judged.topics().set_index("qid").loc[qid, "query"]
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(minilm_path))
-    expected = model.encode([query])[0] @ model.encode([texts[docno]])[0]
-    assert score == pytest.approx(float(expected), abs=1e-4)
+    cosines = model.encode([texts[docno] for docno, _ in pairs]) @ model.encode([query])[0]
+    expected = (cosines - cosines.mean()) / cosines.std(ddof=1)
+    assert [score for _, score in pairs] == pytest.approx(expected.tolist(), abs=1e-3)
     data = read_distillation(out, judged, judged, on_error="raise")
     assert data.scored
     assert data.source["teacher"] == teacher
@@ -89,8 +92,10 @@ def test_mining_goes_on_where_it_was_stopped(pipelines: Pipelines, judged: Colle
     assert len(partial.read_text().splitlines()) == 7
     with partial.open("a") as file:
         file.write('["half a li')
-    with pytest.raises(ValueError, match="begun by other pipelines or with other settings"):
+    with pytest.raises(ValueError, match="begun by other pipelines, with other queries or settings"):
         mine(topics, bm25, teacher, out, **(options | {"nway": 4}))
+    with pytest.raises(ValueError, match="begun by other pipelines, with other queries or settings"):
+        mine(judged.topics().tail(10), bm25, teacher, out, **options)
     mine(topics, bm25, teacher, out, **options)
     assert out.read_bytes() == whole.read_bytes()
     assert not partial.exists()
@@ -111,8 +116,33 @@ def test_mining_without_labels_and_queries_that_find_nothing(pipelines: Pipeline
     union = pipelines.retriever("bm25", 6) | pipelines.retriever("bm25", 6)  # without a rank
     mine(topics, union, pipelines.teacher("bm25"), out, qrels=unjudged, overwrite=True)
     assert read(out)[1] == [{"qid": qid, "left out": "no relevant document"} for qid in ("1", "2")]
+    judged = pd.DataFrame({"qid": ["1"], "docno": [first[-1][0]], "label": [1]})
+    mine(topics, pipelines.retriever("bm25", 6), pipelines.teacher("bm25") % 2, out, qrels=judged, overwrite=True)
+    assert read(out)[1][0] == {"qid": "1", "left out": "no relevant document that the teacher scores"}
     with pytest.raises(ValueError, match="nway must be at least 2"):
         mine(topics, pt.Transformer.identity(), pt.Transformer.identity(), tmp_path / "n.jsonl", nway=1)
+
+
+def test_each_system_has_an_index_of_its_own(
+    judged: Collection, collection_folder: Callable[[str], Path], pretrained_path: Path, tmp_path: Path
+) -> None:
+    """Of one kind, of another model; and of another collection's documents."""
+    SaeSplade.from_pretrained(pretrained_path, k=2).save_pretrained(tmp_path / "other")
+    pipelines = Pipelines(judged, tmp_path / "indexes")
+    for name in (str(pretrained_path), str(tmp_path / "other"), "bm25", str(pretrained_path)):
+        assert len(pipelines.retriever(name, 5)(judged.topics().head(1))) == 5
+    assert len(list((tmp_path / "indexes").iterdir())) == 3
+    folder = write_collection(tmp_path / "one", [{"docno": "d", "text": "sparse"}], judged.topics(), judged.qrels())
+    found = Pipelines(folder, tmp_path / "indexes").retriever("bm25", 5)(pt.new.queries(["sparse"]))
+    assert found["docno"].tolist() == ["d"]
+
+
+def test_judgements_of_unknown_documents_are_left_out(judged: Collection, caplog: pytest.LogCaptureFixture) -> None:
+    qrels = judged.qrels().head(2)
+    unknown = pd.DataFrame({"qid": ["1"], "docno": ["nowhere"], "label": [1]})
+    known = with_known_documents(pd.concat([qrels, unknown]), passages_of(judged))
+    assert known["docno"].tolist() == qrels["docno"].tolist()
+    assert "left out: 1 judgements of documents" in caplog.text
 
 
 def test_pipelines_by_name(
@@ -211,6 +241,10 @@ def test_queries_are_made_from_documents(tmp_path: Path) -> None:
         write_pseudo_queries(DOCUMENTS, tmp_path / "pseudo.tsv", 9)
     with pytest.raises(ValueError, match="kinds must be some of titles"):
         pseudo_queries(DOCUMENTS, 1, kinds=["poems"])  # type: ignore[list-item]
+    odd = [{"docno": "1", "title": "two\twords \n", "text": "a b c d e f g"}]
+    assert pseudo_queries(odd, 1, kinds=["titles"])["query"].tolist() == ["two words"]
+    with pytest.raises(ValueError, match="no document has what a query of the kind keywords is made of"):
+        pseudo_queries(odd, 1, kinds=["keywords"])
     with pytest.raises(ValueError, match="no document has enough words"):
         pseudo_queries(DOCUMENTS[2:], 1)
 

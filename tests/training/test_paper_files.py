@@ -105,6 +105,7 @@ SPLADE_MARKERS = {"finetune.query_marker": "[unused1]", "finetune.doc_marker": "
         ("random-last", {"pretrain.steps": 0}),
         ("random-h", {"pretrain.steps": 0, "pretrain.layer": "h"}),
         ("random-all", {"pretrain.steps": 0, "finetune.k": 2**16}),
+        ("random-h-all", {"pretrain.steps": 0, "pretrain.layer": "h", "finetune.k": 2**16}),
         ("joint", {"finetune.reconstruction_weight": 0.01}),
         ("splade", LENGTHS | {"finetune.k": None}),
         ("splade-k8", LENGTHS),

@@ -268,6 +268,9 @@ def test_settings_that_do_not_exist(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("finetune: {}")
     with pytest.raises(ValueError, match="has no section 'pretrain:'"):
         PretrainConfig.from_yaml(tmp_path / "other.yaml")
+    (tmp_path / "one.yaml").write_text("base: 3")
+    with pytest.raises(ValueError, match=r"one\.yaml: base must be the name of a file, not 3"):
+        PretrainConfig.from_yaml(tmp_path / "one.yaml")
     (tmp_path / "one.yaml").write_text("base: two.yaml\npretrain: {k: 3}")
     (tmp_path / "two.yaml").write_text("base: one.yaml")
     with pytest.raises(ValueError, match=r"one\.yaml is its own base: remove 'base:' from one of .*two\.yaml"):

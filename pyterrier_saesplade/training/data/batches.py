@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -124,9 +125,13 @@ class RankingBatches(IterableDataset[dict[str, Any]]):
     def _ignored(self, drawn: Sequence[_Drawn]) -> Tensor:
         """Returns which of the batch's passages answer a query too, its own positive left out: ``[B, N]``."""
         columns = [(one.source, row) for one in drawn for row in one.passages]
+        positives: dict[tuple[int, int], set[int]] = defaultdict(set)
+        for one in drawn:  # a query may be in several examples
+            positives[one.source, one.query] |= one.positives
         ignored = torch.zeros((len(drawn), len(columns)), dtype=torch.bool)
         for i, one in enumerate(drawn):
-            answers = [source == one.source and row in one.positives for source, row in columns]
+            own = positives[one.source, one.query]
+            answers = [source == one.source and row in own for source, row in columns]
             ignored[i] = torch.tensor(answers)
             ignored[i, i * self.nway] = False
         return ignored

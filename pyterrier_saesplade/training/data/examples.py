@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.files import written_beside
-from pyterrier_saesplade.training.data.problems import Problems
+from pyterrier_saesplade.training.data.problems import OnError, Problems
 from pyterrier_saesplade.training.data.tables import TextTable, batched
 
 #: Examples whose identifiers are looked up together.
@@ -73,7 +73,7 @@ class Example(NamedTuple):
 class TrainingData:
     """Queries, passages, and which passages each query is trained on; all on disk.
 
-    Make it with :func:`~pyterrier_saesplade.training.data.distillation.read_distillation` or one of its neighbours.
+    Make it with :func:`~pyterrier_saesplade.training.data.sources.read_distillation` or one of its neighbours.
 
     Attributes:
         queries: The queries.
@@ -108,7 +108,13 @@ class TrainingData:
     @property
     def problems(self) -> list[str]:
         """What was left out when the files were read, a line for each kind of problem."""
-        return list(self.description["problems"])
+        return [*self.queries.problems, *self.passages.problems, *self.description["problems"]]
+
+    @property
+    def on_error(self) -> OnError:
+        """What an example that cannot be used does, when the data was read and when it is trained on."""
+        on_error: OnError = self.description["on_error"]
+        return on_error
 
     @property
     def source(self) -> dict[str, Any]:
@@ -127,6 +133,11 @@ class TrainingData:
         lengths = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in passages.chunks] or [np.empty(0)])
         positives = self._examples.data.column("positives").to_numpy()
         return np.flatnonzero(lengths - positives >= nway - 1)
+
+    def query_rows(self) -> NDArray[np.int64]:
+        """Returns the row of each example's query; examples of triples have many in common."""
+        rows: NDArray[np.int64] = self._examples.data.column("query").to_numpy()
+        return rows
 
     @cached_property
     def _examples(self) -> Dataset:
@@ -180,7 +191,7 @@ def write_examples(folder: Path, examples: Iterable[Example], problems: Problems
     if len(scored) > 1:
         raise ValueError(f"some examples of {dict(source)} have scores and others have none")
     description: dict[str, Any] = {"scored": scored == {True}, "negatives": negatives}
-    description |= {"problems": problems.report(), "source": dict(source)}
+    description |= {"problems": problems.report(), "on_error": problems.on_error, "source": dict(source)}
     with written_beside(folder / "description.json") as partial:
         partial.write_text(json.dumps(description))
 

@@ -53,17 +53,20 @@ class FrozenStates:
         Raises:
             ValueError: If they would take more.
         """
-        ids: dict[Side, list[list[int]]] = {}
-        for side, (table, rows) in texts.items():
-            windows = batched(rows.tolist(), _WINDOW)
-            ids[side] = [pieces for window in windows for pieces in encoder.tokenize(table.texts(window), side)]
+        if all((folder / side).exists() for side in texts):
+            return cls(folder)
         dimension = encoder.model.head.W_enc.shape[1]
-        needed = sum(len(pieces) for texts_ids in ids.values() for pieces in texts_ids) * dimension * 4
-        if needed > max_bytes:
-            raise ValueError(
-                f"the token states of this data take {needed / 1e9:.1f} GB, more than the {max_bytes / 1e9:.1f} GB "
-                "that states_gigabytes allows: allow more, or train with fewer examples, or with train='all'"
-            )
+        ids: dict[Side, list[list[int]]] = {side: [] for side in texts}
+        left = max_bytes / (4 * dimension)
+        for side, (table, rows) in texts.items():
+            for window in batched(rows.tolist(), _WINDOW):
+                ids[side] += encoder.tokenize(table.texts(window), side)
+                left -= sum(map(len, ids[side][-len(window) :]))
+                if left < 0:
+                    raise ValueError(
+                        f"the token states of this data take more than the {max_bytes / 1e9:.1f} GB that "
+                        "states_gigabytes allows: allow more, or train with fewer examples, or with train='all'"
+                    )
         folder.mkdir(parents=True, exist_ok=True)
         for side, (_, rows) in texts.items():
             if not (folder / side).exists():

@@ -15,6 +15,9 @@ class Problems:
     Args:
         on_error: ``"report"``: go on, and say in the end how often what happened; ``"raise"``: stop at the first.
 
+    Attributes:
+        on_error: See above.
+
     Raises:
         ValueError: If ``on_error`` is neither.
     """
@@ -22,7 +25,7 @@ class Problems:
     def __init__(self, on_error: OnError = "report") -> None:
         if on_error not in get_args(OnError):
             raise ValueError(f"on_error must be 'report' or 'raise', not {on_error!r}")
-        self._on_error = on_error
+        self.on_error = on_error
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
@@ -37,10 +40,10 @@ class Problems:
         Raises:
             ValueError: Where problems are errors.
         """
-        if self._on_error == "raise":
+        if self.on_error == "raise":
             raise ValueError(f"{where}: {what}{': ' if detail else ''}{detail}")
         self._counts[what] += 1
-        self._first.setdefault(what, where)
+        self._first.setdefault(what, f"{where}{': ' if detail else ''}{detail}")
 
     def report(self) -> list[str]:
         """Returns a line for each kind of problem, with how often it occurred and where first."""

@@ -6,15 +6,22 @@ import gzip
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from datasets import Dataset, load_dataset, load_from_disk
 
-from pyterrier_saesplade.evaluation.collections import Collection, FolderCollection, open_collection
+from pyterrier_saesplade.evaluation.collections import (
+    Collection,
+    DatasetCollection,
+    FolderCollection,
+    open_collection,
+)
 from pyterrier_saesplade.training.data.examples import (
     Candidates,
     TrainingData,
@@ -27,7 +34,10 @@ from pyterrier_saesplade.training.data.problems import OnError, Problems
 from pyterrier_saesplade.training.data.tables import TextTable, key
 
 #: A change of these functions that changes what they write changes this, so that nothing old is taken from the cache.
-_VERSION = 1
+_VERSION = 2
+
+#: Rows of a data set that are read together.
+_WINDOW = 1000
 
 #: A file of identifiers and texts, or a collection or its name.
 Texts = Collection | str | os.PathLike[str]
@@ -123,14 +133,14 @@ def read_dataset(dataset: Dataset | str | os.PathLike[str], *, on_error: OnError
 
     def build(folder: Path) -> None:
         problems = Problems(on_error)
-        rows = [_texts_of(opened, number, columns, problems) for number in range(len(opened))]
-        kept = [row for row in rows if row is not None]
-        queries = TextTable.write(folder / "queries.arrow", _distinct(query for query, *_ in kept))
-        passages = TextTable.write(folder / "passages.arrow", _distinct(text for _, texts, _ in kept for text in texts))
-        found = (
-            Candidates(f"row {number}", query, texts, scores, 1) for number, (query, texts, scores) in enumerate(kept)
-        )
-        write_examples(folder, look_up(found, queries, passages, problems), problems, {"dataset": name})
+        # Three passes, so that texts are never in memory; the last takes note of what is left out.
+        of_queries = (one.qid for one in _rows(opened, columns, Problems()))
+        queries = TextTable.write(folder / "queries.arrow", _distinct(of_queries))
+        of_passages = (text for one in _rows(opened, columns, Problems()) for text in one.pids)
+        passages = TextTable.write(folder / "passages.arrow", _distinct(of_passages))
+        found = look_up(_rows(opened, columns, problems), queries, passages, problems)
+        source = {"dataset": name} | ({"licence": opened.info.license} if opened.info.license else {})
+        write_examples(folder, found, problems, source)
 
     folder = cached(parts, build)
     return TrainingData(TextTable(folder / "queries.arrow"), TextTable(folder / "passages.arrow"), folder)
@@ -200,20 +210,23 @@ def _read_file(
 
 
 def _parsed(file: Path, parse: Any, problems: Problems) -> Iterator[Candidates]:
-    for where, line in _lines(file):
+    for where, line in _lines(file, problems):
         try:
             found = parse(where, line)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             problems.note(where, "broken line", str(error))
             continue
-        if found is not None:
+        if isinstance(found, Candidates):
             yield found
+        elif found is not None:
+            problems.note(where, "left out when it was mined", found)
 
 
-def _parse_distillation(where: str, line: str) -> Candidates | None:
+def _parse_distillation(where: str, line: str) -> Candidates | str | None:
+    """Returns what a line holds: candidates, why ``mine`` has none for a query, or nothing (a header)."""
     record = json.loads(line)
     if isinstance(record, dict):
-        return None
+        return record.get("left out")
     qid, *pairs = record
     pids = [str(pid) for pid, _ in pairs]
     scores = [float(score) for _, score in pairs]
@@ -233,7 +246,7 @@ def _parse_triple(where: str, line: str) -> Candidates:
 
 def _header(file: Path) -> dict[str, Any]:
     """Returns what ``saesplade mine`` wrote of the pipelines that made a file."""
-    for _, line in _lines(file):
+    for _, line in _lines(file, Problems()):
         try:
             record = json.loads(line)
         except ValueError:
@@ -242,11 +255,25 @@ def _header(file: Path) -> dict[str, Any]:
     return {}
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield f"{file}:{number}", line.rstrip("\r\n")
+def _lines(file: Path, problems: Problems) -> Iterator[tuple[str, str]]:
+    """Yields ``file:number`` and text of each line that is not empty.
+
+    Raises:
+        ValueError: If the file cannot be decompressed.
+    """
+    number = 0
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    problems.note(f"{file}:{number}", "not UTF-8", error.reason)
+                    continue
+                if text.strip():
+                    yield f"{file}:{number}", text
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{file}:{number + 1}: cannot be decompressed: {error}") from error
 
 
 def _is_table(source: Texts) -> bool:
@@ -263,7 +290,12 @@ def _identity(source: Texts) -> dict[str, Any]:
     collection = _opened(source)
     if isinstance(collection, FolderCollection):
         return {file.name: file_identity(file) for file in sorted(collection.folder.glob("docs.jsonl*"))}
-    return {"collection": collection.name}
+    if isinstance(collection, DatasetCollection):
+        return {"collection": collection.name}
+    digest = sha256()  # somebody's own class: its name may stand for other documents tomorrow
+    for document in collection.get_corpus_iter():
+        digest.update(json.dumps([document["docno"], document["text"]]).encode())
+    return {"documents": digest.hexdigest()}
 
 
 def passages_of(source: Texts, on_error: OnError = "report") -> TextTable:
@@ -272,7 +304,7 @@ def passages_of(source: Texts, on_error: OnError = "report") -> TextTable:
         return _table({"texts": _identity(source)}, partial(_tab_separated, Path(str(source))), on_error)
     collection = _opened(source)
     pairs = ((document["docno"], document["text"]) for document in collection.get_corpus_iter())
-    return _table({"documents": _identity(collection)}, lambda problems: pairs, on_error)
+    return _table({"documents": _identity(collection)}, lambda _: pairs, on_error)
 
 
 def _queries(source: Texts | pd.DataFrame, on_error: OnError) -> tuple[TextTable, dict[str, Any]]:
@@ -281,20 +313,24 @@ def _queries(source: Texts | pd.DataFrame, on_error: OnError) -> tuple[TextTable
         identity: dict[str, Any] = {"texts": _identity(source)}
         return _table(identity, partial(_tab_separated, Path(str(source))), on_error), identity
     topics = source if isinstance(source, pd.DataFrame) else _opened(source).topics()
-    pairs = list(zip(topics["qid"], topics["query"], strict=True))
+    pairs = list(zip(topics["qid"].astype(str), topics["query"], strict=True))
     identity = {"queries": key(json.dumps(pairs))}
-    return _table(identity, lambda problems: pairs, on_error), identity
+    return _table(identity, lambda _: pairs, on_error), identity
 
 
 def _table(parts: dict[str, Any], texts: Any, on_error: OnError) -> TextTable:
     def build(folder: Path) -> None:
-        TextTable.write(folder / "texts.arrow", texts(Problems(on_error)))
+        problems = Problems(on_error)
+        TextTable.write(folder / "texts.arrow", texts(problems), problems)
 
-    return TextTable(cached(parts | {"version": _VERSION}, build) / "texts.arrow")
+    table = TextTable(cached(parts | {"version": _VERSION}, build) / "texts.arrow")
+    if on_error == "raise" and table.problems:  # it was read before, and they were reported
+        raise ValueError("; ".join(table.problems))
+    return table
 
 
 def _tab_separated(file: Path, problems: Problems) -> Iterator[tuple[str, str]]:
-    for where, line in _lines(file):
+    for where, line in _lines(file, problems):
         identifier, tab, text = line.partition("\t")
         if tab:
             yield identifier, text
@@ -323,22 +359,31 @@ def _columns(dataset: Dataset) -> dict[str, Any]:
     return {"query": query, "negatives": negatives, "score": score}
 
 
-def _texts_of(
-    dataset: Dataset, number: int, columns: dict[str, Any], problems: Problems
-) -> tuple[str, list[str], list[float]] | None:
-    row = dataset[number]
-    texts = [row["positive"]]
+def _rows(dataset: Dataset, columns: dict[str, Any], problems: Problems) -> Iterator[Candidates]:
+    """Yields a data set's rows, with texts as identifiers."""
+    number = 0
+    for table in dataset.iter(batch_size=_WINDOW):
+        for row in (dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)):
+            try:
+                yield _parse_row(f"row {number}", row, columns)
+            except (TypeError, ValueError) as error:
+                problems.note(f"row {number}", "broken row", str(error))
+            number += 1
+
+
+def _parse_row(where: str, row: dict[str, Any], columns: dict[str, Any]) -> Candidates:
+    query, texts = row[columns["query"]], [row["positive"]]
     for name in columns["negatives"]:
         texts += [row[name]] if isinstance(row[name], str) else list(row[name] or [])
+    if not all(isinstance(text, str) and text.strip() for text in (query, *texts)):
+        raise ValueError("text missing or empty")
     score = row[columns["score"]] if columns["score"] else []
     scores = [float(value) for value in score] if isinstance(score, Sequence) else [float(score), 0.0]
-    if not all(isinstance(text, str) and text.strip() for text in (row[columns["query"]], *texts)):
-        problems.note(f"row {number}", "text missing or empty")
-        return None
     if len(scores) not in (0, len(texts)):
-        problems.note(f"row {number}", "as many scores as texts are needed", f"{len(scores)} for {len(texts)}")
-        return None
-    return row[columns["query"]], texts, scores
+        raise ValueError(f"as many scores as texts are needed, not {len(scores)} for {len(texts)}")
+    if not all(map(math.isfinite, scores)):
+        raise ValueError("a score is no finite number")
+    return Candidates(where, query, texts, scores, 1)
 
 
 def _distinct(texts: Iterable[str]) -> Iterator[tuple[str, str]]:

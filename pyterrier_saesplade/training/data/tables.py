@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -15,6 +16,7 @@ from datasets.arrow_writer import ArrowWriter
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.training.data.problems import Problems
 
 #: Rows that are written together.
 _WINDOW = 10_000
@@ -29,19 +31,25 @@ class TextTable:
 
     Args:
         path: A file that :meth:`write` wrote.
+
+    Attributes:
+        problems: What was left out when it was written, a line for each kind of problem.
     """
 
     def __init__(self, path: Path) -> None:
         self._data = Dataset.from_file(str(path))
+        self.problems: list[str] = json.loads(_problems_of(path).read_text(encoding="utf-8"))
 
     @classmethod
-    def write(cls, path: Path, texts: Iterable[tuple[str, str]]) -> TextTable:
-        """Writes pairs of an identifier and a text, as they come."""
+    def write(cls, path: Path, texts: Iterable[tuple[str, str]], problems: Problems | None = None) -> TextTable:
+        """Writes pairs of an identifier and a text, as they come; ``problems`` has what their source left out."""
         with written_beside(path) as partial, ArrowWriter(path=str(partial), features=_FEATURES) as writer:
             for window in batched(texts, _WINDOW):
                 ids, values = zip(*window, strict=True)
                 writer.write_batch({"id": ids, "text": values, "key": list(map(key, ids))})
             writer.finalize()
+        with written_beside(_problems_of(path)) as partial:
+            partial.write_text(json.dumps(problems.report() if problems else []), encoding="utf-8")
         return cls(path)
 
     def __len__(self) -> int:
@@ -52,11 +60,6 @@ class TextTable:
         """Returns the texts of some rows."""
         texts: list[str] = self._data[[int(row) for row in rows]]["text"]
         return texts
-
-    def ids(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """Returns the identifiers of some rows."""
-        ids: list[str] = self._data[[int(row) for row in rows]]["id"]
-        return ids
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Returns the row of each identifier, -1 where there is none; of several the first."""
@@ -71,6 +74,10 @@ class TextTable:
         keys = self._data.data.column("key").to_numpy()
         order = np.argsort(keys, kind="stable")
         return keys[order], order
+
+
+def _problems_of(path: Path) -> Path:
+    return path.with_suffix(".problems.json")
 
 
 def key(identifier: str) -> int:

@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -90,17 +91,20 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path, passages: P
         '["q1", ["3", 1]]',  # nothing to compare it with
         '["q1", ["3", NaN], ["4", 1]]',
         '"q1"',
+        '{"qid": "q1", "left out": "fewer than two candidates"}',
     ]
     file = tmp_path / "examples.jsonl"
-    file.write_text("\n".join(lines))
+    file.write_bytes("\n".join(lines).encode() + b'\n["q\xff1", ["3", 1], ["4", 2]]')
     data = read_distillation(file, passages, queries)
     assert len(data) == 1
     assert texts(data, 0)[1:] == (["passage number 3", "passage number 4"], [1, 3], 1)
-    assert data.problems == [
-        f"4 x broken line (first at {file}:4)",
-        f"2 x unknown passage (first at {file}:1)",
-        f"1 x query without a positive (first at {file}:2)",
-        f"1 x unknown query (first at {file}:3)",
+    assert sorted(data.problems) == [
+        f"1 x left out when it was mined (first at {file}:8: fewer than two candidates)",
+        f"1 x not UTF-8 (first at {file}:9: invalid start byte)",
+        f"1 x query without a positive (first at {file}:2: q1)",
+        f"1 x unknown query (first at {file}:3: q9)",
+        f"2 x unknown passage (first at {file}:1: 99)",
+        f"4 x broken line (first at {file}:4: Expecting ',' delimiter: line 1 column 16 (char 15))",
     ]
     assert read_distillation(file, passages, queries).problems == data.problems, "from the cache too"
     for number, line, message in [
@@ -114,7 +118,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path, passages: P
         with pytest.raises(ValueError, match=rf"examples\.jsonl:{number}: {message}"):
             read_distillation(file, passages, queries, on_error="raise")
     file.write_text(lines[2])
-    with pytest.raises(ValueError, match=r"no example .* can be used: 1 x unknown query \(first at .*:1\)"):
+    with pytest.raises(ValueError, match=r"no example .* can be used: 1 x unknown query \(first at .*:1: q9\)"):
         read_distillation(file, passages, queries)
 
 
@@ -126,7 +130,25 @@ def test_triples(tmp_path: Path, passages: Path, queries: Path) -> None:
         ("query number 1", ["passage number 3", "passage number 5"], [], 1),
     ]
     assert not data.scored
-    assert data.problems == [f"1 x broken line (first at {tmp_path / 'triples.tsv'}:3)"]
+    assert data.problems == [
+        f"1 x broken line (first at {tmp_path / 'triples.tsv'}:3: expected qid, positive and negative, found 2 columns)"
+    ]
+
+
+def test_what_is_wrong_with_texts_is_said_too(tmp_path: Path, passages: Path, queries: Path) -> None:
+    broken = tmp_path / "broken.tsv"
+    broken.write_text(passages.read_text() + "no tab\n")
+    (tmp_path / "triples.tsv").write_text("q1\t3\t4\n")
+    number = len(broken.read_text().splitlines())
+    for _ in ("read", "from the cache"):
+        (problem,) = read_triples(tmp_path / "triples.tsv", broken, queries).problems
+        assert problem == f"1 x broken line (first at {broken}:{number}: expected an identifier, a tab and a text)"
+    with pytest.raises(ValueError, match=rf"1 x broken line \(first at .*broken\.tsv:{number}"):
+        read_triples(tmp_path / "triples.tsv", broken, queries, on_error="raise")
+    cut = tmp_path / "cut.tsv.gz"
+    cut.write_bytes(gzip.compress(passages.read_bytes())[:-9])
+    with pytest.raises(ValueError, match=r"cut\.tsv\.gz:\d+: cannot be decompressed"):
+        read_triples(tmp_path / "triples.tsv", cut, queries)
 
 
 def test_labels(collection: Collection, tmp_path: Path) -> None:
@@ -168,13 +190,21 @@ def test_data_sets(
 def test_data_sets_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs columns 'query' and 'positive'; this one has text"):
         read_dataset(Dataset.from_dict({"text": ["a"]}))
-    rows = {"query": ["a", "", "c"], "positive": ["p", "p", "p"], "negative": ["n", "n", "n"]}
-    data = read_dataset(Dataset.from_dict(rows | {"scores": [[1, 2], [1, 2], [1, 2, 3]]}))
+    rows = {"query": ["a", "", "c", "d"], "positive": ["p", "p", "p", "p"], "negative": ["n", "n", "n", "n"]}
+    data = read_dataset(Dataset.from_dict(rows | {"scores": [[1, 2], [1, 2], [1, 2, 3], [1, None]]}))
     assert len(data) == 1
-    assert data.problems == [
-        "1 x text missing or empty (first at row 1)",
-        "1 x as many scores as texts are needed (first at row 2)",
-    ]
+    assert data.problems == ["3 x broken row (first at row 1: text missing or empty)"]
+    for number, message in [
+        (1, "text missing or empty"),
+        (2, "as many scores as texts are needed, not 3 for 2"),
+        (3, "float"),
+    ]:
+        one = {name: [values[number]] for name, values in rows.items()}
+        scores = [[1, 2], [1, 2], [1, 2, 3], [1, None]][number]
+        with pytest.raises(ValueError, match=f"row 0: broken row: .*{message}"):
+            read_dataset(Dataset.from_dict(one | {"scores": [scores]}), on_error="raise")
+    with pytest.raises(ValueError, match="a score is no finite number"):
+        read_dataset(Dataset.from_dict({"query": ["a"], "positive": ["p"], "negative": ["n"], "score": [float("nan")]}))
     with pytest.raises(FileNotFoundError, match="no data set at"):
         read_dataset(tmp_path / "none.parquet")
 
@@ -242,8 +272,31 @@ def test_tables_find_rows_by_identifier(tmp_path: Path) -> None:
     assert len(table) == 25_000
     assert table.rows(["id 7", "unknown", "id 24999", "id 0"]).tolist() == [7, -1, 24999, 0]
     assert table.texts(np.array([24999, 0])) == ["text of id 24999", "text of id 0"]
-    assert table.ids([3]) == ["id 3"]
     empty = TextTable.write(tmp_path / "empty.arrow", [])
     assert len(empty) == 0
     assert empty.rows(["id 7"]).tolist() == [-1]
+
+
+class Own(Collection):
+    """Somebody's own collection, in memory."""
+
+    name = "own"
+
+    def __init__(self, texts: list[str]) -> None:
+        self.documents = [{"docno": f"d{i}", "text": text} for i, text in enumerate(texts)]
+
+    def get_corpus_iter(self) -> Iterator[dict[str, str]]:
+        return iter(self.documents)
+
+    def topics(self, query_set: str | None = None) -> pd.DataFrame:
+        return pd.DataFrame({"qid": ["1"], "query": ["one"]})
+
+    def qrels(self, query_set: str | None = None) -> pd.DataFrame:
+        return pd.DataFrame({"qid": ["1"], "docno": ["d0"], "label": [1]})
+
+
+def test_two_collections_may_have_one_name() -> None:
+    for text in ("the first", "the other"):
+        data = read_labels(Own([text]))
+        assert data.passages.texts([0]) == [text]
     assert -(2**63) <= key("a text") < 2**63

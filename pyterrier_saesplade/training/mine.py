@@ -150,6 +150,8 @@ def _lines(
             yield {"qid": qid, "left out": "fewer than two candidates"}
         elif relevant is not None and not frame["docno"].isin(relevant[qid]).any():
             yield {"qid": qid, "left out": "no relevant document that the teacher scores"}
+        elif relevant is not None and frame["docno"].isin(relevant[qid]).all():
+            yield {"qid": qid, "left out": "no candidate that is not relevant"}
         else:
             yield [qid, *_pairs(frame, None if relevant is None else set(relevant[qid]))]
 

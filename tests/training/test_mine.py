@@ -119,6 +119,9 @@ def test_mining_without_labels_and_queries_that_find_nothing(pipelines: Pipeline
     judged = pd.DataFrame({"qid": ["1"], "docno": [first[-1][0]], "label": [1]})
     mine(topics, pipelines.retriever("bm25", 6), pipelines.teacher("bm25") % 2, out, qrels=judged, overwrite=True)
     assert read(out)[1][0] == {"qid": "1", "left out": "no relevant document that the teacher scores"}
+    judged = pd.DataFrame({"qid": ["1"] * 6, "docno": [docno for docno, _ in first[1:]], "label": [1] * 6})
+    mine(topics, pipelines.retriever("bm25", 6), pipelines.teacher("bm25"), out, qrels=judged, overwrite=True)
+    assert read(out)[1][0] == {"qid": "1", "left out": "no candidate that is not relevant"}
     with pytest.raises(ValueError, match="nway must be at least 2"):
         mine(topics, pt.Transformer.identity(), pt.Transformer.identity(), tmp_path / "n.jsonl", nway=1)
 

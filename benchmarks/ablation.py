@@ -73,12 +73,12 @@ def main(
     for name, table in (("k", by_k), ("flops", by_weight)):
         print(f"\n{table.round(3).to_string(index=False)}")
         table.to_csv(out / f"{name}.csv", index=False)
-    plot(by_k, ["system"], "k", out / "k.png")
-    plot(by_weight, ["system", "k"], "FLOPS weights", out / "flops.png")
+    plot(by_k, ["system"], out / "k.png")
+    plot(by_weight, ["system", "k"], out / "flops.png")
 
 
-def plot(table: pd.DataFrame, lines: list[str], points: str, path: Path) -> None:
-    """Draw nDCG@10 against QD-FLOPs, a line for each value of some columns, each point named by another."""
+def plot(table: pd.DataFrame, lines: list[str], path: Path) -> None:
+    """Draw nDCG@10 against QD-FLOPs, a line for each value of some columns; its points grow in the table's order."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.4, 2.9), layout="constrained")
@@ -92,19 +92,18 @@ def plot(table: pd.DataFrame, lines: list[str], points: str, path: Path) -> None
         ("#56B4E9", "P"),
     ]
     for (colour, marker), (values, group) in zip(styles, table.groupby(lines, sort=False), strict=False):
-        ordered = group.sort_values("QD-FLOPs")
         label = ", ".join(
             f"{name} {value}" if name == "k" else str(value) for name, value in zip(lines, values, strict=True)
         )
-        axes.plot(ordered["QD-FLOPs"], ordered["nDCG@10"], marker=marker, color=colour, ms=4, lw=1, label=label)
-        for x, y, name in zip(ordered["QD-FLOPs"], ordered["nDCG@10"], ordered[points], strict=True):
-            axes.annotate(str(name), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=5, color=colour)
+        x, y = group["QD-FLOPs"], group["nDCG@10"]
+        axes.plot(x, y, color=colour, lw=1)
+        axes.scatter(x, y, s=[8 + 8 * i for i in range(len(group))], marker=marker, color=colour, label=label)
     axes.set_xscale("log")
     axes.set_xlabel("QD-FLOPs", fontsize=8)
     axes.set_ylabel("nDCG@10", fontsize=8)
     axes.tick_params(labelsize=7, which="both")
     axes.grid(alpha=0.3, linewidth=0.5)
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=6, markerscale=0.8)
     figure.savefig(path, dpi=300)
 
 

@@ -53,7 +53,12 @@ class Pipelines:
     def retriever(self, name: str, num_results: int) -> pt.Transformer:
         """Returns a pipeline from queries to results."""
         parts = [self._retriever(part) % num_results for part in name.split("+")]
-        return parts[0] if len(parts) == 1 else pta.fusion.RRFusion(*parts, num_results=num_results)
+        if len(parts) == 1:
+            return parts[0]
+        # Fusion takes two rows for one document if their queries differ, as BM25's does once it is tokenised.
+        as_asked = [part >> pt.apply.generic(_without_rewriting) for part in parts]
+        fused: pt.Transformer = pta.fusion.RRFusion(*as_asked, num_results=num_results)
+        return fused
 
     def teacher(self, name: str) -> pt.Transformer:
         """Returns a pipeline that scores results again; it loads the texts that it needs."""
@@ -123,6 +128,13 @@ class TextLoader(Stage):
         texts = self.table.texts(rows.clip(min=0)) if len(rows) else []
         found = ["" if row < 0 else text for row, text in zip(rows, texts, strict=True)]
         return inp.assign(text=pd.Series(found, index=inp.index, dtype=object))
+
+
+def _without_rewriting(results: pd.DataFrame) -> pd.DataFrame:
+    """Returns results with the queries as they were asked."""
+    while "query_0" in results.columns:
+        results = pt.model.pop_queries(results)
+    return results
 
 
 def _system(name: str) -> System:

@@ -156,6 +156,11 @@ def test_pipelines_by_name(
     by_bm25 = pipelines.retriever("bm25", 5)(topics)
     both = pd.concat([by_bm25, pipelines.retriever(str(pretrained_path), 5)(topics)])
     assert (found.groupby("qid").size() == 5).all()
+    assert not found.duplicated(["qid", "docno"]).any()
+    punctuated = pt.new.queries(["the elements of an array, in order?"])
+    fused = pipelines.retriever(f"bm25+{pretrained_path}", 5)(punctuated)
+    assert not fused.duplicated(["qid", "docno"]).any()
+    assert fused["query"].tolist() == punctuated["query"].tolist() * 5
     assert set(map(tuple, found[["qid", "docno"]].to_numpy())) <= set(map(tuple, both[["qid", "docno"]].to_numpy()))
     for name in (f"splade={splade_path}", f"dense={minilm_path}", str(pretrained_path), f"bm25+dense={minilm_path}"):
         scored = pipelines.teacher(name)(by_bm25[["qid", "query", "docno", "score", "rank"]])

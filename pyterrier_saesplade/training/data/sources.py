@@ -34,7 +34,7 @@ from pyterrier_saesplade.training.data.problems import OnError, Problems
 from pyterrier_saesplade.training.data.tables import TextTable, key
 
 #: A change of these functions that changes what they write changes this, so that nothing old is taken from the cache.
-_VERSION = 2
+_VERSION = 3
 
 #: Rows of a data set that are read together.
 _WINDOW = 1000
@@ -135,15 +135,15 @@ def read_dataset(dataset: Dataset | str | os.PathLike[str], *, on_error: OnError
         problems = Problems(on_error)
         # Three passes, so that texts are never in memory; the last takes note of what is left out.
         of_queries = (one.qid for one in _rows(opened, columns, Problems()))
-        queries = TextTable.write(folder / "queries.arrow", _distinct(of_queries))
+        queries = TextTable.write(folder / "queries.utf8", _distinct(of_queries))
         of_passages = (text for one in _rows(opened, columns, Problems()) for text in one.pids)
-        passages = TextTable.write(folder / "passages.arrow", _distinct(of_passages))
+        passages = TextTable.write(folder / "passages.utf8", _distinct(of_passages))
         found = look_up(_rows(opened, columns, problems), queries, passages, problems)
         source = {"dataset": name} | ({"licence": opened.info.license} if opened.info.license else {})
         write_examples(folder, found, problems, source)
 
     folder = cached(parts, build)
-    return TrainingData(TextTable(folder / "queries.arrow"), TextTable(folder / "passages.arrow"), folder)
+    return TrainingData(TextTable(folder / "queries.utf8"), TextTable(folder / "passages.utf8"), folder)
 
 
 def read_training_data(
@@ -321,9 +321,9 @@ def _queries(source: Texts | pd.DataFrame, on_error: OnError) -> tuple[TextTable
 def _table(parts: dict[str, Any], texts: Any, on_error: OnError) -> TextTable:
     def build(folder: Path) -> None:
         problems = Problems(on_error)
-        TextTable.write(folder / "texts.arrow", texts(problems), problems)
+        TextTable.write(folder / "texts.utf8", texts(problems), problems)
 
-    table = TextTable(cached(parts | {"version": _VERSION}, build) / "texts.arrow")
+    table = TextTable(cached(parts | {"version": _VERSION}, build) / "texts.utf8")
     if on_error == "raise" and table.problems:  # it was read before, and they were reported
         raise ValueError("; ".join(table.problems))
     return table

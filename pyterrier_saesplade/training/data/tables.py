@@ -1,4 +1,4 @@
-"""Texts by identifier in an Arrow file, reached by row: on disk, not in memory."""
+"""Texts by identifier in a file, reached by row: on disk, not in memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from datasets import Dataset, Features, Value
-from datasets.arrow_writer import ArrowWriter
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.files import written_beside
@@ -23,11 +21,12 @@ _WINDOW = 10_000
 
 Item = TypeVar("Item")
 
-_FEATURES = Features({"id": Value("large_string"), "text": Value("large_string"), "key": Value("int64")})
-
 
 class TextTable:
     """Texts on disk, each with an identifier.
+
+    They are read from their place in the file, not through a memory map, whose pages would count as this process's
+    memory until another needs it: of each text its end and the key of its identifier are held, 24 bytes in all.
 
     Args:
         path: A file that :meth:`write` wrote.
@@ -37,28 +36,42 @@ class TextTable:
     """
 
     def __init__(self, path: Path) -> None:
-        self._data = Dataset.from_file(str(path))
+        self._path = path
+        self._bounds: NDArray[np.int64] = np.load(_bounds_of(path))
         self.problems: list[str] = json.loads(_problems_of(path).read_text(encoding="utf-8"))
 
     @classmethod
     def write(cls, path: Path, texts: Iterable[tuple[str, str]], problems: Problems | None = None) -> TextTable:
         """Writes pairs of an identifier and a text, as they come; ``problems`` has what their source left out."""
-        with written_beside(path) as partial, ArrowWriter(path=str(partial), features=_FEATURES) as writer:
+        keys, lengths = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
+        with written_beside(path) as partial, partial.open("wb") as file:
             for window in batched(texts, _WINDOW):
-                ids, values = zip(*window, strict=True)
-                writer.write_batch({"id": ids, "text": values, "key": list(map(key, ids))})
-            writer.finalize()
+                encoded = [text.encode() for _, text in window]
+                file.writelines(encoded)
+                keys.append(np.fromiter((key(identifier) for identifier, _ in window), np.int64, len(window)))
+                lengths.append(np.fromiter(map(len, encoded), np.int64, len(window)))
+        for place, array in (
+            (_keys_of(path), np.concatenate(keys)),
+            (_bounds_of(path), np.cumsum(np.concatenate(lengths))),
+        ):
+            with written_beside(place) as partial, partial.open("wb") as file:
+                np.save(file, array)
         with written_beside(_problems_of(path)) as partial:
             partial.write_text(json.dumps(problems.report() if problems else []), encoding="utf-8")
         return cls(path)
 
     def __len__(self) -> int:
         """Returns the number of texts."""
-        return len(self._data)
+        return len(self._bounds) - 1
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """Returns the texts of some rows."""
-        texts: list[str] = self._data[[int(row) for row in rows]]["text"]
+        texts = []
+        with self._path.open("rb") as file:
+            for row in rows:
+                start, stop = self._bounds[row : row + 2].tolist()
+                file.seek(start)
+                texts.append(file.read(stop - start).decode())
         return texts
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
@@ -71,9 +84,17 @@ class TextTable:
 
     @cached_property
     def _keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        keys = self._data.data.column("key").to_numpy()
+        keys = np.load(_keys_of(self._path))
         order = np.argsort(keys, kind="stable")
         return keys[order], order
+
+
+def _keys_of(path: Path) -> Path:
+    return path.with_suffix(".keys.npy")
+
+
+def _bounds_of(path: Path) -> Path:
+    return path.with_suffix(".bounds.npy")
 
 
 def _problems_of(path: Path) -> Path:

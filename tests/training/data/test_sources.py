@@ -268,11 +268,11 @@ def test_of_several_processes_one_reads(tmp_path: Path, passages: Path, queries:
 
 def test_tables_find_rows_by_identifier(tmp_path: Path) -> None:
     ids = [f"id {i}" for i in range(25_000)]
-    table = TextTable.write(tmp_path / "texts.arrow", ((i, f"text of {i}") for i in ids))
+    table = TextTable.write(tmp_path / "texts.utf8", ((i, f"text of {i}") for i in ids))
     assert len(table) == 25_000
     assert table.rows(["id 7", "unknown", "id 24999", "id 0"]).tolist() == [7, -1, 24999, 0]
     assert table.texts(np.array([24999, 0])) == ["text of id 24999", "text of id 0"]
-    empty = TextTable.write(tmp_path / "empty.arrow", [])
+    empty = TextTable.write(tmp_path / "empty.utf8", [])
     assert len(empty) == 0
     assert empty.rows(["id 7"]).tolist() == [-1]
 

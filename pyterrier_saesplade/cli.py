@@ -190,19 +190,17 @@ def mine(
     from pyterrier_saesplade.files import require_new
     from pyterrier_saesplade.training.data.sources import passages_of
     from pyterrier_saesplade.training.mine import mine as write_mined
-    from pyterrier_saesplade.training.mine import with_known_documents
+    from pyterrier_saesplade.training.mine import relevant_documents, with_known_documents
 
     require_new(out, overwrite=overwrite)
     opened = open_collection(collection)
     pipelines = Pipelines(opened, indexes or Path(f"{out}.indexes"))
-    qrels, relevant = None, 0
-    if queries is None:
-        qrels = with_known_documents(opened.qrels(query_set), passages_of(opened))
-        relevant = int((qrels["label"] > 0).groupby(qrels["qid"]).sum().max())
+    qrels = None if queries else with_known_documents(opened.qrels(query_set), passages_of(opened))
+    relevant = {} if qrels is None else relevant_documents(qrels)
     write_mined(
         opened.topics(query_set) if queries is None else read_topics(queries),
         # The relevant ones among what is found are not candidates.
-        pipelines.retriever(retriever, nway + relevant),
+        pipelines.retriever(retriever, nway + max(map(len, relevant.values()), default=0)),
         pipelines.teacher(teacher),
         out,
         qrels=qrels,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 import shutil
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -116,6 +119,21 @@ def release(folder: Path) -> None:
     (folder / _SETTINGS).unlink(missing_ok=True)
     for partial in folder.glob(".*.partial"):  # of processes that were killed
         partial.unlink()
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yields ``file:number`` and the bytes of each line of a file, which is decompressed if it ends in ``.gz``.
+
+    Raises:
+        ValueError: If it cannot be decompressed.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield f"{path}:{number}", line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:

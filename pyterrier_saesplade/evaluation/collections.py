@@ -15,7 +15,6 @@ All are UTF-8. Empty lines are passed over; whatever else does not fit is an err
 import gzip
 import json
 import os
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import numbered_lines, written_beside
 
 if TYPE_CHECKING:
     from pyterrier.datasets import Dataset
@@ -334,17 +333,13 @@ def _documents_file(folder: Path) -> Path | None:
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield `file:number` and text of each line that is not empty."""
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
-            for number, line in enumerate(stream, 1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if text:
-                    yield f"{path}:{number}", text
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}:{number}: not UTF-8: {error.reason}") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
+    for where, line in numbered_lines(path):
+        try:
+            text = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: not UTF-8: {error.reason}") from error
+        if text:
+            yield where, text
 
 
 def _parse_document(where: str, line: str) -> dict[str, str]:

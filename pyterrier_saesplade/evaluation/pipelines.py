@@ -14,7 +14,7 @@ import pyterrier as pt
 import pyterrier_alpha as pta
 
 from pyterrier_saesplade.evaluation.collections import Collection
-from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Dense, System, Words
+from pyterrier_saesplade.evaluation.systems import SPLADE, Concepts, Corpus, Dense, System, Words
 from pyterrier_saesplade.files import written_beside
 from pyterrier_saesplade.pipeline import Standardise
 from pyterrier_saesplade.pipeline.stage import Stage
@@ -22,7 +22,7 @@ from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training.data.sources import passages_of
 from pyterrier_saesplade.training.data.tables import TextTable
 
-_DENSE, _CROSS_ENCODER, _SPLADE = "dense=", "cross-encoder=", "splade="
+_DENSE, _CROSS_ENCODER = "dense=", "cross-encoder="
 _DENSE_LENGTH = 256
 
 
@@ -142,8 +142,8 @@ def _system(name: str) -> System:
         return Words()
     if name.startswith(_DENSE):
         return Dense(name.removeprefix(_DENSE), _DENSE_LENGTH)
-    if name.startswith(_SPLADE):
-        return Concepts("splade", SaeSplade.from_splade(name.removeprefix(_SPLADE)))
+    if name.startswith(SPLADE):
+        return Concepts("splade", SaeSplade.from_splade(name.removeprefix(SPLADE)))
     return Concepts("saesplade", SaeSplade.from_pretrained(name))
 
 

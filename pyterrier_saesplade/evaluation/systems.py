@@ -223,7 +223,8 @@ class Dense(System):
         return self._dr.FlexIndex(str(path), verbose=False)
 
 
-_SPLADE = "splade="
+#: What the name of a SPLADE checkpoint begins with where a SAE-SPLADE model could be named too.
+SPLADE = "splade="
 
 
 def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
@@ -242,7 +243,7 @@ def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
     if isinstance(baselines, str):
         raise ValueError(f"baselines must be a list, such as [{baselines!r}]")
     baselines = list(baselines)
-    several = sum(name.startswith(_SPLADE) for name in baselines) + (model.head == "mlm") > 1
+    several = sum(name.startswith(SPLADE) for name in baselines) + (model.head == "mlm") > 1
     systems = [*(_baseline(name, model, several) for name in baselines), compared]
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:
@@ -259,8 +260,8 @@ def _baseline(name: str, model: SaeSplade, several: bool) -> System:
             raise ValueError("the baseline 'dense' uses a SAE-SPLADE model's backbone, and a SPLADE model has none")
         config = SaeSpladeConfig.from_pretrained(model.source)
         return Dense(config.backbone, model.doc_max_length or config.doc_max_length)
-    if name.startswith(_SPLADE) and name != _SPLADE:
-        checkpoint = name.removeprefix(_SPLADE)
+    if name.startswith(SPLADE) and name != SPLADE:
+        checkpoint = name.removeprefix(SPLADE)
         called = f"splade-{Path(checkpoint).absolute().name}" if several else "splade"
         return Concepts(called, SaeSplade.from_splade(checkpoint))
     raise ValueError(f"{name!r} is no baseline: give bm25, dense or splade=FOLDER")

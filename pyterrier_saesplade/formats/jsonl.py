@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -16,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.files import numbered_lines
 from pyterrier_saesplade.formats.source import Source
 from pyterrier_saesplade.impacts import Terms
 from pyterrier_saesplade.impacts.toks import from_toks, to_toks
@@ -92,16 +92,13 @@ def read_queries(path: Path) -> pd.DataFrame:
 
 def _records(path: Path, key: str) -> Iterator[tuple[str, str, Mapping[str, float]]]:
     """Yields ``file:number``, identifier and vector of each line that is not empty; zeros are left out."""
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}:{number}", *_parse(line, key)
-    except ValueError as error:  # of JSON and UTF-8 too
-        raise ValueError(f"{path}:{number}: {error}") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
+    for where, line in numbered_lines(path):
+        if line.strip():
+            try:
+                record = _parse(line, key)
+            except ValueError as error:  # of JSON and UTF-8 too
+                raise ValueError(f"{where}: {error}") from error
+            yield where, *record
 
 
 def _parse(line: bytes, key: str) -> tuple[str, dict[str, float]]:

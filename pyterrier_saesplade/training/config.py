@@ -41,15 +41,13 @@ class _Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            self._check_type(field.name, str(field.type))
-        for name, (kind, least) in self._LEAST.items():
-            value = getattr(self, name)
-            if value is None and "None" in str(self.__dataclass_fields__[name].type):
+            kind, value = str(field.type), getattr(self, field.name)
+            if value is None and "None" in kind:
                 continue
-            if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
-                # YAML reads 5e-5 as a text and 5.0e-5 as a number.
-                noun = "a whole number" if kind is int else "a number (in YAML such as 5.0e-5)"
-                raise ValueError(f"{name} must be {noun}, at least {least}, not {value!r}")
+            if field.name in self._LEAST:
+                self._check_number(field.name, value)
+            else:
+                self._check_type(field.name, kind, value)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
@@ -74,11 +72,16 @@ class _Settings:
             raise ValueError(f"{where}: unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         return dataclasses.replace(self, **settings)
 
-    def _check_type(self, name: str, kind: str) -> None:
+    def _check_number(self, name: str, value: Any) -> None:
+        kind, least = self._LEAST[name]
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
+            # YAML reads 5e-5 as a text and 5.0e-5 as a number.
+            noun = "a whole number" if kind is int else "a number (in YAML such as 5.0e-5)"
+            raise ValueError(f"{name} must be {noun}, at least {least}, not {value!r}")
+
+    @staticmethod
+    def _check_type(name: str, kind: str, value: Any) -> None:
         """Checks what a setting is that is no number: YAML, and a shell, give texts where something else was meant."""
-        value = getattr(self, name)
-        if value is None and "None" in kind:
-            return
         if kind.startswith("bool") and not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false, not {value!r}")
         if kind.startswith("Sequence") and (isinstance(value, str) or not isinstance(value, Sequence)):

@@ -145,8 +145,6 @@ def _trainer(
     with arguments.main_process_first(local=False):
         found = [_with_negatives(source, encoder, run.work / f"negatives-{i}") for i, source in enumerate(given)]
     held_out, sources = _split(found, validation, config)
-    if rank:
-        held_out = None  # the first process validates
     ranker = Ranker(encoder.model, config, encoder.dtype)
     with arguments.main_process_first(local=False):
         _start(ranker, encoder, sources, config, run.work / "start.safetensors")

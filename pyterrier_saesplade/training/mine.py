@@ -6,7 +6,6 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.files import require_new
-from pyterrier_saesplade.training.data.tables import TextTable, batched
+from pyterrier_saesplade.training.data.tables import TextTable, batched, key
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +77,10 @@ def mine(
         "teacher": teacher_name,
         "nway": nway,
         "labels": qrels is not None,
-        "topics": _digest(topics[["qid", "query"]], *([] if qrels is None else [qrels[["qid", "docno", "label"]]])),
+        "topics": key(topics[["qid", "query"]].to_csv(index=False)),
+        "qrels": None if qrels is None else key(qrels[["qid", "docno", "label"]].to_csv(index=False)),
     }
-    relevant = {} if qrels is None else _relevant(qrels)
+    relevant = {} if qrels is None else relevant_documents(qrels)
     partial = out.with_name(f"{out.name}.partial")
     done = _done(partial, header)
     waiting = topics.iloc[done:]
@@ -104,11 +104,8 @@ def with_known_documents(qrels: pd.DataFrame, passages: TextTable) -> pd.DataFra
     return qrels[known]
 
 
-def _digest(*frames: pd.DataFrame) -> str:
-    return sha256("".join(frame.to_csv(index=False) for frame in frames).encode()).hexdigest()[:16]
-
-
-def _relevant(qrels: pd.DataFrame) -> dict[str, list[str]]:
+def relevant_documents(qrels: pd.DataFrame) -> dict[str, list[str]]:
+    """Returns the relevant documents of each query that has some."""
     found = qrels[qrels["label"] > 0]
     return {str(qid): docnos.tolist() for qid, docnos in found.groupby("qid")["docno"]}
 

@@ -8,7 +8,6 @@ import os
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, initialise_from_data
 from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import PretrainConfig
+from pyterrier_saesplade.training.data.tables import key
 from pyterrier_saesplade.training.run import (
     Run,
     plain,
@@ -84,7 +84,7 @@ def pretrain(
     config = config or PretrainConfig()
     rank, processes = rank_and_processes()
     queries = list(queries)
-    described = {"backbone": str(backbone), "processes": processes, "queries": _digest(queries)}
+    described = {"backbone": str(backbone), "processes": processes, "queries": key("\n".join(queries))}
     run = Run(Path(out), plain(described | asdict(config)))
     finished = run.is_finished()
     if _batch(config) < processes:
@@ -146,10 +146,6 @@ def _trainer(
 
 def _batch(config: PretrainConfig) -> int:
     return config.batch_documents or config.batch_tokens
-
-
-def _digest(queries: list[str]) -> str:
-    return sha256("\n".join(queries).encode()).hexdigest()
 
 
 def _untrained(backbone: str | os.PathLike[str], config: PretrainConfig, device: torch.device) -> Encoder:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
@@ -22,6 +20,7 @@ from pyterrier_saesplade.evaluation.collections import (
     FolderCollection,
     open_collection,
 )
+from pyterrier_saesplade.files import numbered_lines
 from pyterrier_saesplade.training.data.examples import (
     Candidates,
     TrainingData,
@@ -256,24 +255,15 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def _lines(file: Path, problems: Problems) -> Iterator[tuple[str, str]]:
-    """Yields ``file:number`` and text of each line that is not empty.
-
-    Raises:
-        ValueError: If the file cannot be decompressed.
-    """
-    number = 0
-    try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    problems.note(f"{file}:{number}", "not UTF-8", error.reason)
-                    continue
-                if text.strip():
-                    yield f"{file}:{number}", text
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{file}:{number + 1}: cannot be decompressed: {error}") from error
+    """Yields ``file:number`` and text of each line that is not empty."""
+    for where, line in numbered_lines(file):
+        try:
+            text = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            problems.note(where, "not UTF-8", error.reason)
+            continue
+        if text.strip():
+            yield where, text
 
 
 def _is_table(source: Texts) -> bool:

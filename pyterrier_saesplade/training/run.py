@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
 from transformers import PrinterCallback, ProgressCallback, TrainerState, TrainingArguments
@@ -61,6 +62,7 @@ class Run:
 
         Raises:
             FileExistsError: If the folder belongs to a run with other settings, or is in use.
+            OSError: If something cannot be written, such as to a full disk; safetensors has an error of its own for it.
         """
         if rank:
             yield
@@ -72,7 +74,10 @@ class Run:
             raise FileExistsError(f"{self.work} is in use: the same training runs in another process") from None
         with lock:
             _remove_broken_checkpoints(self.work / "checkpoints")
-            yield
+            try:
+                yield
+            except SafetensorError as error:
+                raise OSError(f"{self.work}: {error}; the same call goes on from the last checkpoint") from error
 
     def finish(self, model: Path) -> None:
         """Moves the model, a folder in the run's, into place, and removes the run's folder."""

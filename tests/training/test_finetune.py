@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pyterrier_saesplade.encoding import Encoder
@@ -386,6 +387,12 @@ def test_one_run_at_a_time(pretrained_path: Path, labels: TrainingData, tmp_path
         pass
     with pytest.raises(FileExistsError, match="unfinished work with other settings"):
         finetune(pretrained_path, labels, tmp_path / "model", config)
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    run = Run(tmp_path / "model", {})
+    with pytest.raises(OSError, match=r"model\.run: No space left.*; the same call goes on"), run.held(0):
+        raise SafetensorError("No space left on device")
 
 
 def test_other_weights_are_another_run(

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.evaluation.search import search
     from pyterrier_saesplade.formats.export import export
     from pyterrier_saesplade.formats.imports import import_vectors
+    from pyterrier_saesplade.hybrid import WordsAndConcepts
     from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
+    from pyterrier_saesplade.impacts.words import Words
     from pyterrier_saesplade.pipeline import (
+        ConceptFeedback,
         DocEncoder,
         LatentWeighting,
         Prune,
@@ -48,6 +51,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnseriniConceptIndex",
     "BmpConceptIndex",
+    "ConceptFeedback",
     "ConceptIndexer",
     "ConceptRetriever",
     "ConceptStore",
@@ -70,6 +74,8 @@ __all__ = [
     "Standardise",
     "TerrierConceptIndex",
     "TrainingData",
+    "Words",
+    "WordsAndConcepts",
     "encode_corpus",
     "encode_topics",
     "evaluate",
@@ -103,8 +109,19 @@ _MODULES = {
     "evaluation.search": ["search"],
     "formats.export": ["export"],
     "formats.imports": ["import_vectors"],
+    "hybrid": ["WordsAndConcepts"],
     "impacts": ["LatentStatistics", "Pruning", "Quantization"],
-    "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer", "Standardise"],
+    "impacts.words": ["Words"],
+    "pipeline": [
+        "ConceptFeedback",
+        "DocEncoder",
+        "LatentWeighting",
+        "Prune",
+        "Quantizer",
+        "QueryEncoder",
+        "Scorer",
+        "Standardise",
+    ],
     "saesplade": ["SaeSplade"],
     "store.artifact": ["ConceptStore"],
     "store.encode": ["encode_corpus"],

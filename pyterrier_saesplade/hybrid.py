@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.impacts import LatentStatistics, Terms, Weighting
 from pyterrier_saesplade.impacts.words import Words
 from pyterrier_saesplade.model import Side
@@ -121,12 +124,22 @@ class WordsAndConcepts(Stages):
         return concepts.beside(words, len(self.model.terms))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the words, which :meth:`Words.load` reads, to a JSON file; the model is kept on its own.
+        """Writes the words and the balance to a JSON file, which :meth:`load` reads; the model is kept on its own.
 
         Raises:
             FileExistsError: If the file exists.
         """
-        self.words.save(path)
+        path = Path(path)
+        require_new(path)
+        with written_beside(path) as partial:
+            content = {"balance": self.balance, "words": self.words.to_dict()}
+            partial.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: SaeSplade, *, verbose: bool = False) -> WordsAndConcepts:
+        """Reads what :meth:`save` wrote, for the same model."""
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return cls(model, Words(**content["words"]), content["balance"], verbose=verbose)
 
     def __eq__(self, other: object) -> bool:
         """Holds for equal models, words and balance."""

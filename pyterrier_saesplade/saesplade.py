@@ -337,6 +337,14 @@ class SaeSplade(Stages):
             verbose=self._verbose(verbose),
         )
 
+    def replace(self, **settings: Any) -> SaeSplade:
+        """Returns the same model with other settings, which are the constructor's keyword arguments.
+
+        Examples:
+            >>> denser = model.replace(k=16)  # doctest: +SKIP
+        """
+        return type(self)(self.source, **{**self._settings(), "verbose": self.verbose, **settings})
+
     # ------------------------------------------------------------------ Python
 
     def __eq__(self, other: object) -> bool:

@@ -88,6 +88,13 @@ def test_the_balance_makes_the_spreads_equal_whatever_the_order(model: SaeSplade
     assert both == WordsAndConcepts(model, twice, both.balance)
 
 
+def test_a_file_keeps_words_and_balance(both: WordsAndConcepts, tmp_path: Path) -> None:
+    both.save(tmp_path / "words.json")
+    assert WordsAndConcepts.load(tmp_path / "words.json", both.model) == both
+    with pytest.raises(FileExistsError):
+        both.save(tmp_path / "words.json")
+
+
 def test_what_cannot_be_told_or_is_out_of_range(model: SaeSplade, both: WordsAndConcepts) -> None:
     with pytest.raises(ValueError, match="name one, such as balance=4"):
         WordsAndConcepts.fit(model, DOCUMENTS[:1])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from collections.abc import Iterable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,11 @@ import pyterrier as pt
 
 from pyterrier_saesplade.evaluation.collections import Collection, check_identifier, open_collection
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
+from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.report import Comparison, require_plots
 from pyterrier_saesplade.evaluation.runs import write_run
-from pyterrier_saesplade.evaluation.systems import Corpus, System, make_systems
-from pyterrier_saesplade.files import beside, require_new, size_on_disk, written_beside
+from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Indexes, System
+from pyterrier_saesplade.files import beside, require_new
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
@@ -48,7 +47,8 @@ def evaluate(
         model: A model, or its folder or hub name.
         out: The folder of indexes and results.
         baselines: ``bm25`` (Terrier's, k1 0.9, b 0.4), ``dense`` (``pyterrier_dr`` with the model's backbone),
-            ``splade=FOLDER`` (any SPLADE checkpoint, through the same encoder and index as the model).
+            ``splade=FOLDER``, ``words+concepts`` and others: see
+            :func:`~pyterrier_saesplade.evaluation.named.make_systems`.
         measures: Names of ir_measures.
         overwrite: Replace results that are there; of ``runs/`` only the files of the systems that are compared.
 
@@ -72,14 +72,20 @@ def evaluate(
     collection = collection if isinstance(collection, Collection) else open_collection(collection)
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
     systems = make_systems(baselines, model)
+    compared = systems[-1]
+    assert isinstance(compared, Concepts)
     topics, qrels = _judged(collection)
-    corpus = Corpus.read(collection)
+    indexes = Indexes(Corpus.read(collection), out / "indexes")
 
-    searches = [_Search.prepare(system, corpus, out / "indexes") for system in systems]
+    searches = [_Search(system, indexes) for system in systems]
     table = _run(searches, topics, qrels, parsed)
-    title = f"{collection.name}: {corpus.n_docs:,} documents, {len(topics):,} judged queries"
+    title = f"{collection.name}: {indexes.corpus.n_docs:,} documents, {len(topics):,} judged queries"
     comparison = Comparison(
-        title, table, [str(measure) for measure in parsed], [system.note for system in systems], searches[-1].index
+        title,
+        table,
+        [str(measure) for measure in parsed],
+        [system.note for system in systems],
+        indexes.path(compared),
     )
     with beside(out / "results") as staging:
         (staging / "runs").mkdir(parents=True)
@@ -108,39 +114,21 @@ class _Timed(pt.Transformer):
 
 
 class _Search:
-    """A system with its index, ready to be run."""
+    """A system with what it searches, ready to be run."""
 
-    def __init__(self, system: System, index: Path, build_seconds: float) -> None:
+    def __init__(self, system: System, indexes: Indexes) -> None:
         self.system = system
-        self.index = index
-        self.build_seconds = build_seconds
-        self.encode, self.retrieve = (_Timed(stage) for stage in system.stages(index))
-
-    @classmethod
-    def prepare(cls, system: System, corpus: Corpus, folder: Path) -> _Search:
-        """Builds the system's index of the corpus, or takes the one that is there."""
-        key = {"system": system.identity, "documents": corpus.digest}
-        digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-        home = folder / f"{system.name}-{digest}"
-        if not home.exists():
-            _log.info("%s: indexing %s documents", system.name, f"{corpus.n_docs:,}")
-            with written_beside(home) as staging:
-                staging.mkdir()
-                start = time.perf_counter()
-                system.build(corpus, staging / "index")
-                record = key | {"build_seconds": time.perf_counter() - start}
-                (staging / "build.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        record = json.loads((home / "build.json").read_text(encoding="utf-8"))
-        return cls(system, home / "index", record["build_seconds"])
+        self.indexes = indexes
+        self.encode, self.retrieve = (_Timed(stage) for stage in system.stages(indexes))
 
     def costs(self, queries: list[str]) -> dict[str, float | None]:
         """What the last run cost, beside ``mrt``."""
         return {
-            "qd_flops": self.system.qd_flops(self.index, queries),
-            "index_mb": size_on_disk(self.index) / 1e6,
+            "qd_flops": self.system.qd_flops(self.indexes, queries),
+            "index_mb": self.system.index_mb(self.indexes),
             "encode_ms_per_query": self.encode.seconds * 1000 / len(queries),
             "retrieve_ms_per_query": self.retrieve.seconds * 1000 / len(queries),
-            "build_seconds": self.build_seconds,
+            "build_seconds": self.system.build_seconds(self.indexes),
         }
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.files import require_new, written_beside
 
 #: Lucene's English stop words.
 _STOP_WORDS = frozenset(
@@ -128,22 +125,9 @@ class Words:
         """Returns the words of queries with their counts; those that the collection does not hold are left out."""
         return ConceptVectors.from_rows(self._row(self._stems(text)) for text in texts)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the vocabulary and the settings to a JSON file.
-
-        Raises:
-            FileExistsError: If the file exists.
-        """
-        path = Path(path)
-        require_new(path)
-        df = dict(zip(self.stems, self.df.tolist(), strict=True))
-        with written_beside(path) as partial:
-            partial.write_text(json.dumps({"df": df} | self._settings(), ensure_ascii=False), encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Words:
-        """Reads what :meth:`save` wrote."""
-        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, which JSON can hold."""
+        return {"df": dict(zip(self.stems, self.df.tolist(), strict=True)), **self._settings()}
 
     @cached_property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Late interaction over the token states of an encoder as it is: a baseline that needs neither training nor download."""
+"""Late interaction over the token states of an encoder as it is: a baseline without training."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class BackboneStates:
         with torch.inference_mode():
             output = self.network(input_ids=input_ids, attention_mask=mask, return_dict=True)
             packed = functional.normalize(output.last_hidden_state[mask.bool()], dim=1)
-        return packed.split([len(pieces) for pieces in ids])
+        return torch.split(packed, [len(pieces) for pieces in ids])
 
 
 class LateInteraction(LateScorer):
@@ -74,7 +74,7 @@ class LateInteraction(LateScorer):
 
     This is the scoring of ColBERT without ColBERT's training: the cosines between the states of the last layer, the
     largest for each token of the query, summed. It says how far token states alone get, on which concepts are built.
-    For a ColBERT checkpoint see :class:`~pyterrier_saesplade.Colbert`.
+    For a ColBERT checkpoint see :class:`~pyterrier_saesplade.ColbertModel`.
 
     A row's score is 0 where its query or its document has no text. Each distinct text is encoded once. In memory are
     the states of all distinct queries, without padding, and those of one batch of documents.

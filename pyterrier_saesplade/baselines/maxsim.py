@@ -34,7 +34,7 @@ class LateScorer(Stage):
 
     A row's score is ``Σ_i max_j q_i · d_j`` over the token states of its query and of its document; it is 0 where one
     of the two has no text. Each distinct text is encoded once, whatever the number of rows. In memory are the states of
-    all distinct queries, without padding, and those of ``batch_size`` documents at the most.
+    all distinct queries, and those of ``batch_size`` documents at the most.
     """
 
     text_field: str
@@ -53,7 +53,7 @@ class LateScorer(Stage):
             return pt.model.add_ranks(inp.assign(score=pd.Series(dtype=float)))
         query_of, queries = pd.factorize(_column(inp, "query"))
         document_of, documents = pd.factorize(_column(inp, self.text_field))
-        return pt.model.add_ranks(inp.assign(score=self._scores(query_of, queries, document_of, documents)))
+        return pt.model.add_ranks(inp.assign(score=self._scores(query_of, list(queries), document_of, list(documents))))
 
     def subtransformers(self) -> dict[str, pt.Transformer]:
         """Returns none: the model is no stage."""
@@ -62,18 +62,18 @@ class LateScorer(Stage):
     def _scores(
         self,
         query_of: NDArray[np.int64],
-        queries: NDArray[np.object_],
+        queries: list[str],
         document_of: NDArray[np.int64],
-        documents: NDArray[np.object_],
+        documents: list[str],
     ) -> NDArray[np.float64]:
         """Scores the rows document by document; -1 stands for a text that is missing."""
         scores = np.zeros(len(query_of))
-        states_of = dict(self._token_model.states(queries.tolist(), "query"))
+        states_of = dict(self._token_model.states(queries, "query"))
         scored = np.flatnonzero(np.isin(query_of, list(states_of)) & (document_of >= 0))
         order = scored[np.argsort(document_of[scored], kind="stable")]
         present, starts = np.unique(document_of[order], return_index=True)
         rows_of = np.split(order, starts[1:])
-        texts = documents[present].tolist()
+        texts = [documents[number] for number in present]
         start = 0
         for window in windows(texts, self.batch_size, verbose=self.verbose, desc="Scoring documents", unit="doc"):
             for number, states in self._token_model.states(window, "doc"):

@@ -30,6 +30,8 @@ _PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers", "pylat
 #: Where the engine's own files are.
 _ENGINE = "plaid"
 _SEED = 42
+#: With fewer token states in all the engine cannot set some aside to measure its compression by.
+_MIN_TOKENS = 10
 #: Queries searched between two updates of the progress bar.
 _WINDOW = 64
 
@@ -214,7 +216,8 @@ class PlaidIndexer(pt.Indexer):
 
         Raises:
             FileExistsError: If there is something at the path.
-            ValueError: If there are no documents, all are empty, one lacks a field, or a docno occurs twice.
+            ValueError: If there are no documents, all are empty, there are fewer than 10 tokens, one lacks a field, or
+                a docno occurs twice.
         """
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
@@ -269,6 +272,8 @@ class PlaidIndexer(pt.Indexer):
             raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
         if not docnos:
             raise ValueError("every document is empty: was another text_field meant?")
+        if sum(lengths) < _MIN_TOKENS:
+            raise ValueError(f"the documents have {sum(lengths)} tokens: PLAID needs {_MIN_TOKENS} to learn from")
         size = sum(lengths) * dimension
         mapped = torch.from_file(str(file), shared=False, size=size, dtype=torch.float16)
         return n_docs, docnos, torch.split(mapped.view(-1, dimension), lengths)

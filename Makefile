@@ -1,20 +1,28 @@
 # Each target makes .venv, installs what it needs and runs; what is installed already is not installed again.
-#   make demo    learn concepts from a corpus, compare them with other retrievers (writes demo/)
-#   make test    the tests, with coverage
-#   make lint    ruff and mypy --strict
-#   make bench   encoding speed beside other packages
+#   make demo          learn concepts from a corpus, compare them with other retrievers (writes demo/)
+#   make test          the tests, with coverage
+#   make test-colbert  those of ColBERT, in .venv-colbert
+#   make lint          ruff and mypy --strict
+#   make bench         encoding speed beside other packages
 # PYTHON names the Python (3.11 to 3.13) that .venv is made with.
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-colbert lint bench
 
 demo: .venv/installed-demo
 	$(BIN)/saesplade demo --out demo
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest --cov
+
+# PyLate allows only older releases of torch and transformers than the rest is tested with. So the other folders say, too,
+# that the package works with these.
+test-colbert:
+	$(MAKE) VENV=.venv-colbert .venv-colbert/installed-test-colbert
+	.venv-colbert/bin/python -m pytest tests/colbert tests/baselines tests/encoding tests/model tests/pipeline
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -24,14 +32,14 @@ bench: .venv/installed-bench
 	$(BIN)/python benchmarks/encode.py
 
 # kept, so that a second run finds them
-.PRECIOUS: .venv/installed-%
+.PRECIOUS: $(VENV)/installed-%
 
-.venv/installed-%: .venv/pyvenv.cfg setup.cfg pyproject.toml
+$(VENV)/installed-%: $(VENV)/pyvenv.cfg setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 
-.venv/pyvenv.cfg:
+$(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is not: say make PYTHON=/path/to/python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
-	$(BIN)/python -m pip install --quiet --upgrade pip || { rm -rf .venv; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip || { rm -rf $(VENV); exit 1; }

@@ -8,6 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyterrier_saesplade.baselines.colbert import ColbertModel, ColbertQueryEncoder, ColbertScorer
+    from pyterrier_saesplade.baselines.late_interaction import LateInteraction
+    from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer, PlaidRetriever
     from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
     from pyterrier_saesplade.engines.bmp import BmpConceptIndex
     from pyterrier_saesplade.engines.build import ConceptIndexer
@@ -51,6 +54,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AnseriniConceptIndex",
     "BmpConceptIndex",
+    "ColbertModel",
+    "ColbertQueryEncoder",
+    "ColbertScorer",
     "ConceptFeedback",
     "ConceptIndexer",
     "ConceptRetriever",
@@ -58,10 +64,14 @@ __all__ = [
     "DocEncoder",
     "ExactConceptIndex",
     "FinetuneConfig",
+    "LateInteraction",
     "LatentStatistics",
     "LatentWeighting",
     "MilvusConceptIndex",
     "PisaConceptIndex",
+    "PlaidIndex",
+    "PlaidIndexer",
+    "PlaidRetriever",
     "PretrainConfig",
     "Prune",
     "Pruning",
@@ -94,6 +104,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "baselines.colbert": ["ColbertModel", "ColbertQueryEncoder", "ColbertScorer"],
+    "baselines.late_interaction": ["LateInteraction"],
+    "baselines.plaid": ["PlaidIndex", "PlaidIndexer", "PlaidRetriever"],
     "engines.anserini": ["AnseriniConceptIndex"],
     "engines.bmp": ["BmpConceptIndex"],
     "engines.build": ["ConceptIndexer"],

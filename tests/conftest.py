@@ -28,6 +28,9 @@ REPOSITORY = Path(__file__).parents[1]
 # The engine `seismic` is left out where its package has no wheel.
 _NO_SEISMIC = sys.version_info >= (3, 12)
 collect_ignore = ["engines/test_seismic.py"] if _NO_SEISMIC else []
+# PyLate has an environment of its own: make test-colbert
+if importlib.util.find_spec("pylate") is None:
+    collect_ignore.append("colbert")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""What engines share that PyTerrier plugins drive: documents with ``toks`` in, result frames out."""
+"""What engines share: documents with ``toks`` for PyTerrier's plugins, result frames."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def toks_documents(spool: Spool, terms: Terms) -> Iterator[dict[str, Any]]:
     for docnos, vectors in spool:
         for docno, toks in zip(docnos, to_toks(vectors, terms), strict=True):
             yield {"docno": docno, "toks": toks}
+
+
+def result_frame(queries: pd.DataFrame, hits: Sequence[Hits]) -> pd.DataFrame:
+    """Returns one row per query and document found: the query's columns, ``docno``, ``score`` and ``rank``."""
+    rows = queries.iloc[np.repeat(np.arange(len(hits)), [len(found.docnos) for found in hits])].reset_index(drop=True)
+    return rows.assign(
+        docno=pd.Series([docno for found in hits for docno in found.docnos], dtype=object),
+        score=np.concatenate([found.scores for found in hits] or [np.empty(0)]),
+        rank=np.concatenate([np.arange(len(found.docnos)) for found in hits] or [np.empty(0, np.int64)]),
+    )
 
 
 def search_toks(retriever: pt.Transformer, query_toks: Sequence[Mapping[str, float]]) -> list[Hits]:

@@ -9,7 +9,8 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.engines.frames import result_frame
+from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.impacts import Quantization, Weighting
 from pyterrier_saesplade.impacts.toks import FINGERPRINT, from_float_toks
 from pyterrier_saesplade.pipeline.stage import Stage, require_positive
@@ -58,18 +59,13 @@ class ConceptRetriever(Stage):
         self._check_encoded(inp)
         queries = self._prepare(inp["query_toks"]) if len(inp) else ConceptVectors.from_rows([])
         with pt.tqdm(total=len(queries), desc="Searching", unit="query", disable=not self.verbose) as bar:
-            hits = []
+            hits: list[Hits] = []
             for start in range(0, len(queries), _WINDOW):
                 window = queries.take(np.arange(start, min(start + _WINDOW, len(queries))))
                 hits += self.index.search(window, self.num_results)
                 bar.update(len(window))
-        rows = inp.iloc[np.repeat(np.arange(len(hits)), [len(found.docnos) for found in hits])].reset_index(drop=True)
         unit = self._unit()
-        return rows.assign(
-            docno=pd.Series([docno for found in hits for docno in found.docnos], dtype=object),
-            score=np.concatenate([found.scores / unit for found in hits] or [np.empty(0)]),
-            rank=np.concatenate([np.arange(len(found.docnos)) for found in hits] or [np.empty(0, np.int64)]),
-        )
+        return result_frame(inp, [Hits(found.docnos, found.scores / unit) for found in hits])
 
     def fuse_rank_cutoff(self, k: int) -> ConceptRetriever | None:
         """Searches for no more documents than a following rank cut-off keeps."""

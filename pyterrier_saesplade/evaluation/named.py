@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from pyterrier_saesplade.evaluation.hybrids import Feedback, Fused, WordsConcepts
+from pyterrier_saesplade.evaluation.latesystems import Colbert, ColbertReranker, LateInteractionSystem
 from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Dense, Rm3, System
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -28,7 +29,14 @@ _KINDS: dict[str, tuple[bool | None, tuple[str, ...]]] = {
     "sum": (False, ()),
     "rrf": (False, ()),
     "feedback": (False, ()),
+    "late-interaction": (None, ("depth", "doc_max_length", "query_max_length")),
+    "colbert": (True, ("doc_max_length", "query_max_length")),
+    "colbert-rerank": (True, ("depth", "doc_max_length", "query_max_length")),
 }
+
+
+#: Word pieces of a text that a bi-encoder of one's own reads, unless told otherwise.
+_DENSE_LENGTH = 256
 
 
 def open_model(name: str, **settings: Any) -> SaeSplade:
@@ -49,7 +57,10 @@ def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
     * ``saesplade=SOURCE``: a further model; without a source ``model`` itself, with other options: ``saesplade,k=5``;
     * ``words+concepts``: BM25's words and the concepts of ``model`` in one index (``balance=4``);
     * ``sum`` and ``rrf``: BM25 and ``model`` fused, by normalised scores and by reciprocal ranks;
-    * ``feedback``: ``model`` with concept feedback.
+    * ``feedback``: ``model`` with concept feedback;
+    * ``late-interaction``: BM25's first 100 results (``depth=100``), re-ranked by the token states of the backbone of
+      ``model``, or of any other encoder;
+    * ``colbert=SOURCE``: any ColBERT checkpoint over its PLAID index, ``colbert-rerank=SOURCE``: over BM25's results.
 
     Options are ``k``, ``width``, ``doc_max_length``, ``query_max_length`` and ``engine``; the line's name says them.
 
@@ -78,7 +89,11 @@ def _baseline(name: str, model: SaeSplade, several: bool) -> System:
     if kind in ("splade", "saesplade"):
         return _concepts(kind, source, options, model, several)
     if kind == "dense":
-        return _dense(source, options, model)
+        length = options.get("doc_max_length") or (_DENSE_LENGTH if source else _doc_max_length(model, kind))
+        return Dense(source or _backbone(model, kind), length)
+    if kind == "late-interaction":
+        lengths = {} if source else {"doc_max_length": _doc_max_length(model, kind)}
+        return LateInteractionSystem(source or _backbone(model, kind), **lengths | options)
     makers: dict[str, Callable[[], System]] = {
         "bm25": Bm25,
         "rm3": Rm3,
@@ -86,6 +101,8 @@ def _baseline(name: str, model: SaeSplade, several: bool) -> System:
         "sum": lambda: Fused(model, "sum"),
         "rrf": lambda: Fused(model, "rrf"),
         "feedback": lambda: Feedback(model),
+        "colbert": lambda: Colbert(str(source), **options),
+        "colbert-rerank": lambda: ColbertReranker(str(source), **options),
     }
     return makers[kind]()
 
@@ -125,15 +142,15 @@ def _concepts(kind: str, source: str | None, options: dict[str, Any], model: Sae
     return Concepts("-".join([called, *shown, *([engine] if engine != "terrier" else [])]), opened, engine)
 
 
-def _dense(source: str | None, options: dict[str, Any], model: SaeSplade) -> Dense:
-    length = options.get("doc_max_length")
-    if source is not None:
-        return Dense(source, length or _DENSE_LENGTH)
+def _backbone(model: SaeSplade, kind: str) -> str:
+    return _sae_config(model, kind).backbone
+
+
+def _doc_max_length(model: SaeSplade, kind: str) -> int:
+    return model.doc_max_length or _sae_config(model, kind).doc_max_length
+
+
+def _sae_config(model: SaeSplade, kind: str) -> SaeSpladeConfig:
     if model.head != "sae":
-        raise ValueError("the baseline 'dense' uses a SAE-SPLADE model's backbone, and a SPLADE model has none")
-    config = SaeSpladeConfig.from_pretrained(model.source)
-    return Dense(config.backbone, length or model.doc_max_length or config.doc_max_length)
-
-
-#: Word pieces of a text that a bi-encoder of one's own reads, unless told otherwise.
-_DENSE_LENGTH = 256
+        raise ValueError(f"the baseline {kind!r} uses a SAE-SPLADE model's backbone, and a SPLADE model has none")
+    return SaeSpladeConfig.from_pretrained(model.source)

@@ -51,6 +51,10 @@ def _cut(backbone: PreTrainedModel, layer: Layer) -> PreTrainedModel:
         # Nothing is left to be tied to the embeddings.
         backbone.config.tie_word_embeddings = False
         backbone.all_tied_weights_keys = {}
+        for module in backbone.modules():
+            # What lost its bias has nothing to initialise; some releases of transformers (5.3 for one) try, on loading.
+            if module._parameters and all(weights is None for weights in module._parameters.values()):
+                setattr(module, "_is_hf_initialized", True)  # noqa: B010 (typed as a module)
     elif layer != "last":
         _drop_layers(backbone, layer)
     if getattr(backbone, "pooler", None) is not None:

@@ -123,9 +123,15 @@ class SaeSpladeModel(PreTrainedModel):
         load_weights(model, read)
         return model
 
+    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, SparseHead):
+            # Some releases of transformers (5.3 for one) call this on a head whose weights were loaded, and mark these.
+            loaded = [weights for weights in module.parameters() if getattr(weights, "_is_hf_initialized", False)]
+            kept = [weights.clone() for weights in loaded]
             module.reset_parameters()
+            for weights, values in zip(loaded, kept, strict=True):
+                weights.copy_(values)
 
     def token_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Computes what the head reads: ``[T, d]``, one row per token that is not padding, text after text.

@@ -1,0 +1,255 @@
+"""ColBERT checkpoints, through PyLate."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+from torch import Tensor
+
+from pyterrier_saesplade.baselines.maxsim import LateScorer
+from pyterrier_saesplade.encoding.precision import pick_device
+from pyterrier_saesplade.encoding.quiet import quiet_transformers
+from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts
+from pyterrier_saesplade.model import Side
+from pyterrier_saesplade.model.digest import tokenizer_digest, weights_digest
+from pyterrier_saesplade.pipeline.stage import Stage, require_positive, windows
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer
+
+#: Texts in one batch of the network.
+_BATCH = 32
+
+
+def require_pylate() -> None:
+    """Raises an :exc:`ImportError` that names the extra, unless PyLate is installed."""
+    if importlib.util.find_spec("pylate") is None:
+        raise ImportError(
+            "ColBERT needs PyLate: pip install 'pyterrier_saesplade[colbert]', in an environment of its own if other "
+            "packages need later releases of torch or transformers than PyLate allows"
+        )
+
+
+class ColbertModel:
+    """A ColBERT checkpoint as PyTerrier uses it: it encodes, re-ranks, indexes and retrieves.
+
+    It is lazy: its weights are loaded at the first text. Two models with the same arguments are equal, and a model is
+    pickled as these.
+
+    Args:
+        name_or_path: Hub name or folder of a checkpoint that PyLate reads; those of Stanford's ColBERT are among them.
+        doc_max_length: Word pieces kept per document, in place of the checkpoint's.
+        query_max_length: The same for queries, which are filled up to it with ``[MASK]`` where the checkpoint says so.
+        device: Where to compute; ``None``: the first GPU, else the CPU.
+        verbose: Whether stages made from this model show progress.
+
+    Raises:
+        ImportError: If PyLate is not installed.
+        ValueError: If a length is not positive, or there is no such device.
+
+    Examples:
+        >>> colbert = ColbertModel("colbert-ir/colbertv2.0")  # doctest: +SKIP
+        >>> index = colbert.indexer("colbert.plaid").index(dataset.get_corpus_iter())  # doctest: +SKIP
+        >>> retriever = colbert.retriever(index)  # doctest: +SKIP
+        >>> reranker = bm25 % 100 >> dataset.text_loader() >> colbert.scorer()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        name_or_path: str | os.PathLike[str],
+        *,
+        doc_max_length: int | None = None,
+        query_max_length: int | None = None,
+        device: str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        require_pylate()
+        require_positive(doc_max_length=doc_max_length, query_max_length=query_max_length)
+        pick_device(device)  # an error now, not when the first text is encoded
+        self.source = str(name_or_path)
+        self.doc_max_length = doc_max_length
+        self.query_max_length = query_max_length
+        self.device = device
+        self.verbose = verbose
+
+    @cached_property
+    def network(self) -> Any:
+        """PyLate's model."""
+        from pylate.models import ColBERT
+
+        if os.sep in self.source and Path(self.source).is_absolute() and not Path(self.source).is_dir():
+            raise FileNotFoundError(f"there is no ColBERT checkpoint at {self.source}")
+        with quiet_transformers():
+            return ColBERT(
+                self.source,
+                document_length=self.doc_max_length,
+                query_length=self.query_max_length,
+                device=str(pick_device(self.device)),
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the states of documents: weights, tokenizer, length, prefix and what is left out (hexadecimal)."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        network = self.network
+        settings = {
+            "weights": weights_digest(network),
+            "tokenizer": tokenizer_digest(network.tokenizer),
+            "length": network.document_length,
+            "prefix": network.document_prefix,
+            "skipped": sorted(network.skiplist_words),
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+
+    def states(self, texts: Sequence[str | None], side: Side) -> Iterator[tuple[int, Tensor]]:
+        """Encodes texts.
+
+        Args:
+            texts: The texts; ``None``, empty and blank ones are left out.
+            side: Whether they are documents or queries.
+
+        Yields:
+            The number of a text and its states ``[tokens, d]``, each of unit length.
+        """
+        full = [number for number, text in enumerate(texts) if text is not None and text.strip()]
+        if full:
+            states = self.network.encode(
+                [texts[number] for number in full],
+                is_query=side == "query",
+                batch_size=_BATCH,
+                convert_to_tensor=True,
+                show_progress_bar=False,
+            )
+            yield from zip(full, states, strict=True)
+
+    def query_encoder(self) -> ColbertQueryEncoder:
+        """Returns a stage that adds ``query_embs``."""
+        return ColbertQueryEncoder(self, verbose=self.verbose)
+
+    def scorer(self, *, text_field: str = "text", batch_size: int = 1024) -> ColbertScorer:
+        """Returns a stage that re-ranks texts; see :class:`ColbertScorer`."""
+        return ColbertScorer(self, text_field=text_field, batch_size=batch_size, verbose=self.verbose)
+
+    def indexer(self, path: str | os.PathLike[str], **settings: Any) -> PlaidIndexer:
+        """Returns what builds an index; settings as of :class:`~pyterrier_saesplade.PlaidIndexer`."""
+        from pyterrier_saesplade.baselines.plaid import PlaidIndexer
+
+        return PlaidIndexer(self, path, **({"verbose": self.verbose} | settings))
+
+    def retriever(self, index: PlaidIndex, num_results: int = 1000) -> pt.Transformer:
+        """Returns a pipeline that encodes queries and searches an index of this model's states.
+
+        A search with another model than the index's is an error.
+        """
+        pipeline: pt.Transformer = self.query_encoder() >> index.retriever(num_results, verbose=self.verbose)
+        return pipeline
+
+    def __eq__(self, other: object) -> bool:
+        """Holds for the same checkpoint with the same settings."""
+        return isinstance(other, ColbertModel) and self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        """Agrees with ``==``."""
+        return hash(tuple(self._settings().values()))
+
+    def __repr__(self) -> str:
+        """Returns the constructor's call, defaults left out."""
+        changed = {name: value for name, value in self._settings().items() if name != "source" and value is not None}
+        arguments = [repr(self.source), *(f"{name}={value!r}" for name, value in changed.items())]
+        return f"ColbertModel({', '.join(arguments)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A model is pickled without its weights, which are loaded again from the source."""
+        return {**self._settings(), "verbose": self.verbose}
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("source", "doc_max_length", "query_max_length", "device")}
+
+
+class ColbertQueryEncoder(Stage):
+    """Adds the token states of queries as ``query_embs``, arrays ``[tokens, d]``; of a query without text it has none.
+
+    A query text that occurs in several rows is encoded once.
+
+    Args:
+        model: The model.
+        batch_size: Queries that are encoded together.
+        verbose: Whether to show progress.
+
+    Raises:
+        ValueError: If ``batch_size`` is not positive.
+    """
+
+    label: ClassVar[str] = "ColBERT of queries"
+
+    def __init__(self, model: ColbertModel, *, batch_size: int = 1024, verbose: bool = False) -> None:
+        require_positive(batch_size=batch_size)
+        self.model = model
+        self.batch_size = batch_size
+        self.verbose = verbose
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with a column ``query_embs``."""
+        with pt.validate.any(inp) as v:
+            v.query_frame(extra_columns=["query"])
+            v.columns(includes=["query"])
+        queries = as_texts(inp["query"])
+        states_of: dict[str | None, Any] = {}
+        distinct = list(dict.fromkeys(queries))
+        for window in windows(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
+            for number, states in self.model.states(window, "query"):
+                states_of[window[number]] = states.cpu().numpy()
+        nothing = np.empty((0, 0), np.float32)
+        column = [states_of.get(query, nothing) for query in queries]
+        out = inp.assign(query_embs=pd.Series(column, index=inp.index, dtype=object))
+        if len(out):  # an empty frame, which tells the columns, must not load a model
+            out.attrs[FINGERPRINT] = self.model.fingerprint
+        return out
+
+
+class ColbertScorer(LateScorer):
+    """Re-ranks by ColBERT: each token of a query finds the nearest of a document's, and these cosines are summed.
+
+    A row's score is 0 where its query or its document has no text. Each distinct text is encoded once. In memory are
+    the states of all distinct queries, and those of one batch of documents.
+
+    Args:
+        model: The model.
+        text_field: The column that holds the documents' text.
+        batch_size: Documents that are encoded together.
+        verbose: Whether to show progress.
+
+    Raises:
+        ValueError: If ``batch_size`` is not positive.
+
+    Examples:
+        >>> pipeline = bm25 % 100 >> dataset.text_loader() >> ColbertScorer(colbert)  # doctest: +SKIP
+    """
+
+    label: ClassVar[str] = "ColBERT scorer"
+
+    def __init__(
+        self, model: ColbertModel, *, text_field: str = "text", batch_size: int = 1024, verbose: bool = False
+    ) -> None:
+        require_positive(batch_size=batch_size)
+        self.model = model
+        self.text_field = text_field
+        self.batch_size = batch_size
+        self.verbose = verbose
+
+    @property
+    def _token_model(self) -> ColbertModel:
+        return self.model

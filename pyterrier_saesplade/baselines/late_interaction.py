@@ -1,0 +1,128 @@
+"""Late interaction over the token states of an encoder as it is: a baseline without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoConfig, AutoTokenizer
+
+from pyterrier_saesplade.baselines.maxsim import LateScorer
+from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, pad, token_batches
+from pyterrier_saesplade.encoding.precision import pick_device
+from pyterrier_saesplade.encoding.quiet import quiet_transformers
+from pyterrier_saesplade.encoding.tokens import TextTokenizer
+from pyterrier_saesplade.model import SaeSpladeConfig, Side
+from pyterrier_saesplade.model.backbone import load_backbone
+from pyterrier_saesplade.pipeline.stage import require_positive
+
+
+class BackboneStates:
+    """An encoder's last layer: the states of a text's tokens, scaled to unit length.
+
+    Args:
+        backbone: Folder or hub name of any encoder.
+        doc_max_length: Word pieces kept per document, ``[CLS]`` and ``[SEP]`` included.
+        query_max_length: The same for queries.
+        device: Where to compute; ``None``: the first GPU, else the CPU.
+
+    Raises:
+        ValueError: If the encoder does not read so many word pieces, or lacks weights.
+    """
+
+    def __init__(self, backbone: str, doc_max_length: int, query_max_length: int, device: str | None = None) -> None:
+        self.device = pick_device(device)
+        with quiet_transformers():
+            config = SaeSpladeConfig(
+                backbone=backbone,
+                backbone_config=AutoConfig.from_pretrained(backbone).to_dict(),
+                doc_max_length=doc_max_length,
+                query_max_length=query_max_length,
+            )
+            self.tokenizer = AutoTokenizer.from_pretrained(backbone)
+            self.tokenize = TextTokenizer(self.tokenizer, config)
+            self.network = load_backbone(backbone, "last").to(self.device)  # type: ignore[arg-type]
+        self.network.train(False)
+
+    def states(self, texts: Sequence[str | None], side: Side) -> Iterator[tuple[int, Tensor]]:
+        """Yields the number of a text and its states ``[tokens, d]``, long texts first, and one batch at a time.
+
+        A text's states depend on the texts beside it by float rounding alone.
+        """
+        ids = self.tokenize(texts, side)
+        lengths = np.array([len(pieces) for pieces in ids])
+        for batch in token_batches(lengths, BATCH_TOKENS):
+            full = [number for number in batch.tolist() if lengths[number]]
+            if full:
+                yield from zip(full, self._encode([ids[number] for number in full]), strict=True)
+
+    def _encode(self, ids: list[list[int]]) -> tuple[Tensor, ...]:
+        input_ids, mask = (tensor.to(self.device) for tensor in pad(ids, self.tokenizer.pad_token_id or 0))
+        with torch.inference_mode():
+            output = self.network(input_ids=input_ids, attention_mask=mask, return_dict=True)
+            packed = functional.normalize(output.last_hidden_state[mask.bool()], dim=1)
+        return torch.split(packed, [len(pieces) for pieces in ids])
+
+
+class LateInteraction(LateScorer):
+    """Re-ranks by late interaction over an encoder's own token states: neither projected nor trained for it.
+
+    This is the scoring of ColBERT without ColBERT's training: the cosines between the states of the last layer, the
+    largest for each token of the query, summed. It says how far token states alone get, on which concepts are built.
+    For a ColBERT checkpoint see :class:`~pyterrier_saesplade.ColbertModel`.
+
+    A row's score is 0 where its query or its document has no text. Each distinct text is encoded once. In memory are
+    the states of all distinct queries, without padding, and those of one batch of documents.
+
+    Args:
+        backbone: Folder or hub name of any encoder; loaded at the first text.
+        doc_max_length: Word pieces kept per document, ``[CLS]`` and ``[SEP]`` included.
+        query_max_length: The same for queries.
+        text_field: The column that holds the documents' text.
+        batch_size: Documents that are sorted by length together.
+        device: Where to compute; ``None``: the first GPU, else the CPU.
+        verbose: Whether to show progress.
+
+    Raises:
+        ValueError: If a length or ``batch_size`` is not positive, or there is no such device.
+
+    Examples:
+        >>> reranker = LateInteraction("distilbert-base-uncased")
+        >>> pipeline = bm25 % 100 >> dataset.text_loader() >> reranker  # doctest: +SKIP
+    """
+
+    label: ClassVar[str] = "Late interaction"
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        doc_max_length: int = 256,
+        query_max_length: int = 32,
+        text_field: str = "text",
+        batch_size: int = 1024,
+        device: str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        require_positive(doc_max_length=doc_max_length, query_max_length=query_max_length, batch_size=batch_size)
+        pick_device(device)  # an error now, not when the first text is encoded
+        self.backbone = str(backbone)
+        self.doc_max_length = doc_max_length
+        self.query_max_length = query_max_length
+        self.text_field = text_field
+        self.batch_size = batch_size
+        self.device = device
+        self.verbose = verbose
+
+    @cached_property
+    def _token_model(self) -> BackboneStates:
+        return BackboneStates(self.backbone, self.doc_max_length, self.query_max_length, self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """It is pickled as its settings."""
+        return {name: value for name, value in vars(self).items() if name != "_token_model"}

@@ -1,0 +1,364 @@
+"""PLAID: an index of ColBERT's token states, clustered and compressed, by ``fast_plaid``, PyLate's engine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyterrier_saesplade.baselines.colbert import ColbertModel, require_pylate
+from pyterrier_saesplade.encoding.precision import pick_device
+from pyterrier_saesplade.engines.description import read_docnos, write_docnos
+from pyterrier_saesplade.engines.frames import result_frame
+from pyterrier_saesplade.engines.index import Hits
+from pyterrier_saesplade.files import METADATA, beside, installed_versions, move_into_place, read_metadata, require_new
+from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts
+from pyterrier_saesplade.pipeline.stage import DOCS, Stage, require_positive
+from pyterrier_saesplade.store.documents import DistinctDocnos, field, windows
+
+_PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers", "pylate", "fast_plaid")
+#: Where the engine's own files are.
+_ENGINE = "plaid"
+_SEED = 42
+#: With fewer token states in all the engine cannot set some aside to measure its compression by.
+_MIN_TOKENS = 10
+#: Queries searched between two updates of the progress bar.
+_WINDOW = 64
+
+
+class PlaidIndex(pt.Artifact):
+    """A PLAID index of ColBERT's token states: a folder with the engine's files, the docnos, and a description.
+
+    Args:
+        path: The folder, as :class:`PlaidIndexer` left it.
+        n_ivf_probe: The nearest clusters of each token of a query whose documents are candidates.
+        n_full_scores: The candidates, at most, that are scored in full.
+        device: Where to search; ``None``: the first GPU, else the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ImportError: If PyLate is not installed.
+        ValueError: If the folder is no finished index of this kind, or an option is not positive.
+
+    Examples:
+        >>> index = pt.Artifact.load("colbert.plaid", n_ivf_probe=16)  # doctest: +SKIP
+    """
+
+    ARTIFACT_TYPE: ClassVar[str] = "colbert_index"
+    ARTIFACT_FORMAT: ClassVar[str] = "plaid"
+    ARTIFACT_PACKAGE_HINT: ClassVar[str] = "pyterrier_saesplade"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n_ivf_probe: int = 8,
+        n_full_scores: int = 8192,
+        device: str | None = None,
+    ) -> None:
+        super().__init__(Path(path))
+        require_pylate()
+        require_positive(n_ivf_probe=n_ivf_probe, n_full_scores=n_full_scores)
+        pick_device(device)
+        self.n_ivf_probe = n_ivf_probe
+        self.n_full_scores = n_full_scores
+        self.device = device
+        self.metadata = _read_index_metadata(Path(path))
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the model that encoded the documents."""
+        return str(self.metadata["fingerprint"])
+
+    def __len__(self) -> int:
+        """Returns the number of documents, empty ones included."""
+        return int(self.metadata["n_docs"])
+
+    def retriever(self, num_results: int = 1000, *, verbose: bool = False) -> PlaidRetriever:
+        """Returns a transformer that searches the index with ``query_embs``."""
+        return PlaidRetriever(self, num_results, verbose=verbose)
+
+    def search(self, queries: Sequence[NDArray[np.float32]], num_results: int) -> list[Hits]:
+        """Finds the documents with the largest scores.
+
+        Args:
+            queries: The token states ``[tokens, d]`` of each query; one without a token finds nothing.
+            num_results: Documents per query at most.
+
+        Returns:
+            For each query the documents by descending score; equal ones in the order in which they were indexed. Scores
+            are those of the compressed states.
+        """
+        hits = [Hits([], np.empty(0))] * len(queries)
+        full = [number for number, states in enumerate(queries) if len(states)]
+        if not full:
+            return hits
+        found = self._engine.search(
+            [torch.from_numpy(np.asarray(queries[number], np.float32)) for number in full],
+            top_k=num_results,
+            batch_size=1 << 18,  # PyLate's: of centroids' scores, not of queries
+            n_ivf_probe=self.n_ivf_probe,
+            n_full_scores=max(self.n_full_scores, num_results),
+            show_progress=False,
+        )
+        for number, pairs in zip(full, found, strict=True):
+            best = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+            hits[number] = Hits(
+                [self._docnos[document] for document, _ in best], np.array([score for _, score in best], np.float64)
+            )
+        return hits
+
+    @cached_property
+    def _engine(self) -> Any:
+        return _open_engine(self._folder / _ENGINE, self.device)
+
+    @cached_property
+    def _docnos(self) -> list[str]:
+        return read_docnos(self._folder)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self.path))
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("n_ivf_probe", "n_full_scores", "device")}
+
+    def __eq__(self, other: object) -> bool:
+        """Holds for the same build at the same place, searched in the same way."""
+        return (
+            type(other) is type(self)
+            and self._folder.resolve() == other._folder.resolve()
+            and self.metadata == other.metadata
+            and self._options() == other._options()
+        )
+
+    def __hash__(self) -> int:
+        """Agrees with ``==``."""
+        return hash((type(self), self._folder.resolve()))
+
+    def __repr__(self) -> str:
+        """Returns the constructor's call."""
+        return f"PlaidIndex({str(self.path)!r}, n_ivf_probe={self.n_ivf_probe}, n_full_scores={self.n_full_scores})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An index is pickled as its path and its options."""
+        return _reopen, (str(self.path), self._options())
+
+
+class PlaidIndexer(pt.Indexer):
+    """Builds a PLAID index from texts.
+
+    Everything is written to a folder beside the target that is moved into place at the end. Nothing is ever
+    overwritten. The states of the whole corpus are first written to a file in that folder, in 16-bit floats (256 bytes
+    per token at 128 dimensions), from which the engine reads them; memory holds one batch, and what the engine takes.
+
+    Args:
+        model: The model that encodes the documents.
+        path: The folder that the index will be.
+        nbits: Bits per dimension that are kept of what a state differs from its cluster's centre by.
+        text_field: The key under which a document has its text; ``None`` or an empty text makes a document that is
+            never found.
+        batch_size: Documents that are encoded together.
+        verbose: Whether to show progress.
+
+    Raises:
+        ValueError: If ``nbits`` is none of 1, 2, 4 and 8, or ``batch_size`` is not positive.
+    """
+
+    def __init__(
+        self,
+        model: ColbertModel,
+        path: str | os.PathLike[str],
+        *,
+        nbits: int = 4,
+        text_field: str = "text",
+        batch_size: int = 1024,
+        verbose: bool = False,
+    ) -> None:
+        require_positive(batch_size=batch_size)
+        if nbits not in (1, 2, 4, 8):
+            raise ValueError(f"nbits must be 1, 2, 4 or 8, not {nbits!r}")
+        self.model = model
+        self.path = Path(path)
+        self.nbits = nbits
+        self.text_field = text_field
+        self.batch_size = batch_size
+        self.verbose = verbose
+        self.schematic = {"label": "PLAID indexer", "help_url": f"{DOCS}#pyterrier_saesplade.PlaidIndexer"}
+
+    def __repr__(self) -> str:
+        """Returns the beginning of the constructor's call."""
+        return f"PlaidIndexer({self.model!r}, {str(self.path)!r})"
+
+    def index_inputs(self) -> list[list[str]]:
+        """Returns the fields that documents must have."""
+        return [["docno", self.text_field]]
+
+    def index(self, iter: Iterable[Mapping[str, Any]], **kwargs: object) -> PlaidIndex:
+        """Encodes and indexes documents.
+
+        Args:
+            iter: Dictionaries with ``docno`` and the text.
+            **kwargs: None is known.
+
+        Returns:
+            The index, open.
+
+        Raises:
+            FileExistsError: If there is something at the path.
+            ValueError: If there are no documents, all are empty, there are fewer than 10 tokens, one lacks a field, or
+                a docno occurs twice.
+        """
+        if kwargs:
+            raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
+        require_new(self.path)
+        documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
+        with beside(self.path) as workplace:
+            folder = workplace / "index"
+            folder.mkdir(parents=True)
+            n_docs, docnos, states = self._encode(documents, workplace / "states")
+            _create(folder / _ENGINE, states, self.nbits, self.model.device)
+            write_docnos(folder, docnos)
+            metadata = {
+                "type": PlaidIndex.ARTIFACT_TYPE,
+                "format": PlaidIndex.ARTIFACT_FORMAT,
+                "package_hint": PlaidIndex.ARTIFACT_PACKAGE_HINT,
+                "model": str(self.model),
+                "fingerprint": self.model.fingerprint,
+                "nbits": self.nbits,
+                "n_docs": n_docs,
+                "n_tokens": sum(map(len, states)),
+                "versions": installed_versions(_PACKAGES),
+            }
+            (folder / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+            del states
+            require_new(self.path)
+            move_into_place(folder, self.path, workplace / "replaced")
+        return PlaidIndex(self.path, device=self.model.device)
+
+    def _encode(self, documents: Iterable[Mapping[str, Any]], file: Path) -> tuple[int, list[str], tuple[Tensor, ...]]:
+        """Writes the states of documents to a file, and maps it into memory.
+
+        Returns:
+            How many documents there are, the docnos of those that have a text, and their states.
+        """
+        distinct = DistinctDocnos()
+        n_docs, dimension = 0, 0
+        docnos: list[str] = []
+        lengths: list[int] = []
+        with file.open("wb") as written:
+            for window in windows(documents, self.batch_size):
+                names = [field(document, "docno") for document in window]
+                distinct.add(names)
+                n_docs += len(names)
+                texts = as_texts(field(document, self.text_field) for document in window)
+                for number, states in self.model.states(texts, "doc"):
+                    half = states.to("cpu", torch.float16).contiguous()
+                    written.write(half.view(torch.uint8).numpy().tobytes())
+                    docnos.append(names[number])
+                    lengths.append(len(half))
+                    dimension = half.shape[1]
+        if not n_docs:
+            raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
+        if not docnos:
+            raise ValueError("every document is empty: was another text_field meant?")
+        if sum(lengths) < _MIN_TOKENS:
+            raise ValueError(f"the documents have {sum(lengths)} tokens: PLAID needs {_MIN_TOKENS} to learn from")
+        size = sum(lengths) * dimension
+        mapped = torch.from_file(str(file), shared=False, size=size, dtype=torch.float16)
+        return n_docs, docnos, torch.split(mapped.view(-1, dimension), lengths)
+
+
+class PlaidRetriever(Stage):
+    """Searches a PLAID index with ``query_embs``.
+
+    Scores are approximate: those of states that were compressed, over the candidates of PLAID. A query without text has
+    no row in the result. Queries must be of the model that built the index, which is checked on frames that come from
+    its query encoder.
+
+    Args:
+        index: The index.
+        num_results: Documents per query at most.
+        verbose: Whether to show progress.
+
+    Raises:
+        ValueError: If ``num_results`` is not positive, or, on searching, another model encoded the queries.
+    """
+
+    label: ClassVar[str] = "PLAID retriever"
+
+    def __init__(self, index: PlaidIndex, num_results: int = 1000, *, verbose: bool = False) -> None:
+        require_positive(num_results=num_results)
+        self.index = index
+        self.num_results = num_results
+        self.verbose = verbose
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns one row per query and document found: the query's columns, ``docno``, ``score`` and ``rank``."""
+        pt.validate.query_frame(inp, extra_columns=["query_embs"])
+        fingerprint = inp.attrs.get(FINGERPRINT, self.index.fingerprint)
+        if fingerprint != self.index.fingerprint:
+            raise ValueError(
+                f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the documents of "
+                f"{self.index.path}, which are of {self.index.metadata['model']} (fingerprint "
+                f"{self.index.fingerprint[:8]}…): use the query encoder of that model"
+            )
+        queries = inp["query_embs"].tolist()
+        hits: list[Hits] = []
+        with pt.tqdm(total=len(queries), desc="Searching", unit="query", disable=not self.verbose) as bar:
+            for start in range(0, len(queries), _WINDOW):
+                window = queries[start : start + _WINDOW]
+                hits += self.index.search(window, self.num_results)
+                bar.update(len(window))
+        return result_frame(inp, hits)
+
+    def fuse_rank_cutoff(self, k: int) -> PlaidRetriever | None:
+        """Searches for no more documents than a following rank cut-off keeps."""
+        if k < 1:
+            return None  # the cut-off itself has to make the empty ranking
+        return self if k >= self.num_results else PlaidRetriever(self.index, k, verbose=self.verbose)
+
+    def subtransformers(self) -> dict[str, pt.Transformer]:
+        """Returns none: the index is no stage."""
+        return {}
+
+
+def _create(folder: Path, states: Sequence[Tensor], nbits: int, device: str | None) -> None:
+    """Clusters and compresses; the same states make the same index."""
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)  # the engine draws its sample before it sets a seed
+        engine = _open_engine(folder, device)
+        # start_from_scratch keeps all states beside the index of a small corpus, pickled, for additions to it
+        engine.create(list(states), nbits=nbits, seed=_SEED, use_triton_kmeans=False, start_from_scratch=0)
+        engine.close()
+
+
+def _open_engine(folder: Path, device: str | None) -> Any:
+    from fast_plaid.search import FastPlaid
+
+    return FastPlaid(str(folder), device=str(pick_device(device)))
+
+
+def _reopen(path: str, options: dict[str, Any]) -> PlaidIndex:
+    return PlaidIndex(path, **options)
+
+
+def _read_index_metadata(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no index at {folder}: build one with ColbertModel(…).indexer({str(folder)!r}).index(documents)"
+        )
+    metadata = read_metadata(folder)
+    if metadata is None or metadata.get("type") != PlaidIndex.ARTIFACT_TYPE:
+        raise ValueError(f"{folder} is not a finished PLAID index of this package: build it again")
+    return metadata

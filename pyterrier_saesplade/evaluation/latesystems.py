@@ -1,0 +1,142 @@
+"""Late interaction in a comparison: ColBERT over its own index, and two ways to re-rank what BM25 found."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyterrier as pt
+
+from pyterrier_saesplade.baselines.colbert import ColbertModel
+from pyterrier_saesplade.baselines.late_interaction import LateInteraction
+from pyterrier_saesplade.baselines.plaid import PlaidIndex
+from pyterrier_saesplade.evaluation.hybrids import AsAsked, TextLoader
+from pyterrier_saesplade.evaluation.systems import NUM_RESULTS, Bm25, Index, Indexes, System
+from pyterrier_saesplade.pipeline.stage import require_positive
+from pyterrier_saesplade.training.data.sources import passages_of
+
+
+class Colbert(Index):
+    """A ColBERT checkpoint, which retrieves from its own PLAID index, to the depth of every run.
+
+    Args:
+        checkpoint: Hub name or folder of a checkpoint that PyLate reads.
+        doc_max_length: Word pieces kept per document; ``None``: as the checkpoint says.
+        query_max_length: The same for queries.
+
+    Raises:
+        ImportError: If PyLate is not installed.
+    """
+
+    name = "colbert"
+
+    def __init__(
+        self, checkpoint: str, *, doc_max_length: int | None = None, query_max_length: int | None = None
+    ) -> None:
+        self.model = ColbertModel(checkpoint, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        self.note = f"{self.name}: {self.model!r}, PyLate's PLAID index, approximate search"
+
+    @property
+    def identity(self) -> str:
+        """The model's fingerprint: weights and document-side settings."""
+        return f"plaid {self.model.fingerprint}"
+
+    def build(self, indexes: Indexes, path: Path) -> None:
+        """Encodes, clusters and compresses the token states of the corpus."""
+        self.model.indexer(path).index(indexes.corpus.documents())
+
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+        """The query encoder, and PLAID's search."""
+        return self.model.query_encoder(), PlaidIndex(indexes.path(self)).retriever(NUM_RESULTS)
+
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> None:
+        """Token states have no inverted index of terms."""
+
+
+class _Reranker(System):
+    """Scores the first results of BM25 again; the run has these results and no others."""
+
+    depth: int
+
+    def __init__(self) -> None:
+        self._words = Bm25()
+        self.searched = (self._words,)
+
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+        """Nothing to encode for BM25; its first results, their texts, and the scores of the query as it was asked."""
+        encode, retrieve = self._words.stages(indexes)
+        texts = TextLoader(passages_of(indexes.corpus.collection))
+        return encode, retrieve % self.depth >> AsAsked() >> texts >> self._scorer()
+
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> None:
+        """What re-ranking costs is not the multiplications of an inverted index."""
+
+    @abstractmethod
+    def _scorer(self) -> pt.Transformer:
+        """Returns what scores queries with texts."""
+
+
+class ColbertReranker(_Reranker):
+    """BM25's first results, scored again by a ColBERT checkpoint.
+
+    Args:
+        checkpoint: Hub name or folder of a checkpoint that PyLate reads.
+        depth: How many results of BM25 are scored again, which is the depth of the run.
+        doc_max_length: Word pieces kept per document; ``None``: as the checkpoint says.
+        query_max_length: The same for queries.
+
+    Raises:
+        ImportError: If PyLate is not installed.
+        ValueError: If ``depth`` or a length is not positive.
+    """
+
+    name = "colbert-rerank"
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        depth: int = NUM_RESULTS,
+        doc_max_length: int | None = None,
+        query_max_length: int | None = None,
+    ) -> None:
+        super().__init__()
+        require_positive(depth=depth)
+        self.depth = depth
+        self.model = ColbertModel(checkpoint, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        self.note = f"{self.name}: {self.model!r} over the first {depth} results of bm25"
+
+    def _scorer(self) -> pt.Transformer:
+        return self.model.scorer()
+
+
+class LateInteractionSystem(_Reranker):
+    """BM25's first results, scored again by late interaction over an encoder's own token states.
+
+    Args:
+        backbone: Hub name or folder of any encoder.
+        depth: How many results of BM25 are scored again, which is the depth of the run.
+        doc_max_length: Word pieces kept per document.
+        query_max_length: The same for queries.
+
+    Raises:
+        ValueError: If ``depth`` or a length is not positive.
+    """
+
+    name = "late-interaction"
+
+    def __init__(
+        self, backbone: str, *, depth: int = 100, doc_max_length: int = 256, query_max_length: int = 32
+    ) -> None:
+        super().__init__()
+        require_positive(depth=depth)
+        self.depth = depth
+        self.scorer = LateInteraction(backbone, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        self.note = (
+            f"{self.name}: MaxSim of the last layer's states of {backbone}, neither projected nor trained for it, "
+            f"texts cut at {doc_max_length} word pieces, over the first {depth} results of bm25"
+        )
+
+    def _scorer(self) -> pt.Transformer:
+        return self.scorer

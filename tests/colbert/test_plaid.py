@@ -1,0 +1,173 @@
+"""PLAID: from documents to an index, and from queries to a run."""
+
+import pickle
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+from ir_measures import RR
+
+from pyterrier_saesplade.baselines.colbert import ColbertModel
+from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.evaluation.latesystems import Colbert, ColbertReranker
+from pyterrier_saesplade.evaluation.systems import Corpus, Indexes
+
+
+@pytest.fixture(scope="session")
+def collection(docstrings_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """200 docstrings, and 30 queries that ask for one of them each."""
+    whole = open_collection(docstrings_path)
+    qrels = whole.qrels().head(30)
+    asked = set(qrels["docno"])
+    documents = [document for document in whole.get_corpus_iter() if document["docno"] in asked]
+    others = (document for document in whole.get_corpus_iter() if document["docno"] not in asked)
+    topics = whole.topics()
+    folder = tmp_path_factory.mktemp("collections") / "small"
+    return write_collection(folder, [*documents, *islice(others, 170)], topics[topics["qid"].isin(qrels["qid"])], qrels)
+
+
+@pytest.fixture(scope="session")
+def documents(collection: Collection) -> list[dict[str, str | None]]:
+    """Those of the collection, and two without text."""
+    kept = [{"docno": document["docno"], "text": document["text"]} for document in collection.get_corpus_iter()]
+    return [{"docno": "none", "text": None}, *kept, {"docno": "blank", "text": " "}]
+
+
+@pytest.fixture(scope="session")
+def index(
+    model: ColbertModel, documents: list[dict[str, str | None]], tmp_path_factory: pytest.TempPathFactory
+) -> PlaidIndex:
+    return model.indexer(tmp_path_factory.mktemp("indexes") / "plaid", nbits=8).index(documents)
+
+
+def test_a_run_is_that_of_exhaustive_scoring(
+    index: PlaidIndex, model: ColbertModel, collection: Collection, documents: list[dict[str, str | None]]
+) -> None:
+    topics = collection.topics().head(5)
+    run = model.retriever(index, 20)(topics)
+    assert run.groupby("qid").size().tolist() == [20] * 5
+    pairs = topics.merge(pd.DataFrame(documents), how="cross")
+    exact = model.scorer()(pairs)
+    joined = run.merge(exact, on=["qid", "docno"])
+    assert len(joined) == len(run)
+    np.testing.assert_allclose(joined["score_x"], joined["score_y"], rtol=0.03)
+    best = exact[exact["rank"] < 20]
+    assert len(run.merge(best, on=["qid", "docno"])) >= 0.8 * len(run)
+    assert not run["docno"].isin(["none", "blank"]).any()
+
+
+def test_it_finds_what_was_asked_for(index: PlaidIndex, model: ColbertModel, collection: Collection) -> None:
+    table = pt.Experiment([model.retriever(index)], collection.topics(), collection.qrels(), [RR])
+    assert table["RR"].item() > 0.5  # at random, over 200 documents: .03
+
+
+def test_the_index_is_an_artifact_that_knows_its_model(
+    index: PlaidIndex, model: ColbertModel, documents: list[dict[str, str | None]], checkpoint: Path
+) -> None:
+    loaded = pt.Artifact.load(str(index.path), device="cpu")
+    assert loaded == index
+    assert hash(loaded) == hash(index)
+    assert len(loaded) == len(documents)
+    assert loaded.metadata["model"] == str(model)
+    assert pickle.loads(pickle.dumps(index)) == index
+    assert PlaidIndex(index.path, n_ivf_probe=2) != index
+    other = ColbertModel(checkpoint, doc_max_length=16, device="cpu")
+    with pytest.raises(ValueError, match="the queries were encoded by another model"):
+        other.retriever(index).search("a query")
+
+
+def test_queries_without_text_find_nothing(index: PlaidIndex, model: ColbertModel) -> None:
+    queries = pd.DataFrame({"qid": ["1", "2", "3"], "query": ["", "read a file", None]})
+    run = model.retriever(index, 5)(queries)
+    assert run["qid"].tolist() == ["2"] * 5
+    assert run["rank"].tolist() == [0, 1, 2, 3, 4]
+    assert model.retriever(index)(queries.iloc[[0]]).empty
+
+
+def test_pyterrier_s_own_tests(index: PlaidIndex, check_contract: Callable[[pt.Transformer], None]) -> None:
+    retriever = index.retriever(3)
+    check_contract(retriever)
+    copy = pickle.loads(pickle.dumps(retriever))
+    assert copy == retriever
+    assert hash(copy) == hash(retriever)
+    assert index.retriever(2) == (index.retriever(3) % 2).compile()
+    schematic = pt.schematic.transformer_schematic(retriever)
+    assert schematic["help_url"].endswith("/pyterrier-saesplade/api.html#pyterrier_saesplade.PlaidRetriever")
+
+
+def test_the_same_documents_make_the_same_index(
+    model: ColbertModel, documents: list[dict[str, str | None]], tmp_path: Path
+) -> None:
+    indexes = [model.indexer(tmp_path / name).index(documents[:20]) for name in ("one", "two")]
+    runs = [model.retriever(index).search("read a file") for index in indexes]
+    pd.testing.assert_frame_equal(*[run[["docno", "score", "rank"]] for run in runs])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert not list(tmp_path.rglob("embeddings.npy"))
+
+
+def test_one_document_is_enough(model: ColbertModel, tmp_path: Path) -> None:
+    index = model.indexer(tmp_path / "index").index(
+        [{"docno": "d", "text": "the only one that there is, of ten tokens"}]
+    )
+    assert model.retriever(index).search("any")["docno"].tolist() == ["d"]
+
+
+def test_nothing_is_overwritten_and_an_interrupted_build_leaves_nothing(model: ColbertModel, tmp_path: Path) -> None:
+    def interrupted() -> Iterator[dict[str, str]]:
+        yield {"docno": "d", "text": "a text"}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.indexer(tmp_path / "index").index(interrupted())
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "index").mkdir()
+    with pytest.raises(FileExistsError, match="exists already"):
+        model.indexer(tmp_path / "index").index([{"docno": "d", "text": "a text"}])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "there are no documents to index"),
+        ([{"docno": "d", "text": None}], "every document is empty"),
+        ([{"docno": "d", "text": "a"}], "the documents have 4 tokens: PLAID needs 10"),
+        ([{"docno": "d"}], "the document 'd' has no 'text'"),
+        ([{"docno": "d", "text": "a"}, {"docno": "d", "text": "b"}], "the docno 'd' occurs more than once"),
+    ],
+)
+def test_documents_that_cannot_be_indexed(
+    given: list[dict[str, str | None]], message: str, model: ColbertModel, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.indexer(tmp_path / "index").index(given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_are_named(model: ColbertModel, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nbits must be 1, 2, 4 or 8, not 3"):
+        PlaidIndexer(model, tmp_path, nbits=3)
+    with pytest.raises(FileNotFoundError, match="there is no index at"):
+        PlaidIndex(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="is not a finished PLAID index"):
+        PlaidIndex(tmp_path)
+
+
+def test_the_lines_of_a_comparison(checkpoint: Path, collection: Collection, tmp_path: Path) -> None:
+    indexes = Indexes(Corpus.read(collection), tmp_path / "indexes")
+    systems = [Colbert(str(checkpoint)), ColbertReranker(str(checkpoint), depth=10)]
+    pipelines = {}
+    for system in systems:
+        encode, retrieve = system.stages(indexes)
+        pipelines[system.name] = encode >> retrieve
+        assert system.qd_flops(indexes, ["a query"]) is None
+        assert str(checkpoint) in system.note
+    topics, qrels = collection.topics(), collection.qrels()
+    table = pt.Experiment(pipelines, topics, qrels, [RR, "mrt"], validate="error").set_index("name")
+    assert (table["RR"] > 0.5).all()
+    assert pipelines["colbert-rerank"](topics).groupby("qid").size().max() == 10
+    assert systems[0].identity != Colbert(str(checkpoint), doc_max_length=16).identity

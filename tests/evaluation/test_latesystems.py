@@ -1,0 +1,48 @@
+"""Late interaction as a line of a comparison."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+from ir_measures import RR
+
+from pyterrier_saesplade.baselines.late_interaction import LateInteraction
+from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.latesystems import LateInteractionSystem
+from pyterrier_saesplade.evaluation.systems import Bm25, Corpus, Indexes
+
+
+@pytest.fixture
+def system(minilm_path: Path) -> LateInteractionSystem:
+    return LateInteractionSystem(str(minilm_path), depth=10, doc_max_length=64)
+
+
+def test_a_run_is_the_first_results_of_bm25_scored_again(
+    system: LateInteractionSystem, small_collection: Collection, minilm_path: Path, tmp_path: Path
+) -> None:
+    indexes = Indexes(Corpus.read(small_collection), tmp_path / "indexes")
+    encode, retrieve = system.stages(indexes)
+    topics = small_collection.topics()
+    run = (encode >> retrieve)(topics)
+
+    _, bm25 = Bm25().stages(indexes)
+    first = (bm25 % 10)(topics)
+    assert set(zip(run["qid"], run["docno"], strict=True)) == set(zip(first["qid"], first["docno"], strict=True))
+    texts = pd.DataFrame(indexes.corpus.documents())
+    pairs = run[["qid", "docno"]].merge(topics, on="qid").merge(texts, on="docno")
+    expected = LateInteraction(str(minilm_path), doc_max_length=64)(pairs)  # of queries as they were asked
+    joined = run.merge(expected, on=["qid", "docno"])
+    np.testing.assert_allclose(joined["score_x"], joined["score_y"], atol=1e-5)
+    assert (joined["rank_x"] == joined["rank_y"]).all()
+
+    table = pt.Experiment([run], topics, small_collection.qrels(), [RR])
+    assert table["RR"].item() > 0.3
+    assert system.qd_flops(indexes, ["a query"]) is None
+    assert "over the first 10 results of bm25" in system.note
+
+
+def test_a_depth_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="depth must be a positive integer, not 0"):
+        LateInteractionSystem("model", depth=0)

@@ -1,0 +1,177 @@
+"""What comparisons left in their folders, read again for figures and reports. Imports no PyTerrier."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+import pandas as pd
+
+from pyterrier_saesplade.evaluation.report import COSTS
+
+_RECALLS = np.linspace(0, 1, 11)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What :func:`~pyterrier_saesplade.evaluate` left in a folder, or a suite for one of its sets.
+
+    Attributes:
+        folder: The folder.
+        title: What was compared.
+        table: A row per system, as :class:`~pyterrier_saesplade.evaluation.report.Comparison` has it.
+        measures: The names of the measures, in the table's order.
+        about: Where the results come from: ``notes``, ``command``, ``versions``, ``date``, as far as they are known.
+        perquery: ``name``, ``qid``, ``measure``, ``value``; ``None`` if the results are older than that.
+    """
+
+    folder: Path
+    title: str
+    table: pd.DataFrame
+    measures: Sequence[str]
+    about: Mapping[str, Any]
+    perquery: pd.DataFrame | None
+
+    @property
+    def systems(self) -> list[str]:
+        """The names of the systems; the compared model is the last."""
+        return self.table["name"].tolist()
+
+    def values(self, measure: str, system: str) -> pd.Series:
+        """Returns the value of each query, by its qid.
+
+        Raises:
+            ValueError: If they are not known.
+        """
+        if self.perquery is None:
+            raise ValueError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
+        for column, wanted in (("name", system), ("measure", measure)):
+            known = self.perquery[column].unique()
+            if wanted not in known:
+                raise ValueError(f"{self.folder / 'perquery.csv'} has no {wanted!r}; known are: {', '.join(known)}")
+        chosen = self.perquery[(self.perquery["name"] == system) & (self.perquery["measure"] == measure)]
+        return chosen.set_index("qid")["value"]
+
+
+def read_results(folder: str | os.PathLike[str]) -> list[Results]:
+    """Reads the folder of a comparison, or of a suite.
+
+    Args:
+        folder: With ``results.json``, and what else is there of ``about.json`` and ``perquery.csv``; or with
+            ``suite.json``, and a folder for each set.
+
+    Returns:
+        One, or those of a suite: first the means over its sets, then each set.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If a file cannot be read.
+
+    Examples:
+        >>> [results] = read_results("comparison")  # doctest: +SKIP
+        >>> results.table[["name", *results.measures]]  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    if (folder / "suite.json").exists():
+        return _read_suite(folder)
+    if not (folder / "results.json").exists():
+        raise FileNotFoundError(f"{folder} has no results.json: it is no folder that `saesplade evaluate` wrote")
+    path = folder / "results.json"
+    return [_results(folder, path, _read_json(path, list), _read_about(folder))]
+
+
+def differences(results: Results, measure: str, system: str, baseline: str) -> pd.Series:
+    """Returns what a system gains over a baseline on each query, the largest first; by qid.
+
+    Raises:
+        ValueError: If the values of the queries are not known, or the two have other queries.
+    """
+    ours, theirs = results.values(measure, system), results.values(measure, baseline)
+    if set(ours.index) != set(theirs.index):
+        raise ValueError(f"{results.folder}: {system} and {baseline} were not run on the same queries")
+    return (ours - theirs.reindex(ours.index)).sort_values(ascending=False, kind="stable")
+
+
+def precision_at_recall(run: pd.DataFrame, qrels: pd.DataFrame) -> list[float]:
+    """Returns interpolated precision at recall 0, 0.1, ..., 1, the mean over the queries with judgements.
+
+    Args:
+        run: ``qid``, ``docno``, ``score``.
+        qrels: ``qid``, ``docno``, ``label``.
+
+    Examples:
+        The relevant document is second of three:
+
+        >>> run = pd.DataFrame({"qid": ["q"] * 3, "docno": ["a", "b", "c"], "score": [3.0, 2.0, 1.0]})
+        >>> precision_at_recall(run, pd.DataFrame({"qid": ["q"], "docno": ["b"], "label": [1]}))[:2]
+        [0.5, 0.5]
+    """
+    measures = [ir_measures.IPrec @ round(float(recall), 1) for recall in _RECALLS]
+    names = {"qid": "query_id", "docno": "doc_id", "label": "relevance"}
+    values = ir_measures.calc_aggregate(measures, qrels.rename(columns=names), run.rename(columns=names))
+    return [float(values[measure]) for measure in measures]
+
+
+def _read_suite(folder: Path) -> list[Results]:
+    path = folder / "suite.json"
+    suite = _read_json(path, dict)
+    try:
+        title = f"{suite['suite']}: mean of {len(suite['sets'])} sets"
+        means = _results(folder, path, suite["mean"], {"title": title} | suite.get("about", {}))
+        sets = [
+            _results(folder / name, path, of_set["rows"], _read_about(folder / name) | _without(of_set, "rows"))
+            for name, of_set in suite["sets"].items()
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not as `saesplade evaluate` writes it: {error!r}") from error
+    return [means, *sets]
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    path = folder / "about.json"
+    about: dict[str, Any] = _read_json(path, dict) if path.exists() else {}
+    return about
+
+
+def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _results(folder: Path, path: Path, rows: list[dict[str, Any]], about: Mapping[str, Any]) -> Results:
+    table = pd.DataFrame(rows)
+    if "name" not in table.columns:
+        raise ValueError(f"{path} has no systems with names: it is not as `saesplade evaluate` writes it")
+    figures = table.columns.drop("name")
+    # Null is a figure that is missing, such as the QD-FLOPs of a dense system.
+    table[figures] = table[figures].apply(pd.to_numeric)
+    measures = about.get("measures") or [column for column in figures if column not in COSTS]
+    if missing := set(measures) - set(figures):
+        raise ValueError(f"{path} has no {', '.join(sorted(missing))}, of which about.json speaks")
+    title = about.get("title") or folder.resolve().name
+    return Results(folder, title, table, measures, about, _read_perquery(folder / "perquery.csv"))
+
+
+def _read_perquery(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    # A system may be called "null".
+    table = pd.read_csv(path, dtype={"name": str, "qid": str, "measure": str}, keep_default_na=False)
+    if missing := {"name", "qid", "measure", "value"} - set(table.columns):
+        raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
+    return table
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} is not as `saesplade evaluate` writes it")
+    return content

@@ -438,7 +438,7 @@ def _set_logarithmic(axis: Axis) -> None:
     """With figures as they are written, 0.2 and not 2 × 10⁻¹."""
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     axis.set_minor_locator(LogLocator(subs=(2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(StrMethodFormatter("{x:g}"))

@@ -147,9 +147,9 @@ def _results(folder: Path, path: Path, rows: list[dict[str, Any]], about: Mappin
     table = pd.DataFrame(rows)
     if "name" not in table.columns:
         raise ValueError(f"{path} has no systems with names: it is not as `saesplade evaluate` writes it")
-    figures = table.columns.drop("name")
     # Null is a figure that is missing, such as the QD-FLOPs of a dense system.
-    table[figures] = table[figures].apply(pd.to_numeric)
+    figures = [c for c in table.columns.drop("name") if all(isinstance(v, int | float | None) for v in table[c])]
+    table[figures] = table[figures].astype(float)
     measures = about.get("measures") or [column for column in figures if column not in COSTS]
     if missing := set(measures) - set(figures):
         raise ValueError(f"{path} has no {', '.join(sorted(missing))}, of which about.json speaks")

@@ -1,6 +1,7 @@
 # Each target makes .venv, installs what it needs and runs; what is installed already is not installed again.
 #   make demo    learn concepts from a corpus, compare them with other retrievers (writes demo/)
 #   make test    the tests, with coverage
+#   make test-browser    the report's page in Chromium, which with chromedriver must be installed
 #   make lint    ruff and mypy --strict
 #   make bench   encoding speed beside other packages
 # PYTHON names the Python (3.11 to 3.13) that .venv is made with.
@@ -8,13 +9,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-browser lint bench
 
 demo: .venv/installed-demo
 	$(BIN)/saesplade demo --out demo
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest --cov
+
+test-browser: .venv/installed-browser
+	$(BIN)/python -m pytest tests_browser
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -118,7 +118,7 @@ def plot_tradeoff(table: pd.DataFrame, measure: str, path: Path, *, title: str =
         >>> plot_tradeoff(table, "RR@10", Path("tradeoff.pdf"))  # doctest: +SKIP
     """
     with _figure(path, 2.9) as figure:
-        axes = figure.add_subplot(title=_title(title), xlabel="QD-FLOPs", ylabel=measure)
+        axes = figure.add_subplot(title=_label(title), xlabel="QD-FLOPs", ylabel=measure)
         for i, (name, rows) in enumerate(table.groupby("name", sort=False)):
             points = rows[["qd_flops", measure]].drop_duplicates().sort_values("qd_flops")
             for y in points.loc[points["qd_flops"].isna(), measure]:
@@ -229,7 +229,7 @@ def plot_document_frequencies(statistics: LatentStatistics, path: Path, *, title
     shares = np.histogram(df[df > 0], edges)[0] / len(df)
     places = np.arange(len(shares)) + 1
     with _figure(path, 2.5) as figure:
-        axes = figure.add_subplot(title=_title(title))
+        axes = figure.add_subplot(title=_label(title))
         axes.set_xlabel("documents that have the latent")
         axes.set_ylabel("share of latents")
         axes.bar(places, shares, width=0.9, color=_BLUE)
@@ -276,7 +276,7 @@ def plot_precision_recall(curves: Mapping[str, Sequence[float]], path: Path, *, 
         ImportError: If matplotlib is not installed.
     """
     with _figure(path, 2.9) as figure:
-        axes = figure.add_subplot(title=_title(title), xlabel="recall", ylabel="interpolated precision")
+        axes = figure.add_subplot(title=_label(title), xlabel="recall", ylabel="interpolated precision")
         for i, (name, values) in enumerate(curves.items()):
             _line(axes, i, name, np.linspace(0, 1, len(values)), values)
         axes.set_ylim(bottom=0)
@@ -412,18 +412,14 @@ def _line(axes: Axes, i: int, name: object, x: Any, y: Any, **options: Any) -> N
 
 def _label(name: object) -> str:
     """A name as it stands: matplotlib reads formulas between dollars, and leaves out what begins with ``_``."""
-    text = str(name).replace("$", r"\$")
+    text = "\n".join(textwrap.wrap(str(name), _LINE - _HANDLE)).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
-
-
-def _title(text: str) -> str:
-    return "\n".join(textwrap.wrap(_label(text), 62))
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
     """Puts the legend below the axes, where it hides nothing, in as many columns as there is room for."""
     handles, labels = axes.get_legend_handles_labels()
-    widths = [len(label) + _HANDLE for label in labels]
+    widths = [max(map(len, label.split("\n"))) + _HANDLE for label in labels]
     columns = len(widths) if sum(widths) <= _LINE else max(1, _LINE // max(widths))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,70 @@ def precision_at_recall(run: pd.DataFrame, qrels: pd.DataFrame) -> list[float]:
     names = {"qid": "query_id", "docno": "doc_id", "label": "relevance"}
     values = ir_measures.calc_aggregate(measures, qrels.rename(columns=names), run.rename(columns=names))
     return [float(values[measure]) for measure in measures]
+
+
+def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.DataFrame:
+    """Returns one table over comparisons: ``name``, ``qd_flops`` and the measure.
+
+    Args:
+        results: Comparisons, each with the name that its compared model gets, or ``None`` to leave it as it is.
+        measure: The measure.
+
+    Raises:
+        ValueError: If a comparison lacks the measure.
+    """
+    tables = []
+    for name, one in results:
+        if measure not in one.measures:
+            raise ValueError(f"{one.folder} has no measure {measure}; known are: {', '.join(one.measures)}")
+        table = one.table.reindex(columns=["name", "qd_flops", measure])
+        if name is not None:
+            table.loc[table.index[-1], "name"] = name
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_sweep(path: str | os.PathLike[str], measure: str) -> pd.DataFrame:
+    """Reads the table of a sweep, a CSV file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it lacks one of the columns ``name``, ``k``, ``qd_flops`` and the measure, or has other than
+            numbers in the last three.
+    """
+    numbers = ["k", "qd_flops", measure]
+    try:
+        return pd.read_csv(path)[["name", *numbers]].astype(dict.fromkeys(numbers, float))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} must have the columns name, k, qd_flops and {measure}: {error}") from error
+
+
+def read_runs(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields the name of each system with its run (``qid``, ``docno``, ``score``).
+
+    Raises:
+        FileNotFoundError: If a run is missing.
+    """
+    for name in results.systems:
+        path = results.folder / "runs" / f"{name}.trec.gz"
+        run = pd.DataFrame(ir_measures.read_trec_run(str(path)))
+        yield name, run.rename(columns={"query_id": "qid", "doc_id": "docno"})
+
+
+def read_log(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads what a training logged.
+
+    Raises:
+        FileNotFoundError: If the model's folder has no ``training.json``.
+        ValueError: If that holds no log.
+    """
+    path = Path(model) / "training.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{model} has no training.json: it is no folder of a model that was trained here")
+    log = _read_json(path, dict).get("log")
+    if not log:
+        raise ValueError(f"{path} holds no log: the model was not trained")
+    return list(log)
 
 
 def _read_suite(folder: Path) -> list[Results]:

@@ -33,7 +33,7 @@ _FORMATS = ("pdf", "png", "svg")
 _WIDTH = 3.4
 
 #: How many characters a line of a legend has room for, and how many of them the handle of a label takes.
-_LINE, _HANDLE = 66, 9
+_LINE, _HANDLE = 60, 9
 
 _STYLE: dict[Any, Any] = {
     "font.size": 7,

@@ -629,8 +629,8 @@ def document_frequencies(
     plot_document_frequencies(open_index(index).statistics, out)
 
 
-@_plot.command("anisotropy")
-def plot_anisotropy_(
+@_plot.command()
+def anisotropy(
     collection: _Collection,
     backbone: Annotated[list[str], typer.Option(help="Encoder, folder or hub name; repeat for several.")],
     out: _Figure,
@@ -641,15 +641,16 @@ def plot_anisotropy_(
 
     Example: saesplade plot anisotropy --backbone distilbert-base-uncased --collection docstrings --out anisotropy.pdf
     """
-    from pyterrier_saesplade.evaluation.anisotropy import anisotropy
+    from pyterrier_saesplade.evaluation.anisotropy import MAX_TEXTS
+    from pyterrier_saesplade.evaluation.anisotropy import anisotropy as anisotropy_of
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.plots import plot_anisotropy, require_figure
 
     require_figure(out, overwrite=overwrite)
     opened = open_collection(collection)
     named = [_named(one) for one in backbone]
-    texts = [document["text"] for document in islice(opened.get_corpus_iter(), 500)]
-    plot_anisotropy({name or path.name: anisotropy(str(path), texts, device=device) for name, path in named}, out)
+    texts = [document["text"] for document in islice(opened.get_corpus_iter(), MAX_TEXTS)]
+    plot_anisotropy({name or path.name: anisotropy_of(str(path), texts, device=device) for name, path in named}, out)
 
 
 @_plot.command()

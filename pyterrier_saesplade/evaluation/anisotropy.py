@@ -8,9 +8,14 @@ from itertools import islice
 
 import torch
 from torch.nn.functional import normalize
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from pyterrier_saesplade.encoding.precision import pick_device
+from pyterrier_saesplade.encoding.quiet import quiet_transformers
+from pyterrier_saesplade.model.backbone import load_backbone
+
+#: As many texts are read, unless others are asked for: the mean has settled by then.
+MAX_TEXTS = 500
 
 _BATCH = 32
 
@@ -19,7 +24,7 @@ def anisotropy(
     backbone: str | os.PathLike[str],
     texts: Iterable[str],
     *,
-    max_texts: int = 500,
+    max_texts: int = MAX_TEXTS,
     max_length: int = 128,
     device: str | torch.device | None = None,
 ) -> list[float]:
@@ -39,7 +44,7 @@ def anisotropy(
         ``[layers + 1]``, the embeddings first: 0 if directions are evenly spread, 1 if all are the same.
 
     Raises:
-        ValueError: If the texts have fewer than two word pieces.
+        ValueError: If the texts have fewer than two word pieces, or the encoder lacks weights.
         OSError: If there is no such encoder.
 
     Examples:
@@ -49,8 +54,10 @@ def anisotropy(
         Ethayarajh, How Contextual are Contextualized Word Representations?, EMNLP 2019.
     """
     place = pick_device(device)
-    tokenizer = AutoTokenizer.from_pretrained(backbone)
-    model = AutoModel.from_pretrained(backbone, dtype=torch.float32).to(place).eval()
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(backbone)
+        model = load_backbone(backbone, "last").eval()
+    torch.nn.Module.to(model, place)  # transformers' own has no type that takes a device
     longest = min(max_length, tokenizer.model_max_length)
     count, sums = 0, torch.zeros(0)
     chosen = list(islice(texts, max_texts))

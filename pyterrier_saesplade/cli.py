@@ -524,8 +524,8 @@ def tradeoff(
     from pyterrier_saesplade.evaluation.results import joined, read_results
 
     require_figure(out, overwrite=overwrite)
-    named = [_named(folder) for folder in folders]
-    results = [(name, one) for name, folder in named for one in read_results(folder)]
+    # Of a suite the means: its sets have points of their own, which are no sweep.
+    results = [(name, read_results(folder)[0]) for name, folder in map(_named, folders)]
     plot_tradeoff(joined(results, measure), measure, out)
 
 

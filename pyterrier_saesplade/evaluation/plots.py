@@ -35,13 +35,18 @@ _WIDTH = 3.4
 #: How many characters a line of a legend has room for, and how many of them the handle of a label takes.
 _LINE, _HANDLE = 60, 9
 
-_STYLE: dict[Any, Any] = {
+_SETTINGS: dict[Any, Any] = {
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
+    # As those of major ticks: on logarithmic axes both have figures, which are to stand on one line.
+    "xtick.minor.size": 3.5,
+    "xtick.minor.pad": 3.5,
+    "ytick.minor.size": 3.5,
+    "ytick.minor.pad": 3.5,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.alpha": 0.3,
@@ -122,7 +127,7 @@ def plot_tradeoff(table: pd.DataFrame, measure: str, path: Path, *, title: str =
         for i, (name, rows) in enumerate(table.groupby("name", sort=False)):
             points = rows[["qd_flops", measure]].drop_duplicates().sort_values("qd_flops")
             for y in points.loc[points["qd_flops"].isna(), measure]:
-                axes.axhline(y, color=_colour(i), linestyle="--", label=_label(name))
+                axes.axhline(y, color=_style(i)[0], linestyle="--", label=_label(name))
             points = points.dropna()
             if len(points):
                 _line(axes, i, name, points["qd_flops"], points[measure])
@@ -175,9 +180,8 @@ def plot_k_lambda(table: pd.DataFrame, measure: str, path: Path) -> None:
         axes = figure.add_subplot(xlabel="QD-FLOPs (larger points: larger λ)", ylabel=measure)
         for i, ((name, k), rows) in enumerate(table.groupby(["name", "k"], sort=False)):
             x, y = rows["qd_flops"], rows[measure]
-            colour, marker = _STYLES[i % len(_STYLES)]
-            dashes = _DASHES[i // len(_STYLES) % len(_DASHES)]
-            axes.plot(x, y, color=colour, linestyle=dashes)
+            colour, marker, dashes = _style(i)
+            axes.plot(x, y, dashes, color=colour)
             sizes = 8 + 10 * np.arange(len(rows))
             axes.scatter(x, y, s=sizes, marker=marker, color=colour, label=_label(f"{name}, k = {k:g}"))
         axes.margins(0.1)
@@ -372,7 +376,7 @@ def plot_validations(log: Sequence[Mapping[str, Any]], path: Path) -> None:
             values = [entry[f"eval_{measure}"] for entry in entries]
             _line(axes, i, measure, costs, values)
             # The last is filled with white: one sees which way it went, whatever lies close together.
-            axes.plot(costs[-1:], values[-1:], _STYLES[i][1], color=_colour(i), markerfacecolor="white")
+            axes.plot(costs[-1:], values[-1:], _style(i)[1], color=_style(i)[0], markerfacecolor="white")
         axes.set_title(f"steps {entries[0]['step']} to {entries[-1]['step']}; the last is white")
         axes.margins(0.15)
         _legend(figure, axes)
@@ -386,7 +390,7 @@ def _figure(path: Path, height: float) -> Iterator[Figure]:
     from matplotlib.figure import Figure
 
     kind = _format(path)
-    with rc_context(_STYLE):
+    with rc_context(_SETTINGS):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         yield figure
         with written_beside(path) as partial:
@@ -400,13 +404,13 @@ def _format(path: Path) -> str:
     return kind
 
 
-def _colour(i: int) -> str:
-    return _STYLES[i % len(_STYLES)][0]
+def _style(i: int) -> tuple[str, str, str]:
+    """The colour, the marker and the dashes of the i-th line."""
+    return *_STYLES[i % len(_STYLES)], _DASHES[i // len(_STYLES) % len(_DASHES)]
 
 
 def _line(axes: Axes, i: int, name: object, x: Any, y: Any, **options: Any) -> None:
-    colour, marker = _STYLES[i % len(_STYLES)]
-    dashes = _DASHES[i // len(_STYLES) % len(_DASHES)]
+    colour, marker, dashes = _style(i)
     axes.plot(x, y, dashes, color=colour, marker=marker, label=_label(name), **options)
 
 

@@ -161,17 +161,19 @@ def _systems(results: Results) -> _Table:
 
 
 def _overview(results: Sequence[Results]) -> _Table | None:
-    """The first measure of every comparison that has it, side by side."""
-    measure = results[0].measures[0]
-    shown = [one for one in results if measure in one.measures]
-    if len(shown) < 2:
+    """The first measure of every comparison, side by side."""
+    if len(results) == 1:
         return None
-    values = pd.DataFrame({i: one.table.set_index("name")[measure] for i, one in enumerate(shown)})
-    systems = dict.fromkeys(name for one in shown for name in one.systems)
+    values = pd.DataFrame({i: one.table.set_index("name")[one.measures[0]] for i, one in enumerate(results)})
+    systems = dict.fromkeys(name for one in results for name in one.systems)
     rows = [
-        [_cell(name), *(_cell(values.loc[name, i], 3, values[i].max()) for i in range(len(shown)))] for name in systems
+        [_cell(name), *(_cell(values.loc[name, i], 3, values[i].max()) for i in range(len(results)))]
+        for name in systems
     ]
-    return _Table(f"{measure} of all comparisons", ["system", *(one.title for one in shown)], rows)
+    if len({one.measures[0] for one in results}) == 1:
+        return _Table(f"{results[0].measures[0]} of all comparisons", ["system", *(one.title for one in results)], rows)
+    headers = [f"{one.measures[0]}, {one.title}" for one in results]
+    return _Table("The first measure of all comparisons", ["system", *headers], rows)
 
 
 def _gains(results: Results) -> Iterator[_Table]:

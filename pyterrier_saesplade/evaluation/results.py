@@ -67,7 +67,7 @@ def read_results(folder: str | os.PathLike[str]) -> list[Results]:
             ``suite.json``, and a folder for each set.
 
     Returns:
-        One, or those of a suite: first the means over its sets, then each set.
+        One, or those of a suite: first the means over its sets, if these share a measure, then each set.
 
     Raises:
         FileNotFoundError: If there are no results.
@@ -126,13 +126,15 @@ def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.Da
         measure: The measure.
 
     Raises:
-        ValueError: If a comparison lacks the measure.
+        ValueError: If a comparison lacks the measure, or QD-FLOPs.
     """
     tables = []
     for name, one in results:
+        if "qd_flops" not in one.table:
+            raise ValueError(f"{one.folder} has no QD-FLOPs, as the means of a suite: name the folder of a set")
         if measure not in one.measures:
             raise ValueError(f"{one.folder} has no measure {measure}; known are: {', '.join(one.measures)}")
-        table = one.table.reindex(columns=["name", "qd_flops", measure])
+        table = one.table[["name", "qd_flops", measure]].copy()
         if name is not None:
             table.loc[table.index[-1], "name"] = name
         tables.append(table)
@@ -187,14 +189,17 @@ def _read_suite(folder: Path) -> list[Results]:
     suite = _read_json(path, dict)
     try:
         title = f"{suite['suite']}: mean of {len(suite['sets'])} sets"
-        means = _results(folder, path, suite["mean"], {"title": title} | suite.get("about", {}))
+        # The notes are those of the sets.
+        about = {"title": title} | _without(suite.get("about", {}), "notes")
+        is_mean = bool(suite["mean"]) and about.get("measures") != []
+        means = [_results(folder, path, suite["mean"], about)] if is_mean else []
         sets = [
             _results(folder / name, path, of_set["rows"], _read_about(folder / name) | _without(of_set, "rows"))
             for name, of_set in suite["sets"].items()
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not as `saesplade evaluate` writes it: {error!r}") from error
-    return [means, *sets]
+    return [*means, *sets]
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
@@ -225,7 +230,8 @@ def _read_perquery(path: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
     # A system may be called "null".
-    table = pd.read_csv(path, dtype={"name": str, "qid": str, "measure": str}, keep_default_na=False)
+    texts = dict.fromkeys(("name", "qid", "measure"), str)
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
     if missing := {"name", "qid", "measure", "value"} - set(table.columns):
         raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
     return table

@@ -114,6 +114,14 @@ def test_several_comparisons_stand_side_by_side(folder: Path, tmp_path: Path) ->
     assert [f"#{name}" for name in page.values("section", "id")] == page.values("a", "href")
 
 
+def test_comparisons_by_different_measures(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "results.json").write_text(json.dumps([{"name": "bm25", "P@5": 0.25}]))
+    page = Page(write_report([folder, other], tmp_path / "report.html"))
+    assert page.tables[0][:2] == [["system", "RR@10, made", "P@5, other"], ["bm25", "0.600", "0.250"]]
+
+
 def test_a_suite(tmp_path: Path) -> None:
     sets = {name: {"title": f"{name}: 5 documents", "measures": ["AP"], "rows": ROWS} for name in ("a", "b")}
     about = {"command": "saesplade evaluate --suite <x>", "versions": {"torch": "2.6"}, "date": "2026-01-01"}

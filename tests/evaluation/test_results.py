@@ -69,7 +69,8 @@ def test_other_queries_are_not_compared(folder: Path) -> None:
 def test_a_suite(tmp_path: Path) -> None:
     """The means first; a set's own files are used where they are."""
     sets = {name: {"title": f"{name}: 5 documents", "measures": ["AP"], "rows": ROWS} for name in ("a", "b")}
-    suite = {"suite": "small", "sets": sets, "mean": ROWS, "about": {"date": "2026-01-01"}}
+    about = {"date": "2026-01-01", "notes": {"a": ["n"]}}
+    suite = {"suite": "small", "sets": sets, "mean": ROWS, "about": about}
     (tmp_path / "suite.json").write_text(json.dumps(suite))
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "perquery.csv").write_text("name,qid,measure,value\nbm25,1,AP,0.5\n")
@@ -79,6 +80,10 @@ def test_a_suite(tmp_path: Path) -> None:
     assert (a.title, a.measures, a.perquery) == ("a: 5 documents", ["AP"], None)
     assert (b.title, b.about["command"]) == ("b: 5 documents", "saesplade evaluate")
     assert b.values("AP", "bm25").to_dict() == {"1": 0.5}
+    assert "notes" not in mean.about
+    # Sets without a measure in common have no mean.
+    (tmp_path / "suite.json").write_text(json.dumps(suite | {"mean": [{"name": "bm25"}], "about": {"measures": []}}))
+    assert [results.title for results in read_results(tmp_path)] == ["a: 5 documents", "b: 5 documents"]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +110,9 @@ def test_a_name_is_the_compared_models(folder: Path) -> None:
     table = joined([("a", results), (None, results)], "AP")
     assert table["name"].tolist() == ["bm25", "a", "bm25", "dense"]
     assert results.systems == ["bm25", "dense"]
+    (folder / "results.json").write_text(json.dumps([{"name": "bm25", "AP": 0.5}]))
+    with pytest.raises(ValueError, match=r"made has no QD-FLOPs, as the means of a suite"):
+        joined([(None, read_results(folder)[0])], "AP")
     with pytest.raises(ValueError, match=r"made has no measure P@5; known are: RR@10, AP"):
         joined([("a", results)], "P@5")
 

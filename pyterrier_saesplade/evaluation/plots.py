@@ -29,6 +29,9 @@ _DELTA_E_OF = "RR@10"
 
 _FORMATS = ("pdf", "png", "svg")
 
+#: Of RR@10 on an axis, where lines of equal ΔE are drawn.
+_LEAST_RANGE = 0.15
+
 #: Inches: a column of a conference paper.
 _WIDTH = 3.4
 
@@ -445,15 +448,17 @@ def _set_logarithmic(axis: Axis) -> None:
 
 
 def _draw_equal_delta_e(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    # ΔE is defined where both are positive.
+    # On a smaller range the lines would be so steep that none ends on the right.
+    room = max(0, _LEAST_RANGE - (top - bottom)) / 2
+    bottom, top = bottom - room, top + room
     spaced = np.geomspace if axes.get_xscale() == "log" else np.linspace
+    # ΔE is defined where both are positive.
     x = spaced(max(left, right / 1000), right, 200)
     y = np.linspace(max(bottom, 0.001), top, 200)
     value = np.vectorize(delta_e)
-    levels = np.asarray(MaxNLocator(6).tick_values(delta_e(float(y[0]), right), delta_e(float(y[-1]), right)))
+    # Lines that end evenly spaced on the right, so that there is room for their values.
+    levels = np.unique(np.round(value(np.linspace(y[0], top, 8)[1:-1], right), 2))
     axes.contour(x, y, value(y[:, None], x), levels, colors="grey", linewidths=0.5, linestyles="-", zorder=1)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
@@ -462,6 +467,6 @@ def _draw_equal_delta_e(axes: Axes) -> None:
     beside = axes.twinx()
     beside.grid(visible=False)
     beside.set_ylim(bottom, top)
-    beside.set_yticks(ends[known], [f"{level:g}" for level in np.round(levels[known], 6)], color="dimgrey")
+    beside.set_yticks(ends[known], [f"{level:.2f}" for level in levels[known]], color="dimgrey")
     beside.tick_params(length=2, color="grey")
     beside.set_ylabel("ΔE (grey lines)", color="dimgrey")

@@ -2,6 +2,7 @@
 #   make demo          learn concepts from a corpus, compare them with other retrievers (writes demo/)
 #   make test          the tests, with coverage
 #   make test-colbert  those of ColBERT, in .venv-colbert
+#   make test-browser  those of the report's page in Chromium, which with chromedriver must be installed
 #   make lint          ruff and mypy --strict
 #   make bench         encoding speed beside other packages
 # PYTHON names the Python (3.11 to 3.13) that .venv is made with.
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-colbert lint bench
+.PHONY: demo test test-colbert test-browser lint bench
 
 demo: .venv/installed-demo
 	$(BIN)/saesplade demo --out demo
@@ -23,6 +24,9 @@ test: .venv/installed-test
 test-colbert:
 	$(MAKE) VENV=.venv-colbert .venv-colbert/installed-test-colbert
 	.venv-colbert/bin/python -m pytest tests/colbert tests/baselines tests/encoding tests/model tests/pipeline
+
+test-browser: .venv/installed-browser
+	$(BIN)/python -m pytest tests_browser
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

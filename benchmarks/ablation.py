@@ -22,6 +22,7 @@ import typer
 from pyterrier_saesplade import FinetuneConfig, PretrainConfig, evaluate, open_collection, read_distillation
 from pyterrier_saesplade.demo import packaged_model
 from pyterrier_saesplade.evaluation.measures import delta_e
+from pyterrier_saesplade.evaluation.plots import plot_k_lambda, plot_k_sweep
 from pyterrier_saesplade.training import finetune, pretrain
 
 SYSTEMS = ("sae", "random", "splade")
@@ -61,8 +62,8 @@ def main(
                 finetune(starts[system], data, folder / "model", config)
             evaluate(opened, folder / "model", folder, baselines=[], measures=["nDCG@10", "RR@10"])
         (row,) = json.loads((folder / "results.json").read_text())
-        cost = {"QD-FLOPs": row["qd_flops"], "ΔE": delta_e(row["RR@10"], row["qd_flops"])}
-        found = {"system": system, "k": k, "FLOPS weights": weight, "nDCG@10": row["nDCG@10"], "RR@10": row["RR@10"]}
+        cost = {"qd_flops": row["qd_flops"], "ΔE": delta_e(row["RR@10"], row["qd_flops"])}
+        found = {"name": system, "k": k, "FLOPS weights": weight, "nDCG@10": row["nDCG@10"], "RR@10": row["RR@10"]}
         print(found | cost, flush=True)
         return found | cost
 
@@ -73,38 +74,8 @@ def main(
     for name, table in (("k", by_k), ("flops", by_weight)):
         print(f"\n{table.round(3).to_string(index=False)}")
         table.to_csv(out / f"{name}.csv", index=False)
-    plot(by_k, ["system"], out / "k.png")
-    plot(by_weight, ["system", "k"], out / "flops.png")
-
-
-def plot(table: pd.DataFrame, lines: list[str], path: Path) -> None:
-    """Draw nDCG@10 against QD-FLOPs, a line for each value of some columns; its points grow in the table's order."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.4, 2.9), layout="constrained")
-    axes = figure.add_subplot()
-    styles = [
-        ("#0072B2", "o"),
-        ("#D55E00", "s"),
-        ("#009E73", "^"),
-        ("#CC79A7", "D"),
-        ("#E69F00", "v"),
-        ("#56B4E9", "P"),
-    ]
-    for (colour, marker), (values, group) in zip(styles, table.groupby(lines, sort=False), strict=False):
-        label = ", ".join(
-            f"{name} {value}" if name == "k" else str(value) for name, value in zip(lines, values, strict=True)
-        )
-        x, y = group["QD-FLOPs"], group["nDCG@10"]
-        axes.plot(x, y, color=colour, lw=1)
-        axes.scatter(x, y, s=[8 + 8 * i for i in range(len(group))], marker=marker, color=colour, label=label)
-    axes.set_xscale("log")
-    axes.set_xlabel("QD-FLOPs", fontsize=8)
-    axes.set_ylabel("nDCG@10", fontsize=8)
-    axes.tick_params(labelsize=7, which="both")
-    axes.grid(alpha=0.3, linewidth=0.5)
-    axes.legend(fontsize=6, markerscale=0.8)
-    figure.savefig(path, dpi=300)
+    plot_k_sweep(by_k, "nDCG@10", out / "k.png")
+    plot_k_lambda(by_weight, "nDCG@10", out / "flops.png")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -478,6 +479,203 @@ def demo(
 
     for part in run_demo(out, backbone=backbone, splade=splade):
         print(part, end="\n\n", flush=True)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that evaluate wrote.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="HTML page to write.")],
+    figure: Annotated[list[Path] | None, typer.Option(help="PNG or SVG to add; repeat for several.")] = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Write a report of comparisons: one HTML page with tables to sort and figures, which needs no network.
+
+    Example: saesplade report comparison --out report.html
+    """
+    from pyterrier_saesplade.evaluation.page import write_report
+
+    write_report(folders, out, figures=figure or (), overwrite=overwrite)
+
+
+_plot = typer.Typer(rich_markup_mode=None)
+app.add_typer(_plot, name="plot")
+_Figure = Annotated[Path, typer.Option("--out", help="File to write: .png, .pdf or .svg.")]
+_NAMED = "NAME=FOLDER gives it a name"
+
+
+@_plot.callback()
+def _plots() -> None:
+    """Draw figures, as wide as a column of a paper."""
+
+
+@_plot.command()
+def tradeoff(
+    folders: Annotated[
+        list[str], typer.Argument(help=f"Folders that evaluate wrote; {_NAMED}, and those of one name are a sweep.")
+    ],
+    out: _Figure,
+    measure: Annotated[str, typer.Option(help="Measure on the vertical axis.")] = "RR@10",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Draw effectiveness against QD-FLOPs; with RR@10 there are lines of equal ΔE.
+
+    Example: saesplade plot tradeoff comparison --out tradeoff.pdf
+    """
+    from pyterrier_saesplade.evaluation.plots import plot_tradeoff, require_figure
+    from pyterrier_saesplade.evaluation.results import joined, read_results
+
+    require_figure(out, overwrite=overwrite)
+    # Of a suite the means: its sets have points of their own, which are no sweep.
+    results = [(name, read_results(folder)[0]) for name, folder in map(_named, folders)]
+    plot_tradeoff(joined(results, measure), measure, out)
+
+
+@_plot.command()
+def sweep(
+    table: Annotated[Path, typer.Argument(help="CSV file with the columns name, k, qd_flops and the measure.")],
+    out: _Figure,
+    measure: Annotated[str, typer.Option(help="Column on the vertical axis.")] = "nDCG@10",
+    weights: Annotated[
+        bool, typer.Option("--weights", help="A line for each k: its rows are in the order of the FLOPS weight.")
+    ] = False,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Draw a sweep of k, or of k and the FLOPS weight.
+
+    Example: saesplade plot sweep k.csv --out k.pdf
+    """
+    from pyterrier_saesplade.evaluation.plots import plot_k_lambda, plot_k_sweep, require_figure
+    from pyterrier_saesplade.evaluation.results import read_sweep
+
+    require_figure(out, overwrite=overwrite)
+    (plot_k_lambda if weights else plot_k_sweep)(read_sweep(table, measure), measure, out)
+
+
+@_plot.command()
+def differences(
+    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.")],
+    out: _Figure,
+    baseline: Annotated[str, typer.Option(help="System to compare with.")] = "bm25",
+    system: Annotated[str, typer.Option(help="System that is compared.")] = "saesplade",
+    measure: Annotated[str, typer.Option(help="Measure of the differences.")] = "nDCG@10",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Draw what each query gains and loses, in order.
+
+    Example: saesplade plot differences comparison --baseline bm25 --out differences.pdf
+    """
+    from pyterrier_saesplade.evaluation.plots import plot_differences, require_figure
+    from pyterrier_saesplade.evaluation.results import differences as differences_of
+    from pyterrier_saesplade.evaluation.results import read_results
+
+    require_figure(out, overwrite=overwrite)
+    gained = differences_of(read_results(folder)[0], measure, system, baseline)
+    plot_differences(gained, out, measure=measure, system=system, baseline=baseline)
+
+
+@_plot.command("precision-recall")
+def precision_recall(
+    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote, with its runs.")],
+    collection: _Collection,
+    out: _Figure,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Draw interpolated precision at eleven levels of recall, a curve for each run.
+
+    Example: saesplade plot precision-recall comparison --collection my-collection --out curves.pdf
+    """
+    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.plots import plot_precision_recall, require_figure
+    from pyterrier_saesplade.evaluation.results import precision_at_recall, read_results, read_runs
+
+    require_figure(out, overwrite=overwrite)
+    results = read_results(folder)[0]
+    qrels = open_collection(collection).qrels()
+    curves = {name: precision_at_recall(run, qrels) for name, run in read_runs(results)}
+    plot_precision_recall(curves, out, title=results.title)
+
+
+@_plot.command()
+def postings(
+    indexes: Annotated[list[str], typer.Argument(help=f"Folders of indexes; {_NAMED}.")],
+    out: _Figure,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Draw the lengths of posting lists, the longest first.
+
+    Example: saesplade plot postings concepts.index splade=words.index --out postings.pdf
+    """
+    from pyterrier_saesplade.engines.build import open_index
+    from pyterrier_saesplade.evaluation.plots import plot_postings, require_figure
+
+    require_figure(out, overwrite=overwrite)
+    named = [_named(index) for index in indexes]
+    plot_postings({name or path.name: open_index(path).statistics for name, path in named}, out)
+
+
+@_plot.command("document-frequencies")
+def document_frequencies(
+    index: Annotated[Path, typer.Argument(help="Folder of an index.")],
+    out: _Figure,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Draw in how many documents latents occur, and the share of those that occur in none.
+
+    Example: saesplade plot document-frequencies concepts.index --out frequencies.pdf
+    """
+    from pyterrier_saesplade.engines.build import open_index
+    from pyterrier_saesplade.evaluation.plots import plot_document_frequencies, require_figure
+
+    require_figure(out, overwrite=overwrite)
+    plot_document_frequencies(open_index(index).statistics, out)
+
+
+@_plot.command()
+def anisotropy(
+    collection: _Collection,
+    backbone: Annotated[list[str], typer.Option(help="Encoder, folder or hub name; repeat for several.")],
+    out: _Figure,
+    device: _Device = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Draw how alike the states of two random tokens are, layer by layer.
+
+    Example: saesplade plot anisotropy --backbone distilbert-base-uncased --collection docstrings --out anisotropy.pdf
+    """
+    from pyterrier_saesplade.evaluation.anisotropy import MAX_TEXTS
+    from pyterrier_saesplade.evaluation.anisotropy import anisotropy as anisotropy_of
+    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.plots import plot_anisotropy, require_figure
+
+    require_figure(out, overwrite=overwrite)
+    opened = open_collection(collection)
+    named = [_named(one) for one in backbone]
+    texts = [document["text"] for document in islice(opened.get_corpus_iter(), MAX_TEXTS)]
+    plot_anisotropy({name or path.name: anisotropy_of(str(path), texts, device=device) for name, path in named}, out)
+
+
+@_plot.command()
+def training(
+    models: Annotated[list[str], typer.Argument(help=f"Folders of models; {_NAMED}.")],
+    out: _Figure,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Draw the learning curves of trainings.
+
+    Example: saesplade plot training my-model --out curves.pdf
+    """
+    from pyterrier_saesplade.evaluation.plots import plot_training, require_figure
+    from pyterrier_saesplade.evaluation.results import read_log
+
+    require_figure(out, overwrite=overwrite)
+    named = [_named(model) for model in models]
+    plot_training({name or path.name: read_log(path) for name, path in named}, out)
+
+
+def _named(text: str) -> tuple[str | None, Path]:
+    """A folder and the name it was given, if any: what exists as it is written has none."""
+    name, equals, folder = text.partition("=")
+    return (None, Path(text)) if not equals or Path(text).exists() else (name, Path(folder))
 
 
 def _refuse(purpose: str, **options: Any) -> None:

@@ -304,17 +304,34 @@ VERBS = [
     "import",
     "inspect",
     "demo",
+    "report",
+    "plot",
+]
+KINDS = [
+    "tradeoff",
+    "sweep",
+    "differences",
+    "precision-recall",
+    "postings",
+    "document-frequencies",
+    "anisotropy",
+    "training",
 ]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS[:-1], *(f"plot {kind}" for kind in KINDS)])
 def test_help_has_an_example(verb: str) -> None:
     """Each verb shows how it is called, with options that it has."""
-    text = " ".join(saesplade(verb, "--help").split())
+    text = " ".join(saesplade(*verb.split(), "--help").split())
     example = re.search(rf"Example: (saesplade {verb} .*?) Options:", text)
     assert example is not None
     for option in re.findall(r"--[a-z-]+", example[1]):
         assert f"{option} <" in text
+
+
+def test_help_names_the_figures() -> None:
+    """Each with what it shows."""
+    assert re.findall(r"^  ([a-z-]+)  +Draw ", saesplade("plot", "--help"), re.M) == KINDS
 
 
 def test_help_names_the_verbs() -> None:

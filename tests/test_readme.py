@@ -31,6 +31,7 @@ REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
 PAGES = {path.stem: path.read_text("utf-8") for path in (REPOSITORY / "pyterrier_saesplade" / "pt_docs").glob("*.rst")}
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+KINDS = VERBS["plot"].commands
 
 
 def markdown_blocks(language: str) -> list[str]:
@@ -74,15 +75,22 @@ def test_the_readme_has_room_for_the_table() -> None:
 @pytest.mark.parametrize("command", sorted(set(commands())))
 def test_commands_parse(command: str) -> None:
     verb, *arguments = shlex.split(command)
-    VERBS[verb].make_context(verb, arguments)
+    if verb == "plot":
+        kind, *arguments = arguments
+        KINDS[kind].make_context(kind, arguments)
+    else:
+        VERBS[verb].make_context(verb, arguments)
 
 
 def test_every_verb_has_an_example() -> None:
     assert {command.split()[0] for command in commands()} == {*VERBS} - {"demo"}  # which is `make demo`
+    assert {command.split()[1] for command in commands() if command.startswith("plot ")} == {*KINDS}
 
 
 def test_options_of_the_readme_exist() -> None:
-    known = {option for verb in VERBS.values() for parameter in verb.params for option in parameter.opts}
+    known = {
+        option for verb in [*VERBS.values(), *KINDS.values()] for parameter in verb.params for option in parameter.opts
+    }
     assert set(re.findall(r"--[a-z][a-z-]*", README)) <= known | {
         "--help",
         "--nproc-per-node",
@@ -154,7 +162,7 @@ def test_the_guides_run(
     words.indexer(meta={"docno": 200}).index(dataset.get_corpus_iter())
     bm25 = pt.rewrite.tokenise() >> words.bm25(num_results=10)
     names: dict[str, Any] = {"dataset": dataset, "documents": list(dataset.get_corpus_iter()), "bm25": bm25}
-    pages = ("how-to", "training", "paper")
+    pages = ("how-to", "training", "paper", "figures")
     for block in (block for page in pages for block in rst_blocks(page, "code-block:: python")):
         for hub in ("distilbert-base-uncased", "naver/splade-v3"):
             block = block.replace(f'"{hub}"', repr(str(splade_path)))

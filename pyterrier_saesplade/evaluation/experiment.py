@@ -15,7 +15,8 @@ import pyterrier as pt
 from pyterrier_saesplade.evaluation.collections import Collection, check_identifier, open_collection
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.evaluation.named import make_systems
-from pyterrier_saesplade.evaluation.report import Comparison, require_plots
+from pyterrier_saesplade.evaluation.plots import require_plots
+from pyterrier_saesplade.evaluation.report import Comparison
 from pyterrier_saesplade.evaluation.runs import write_run
 from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Indexes, System
 from pyterrier_saesplade.files import beside, require_new

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from pyterrier_saesplade.evaluation.plots import plot_tradeoff
+
 #: The columns after the name and the measures, with the decimals that the table shows.
 COSTS = {
     "qd_flops": 2,
@@ -64,50 +66,3 @@ class Comparison:
 
 def _json_object(row: dict[Any, Any]) -> dict[str, Any]:
     return {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-
-
-def require_plots() -> None:
-    """Raises ``ImportError`` with what to install if figures cannot be drawn; to be called before long work."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'pyterrier_saesplade[plots]'") from error
-
-
-#: Okabe and Ito's colours, told apart by the colour-blind, each with a marker of its own for print in black and white.
-_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"))
-
-
-def plot_tradeoff(table: pd.DataFrame, measure: str, path: Path, *, title: str = "") -> None:
-    """Draws effectiveness against QD-FLOPs, readable at the width of a column.
-
-    A system without QD-FLOPs is a dashed horizontal line.
-
-    Args:
-        table: One row per system: ``name``, ``qd_flops`` and the measure.
-        measure: The column on the vertical axis.
-        path: The file (PNG, PDF or SVG, by its ending).
-        title: Set above the axes.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-    """
-    require_plots()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.4, 2.7), layout="constrained")
-    axes = figure.add_subplot()
-    for i, (name, x, y) in enumerate(zip(table["name"], table["qd_flops"], table[measure], strict=True)):
-        colour, marker = _STYLES[i % len(_STYLES)]
-        if pd.isna(x):
-            axes.axhline(y, color=colour, linestyle="--", linewidth=1, label=name)
-        else:
-            axes.plot([x], [y], marker, color=colour, markersize=6, label=name)
-    axes.margins(0.15)
-    axes.set_xlabel("QD-FLOPs", fontsize=8)
-    axes.set_ylabel(measure, fontsize=8)
-    axes.set_title(title, fontsize=7)
-    axes.tick_params(labelsize=7)
-    axes.grid(alpha=0.3, linewidth=0.5)
-    axes.legend(fontsize=7)
-    figure.savefig(path, dpi=300)

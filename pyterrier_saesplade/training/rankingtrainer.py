@@ -18,10 +18,10 @@ from torch import distributed
 from transformers import TrainerCallback
 
 from pyterrier_saesplade.encoding.encoder import Encoder
+from pyterrier_saesplade.evaluation.plots import plot_validations
 from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import FinetuneConfig
 from pyterrier_saesplade.training.data.examples import TrainingData
-from pyterrier_saesplade.training.figure import plot_validations
 from pyterrier_saesplade.training.parts import merged, parameter_groups
 from pyterrier_saesplade.training.run import Run
 from pyterrier_saesplade.training.trainer import BatchTrainer, KeepDictionaryNormal

@@ -1,13 +1,12 @@
-"""The table, its files, the figure."""
+"""The table and its files."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from matplotlib.image import imread
 
-from pyterrier_saesplade.evaluation.report import Comparison, plot_tradeoff
+from pyterrier_saesplade.evaluation.report import Comparison
 
 COSTS = {"index_mb": 1.0, "mrt": 2.0, "encode_ms_per_query": 1.5, "retrieve_ms_per_query": 0.5, "build_seconds": 3.0}
 TABLE = pd.DataFrame(
@@ -46,22 +45,3 @@ def test_json_is_strict_and_exact(comparison: Comparison, tmp_path: Path) -> Non
     assert objects[0] == {"name": "bm25", "nDCG@10": 0.6174, "qd_flops": 1.25, **COSTS}
     assert objects[1]["qd_flops"] is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.json", "results.png"]
-
-
-def test_the_figure_shows_every_system(tmp_path: Path) -> None:
-    """A point for the one that has QD-FLOPs, a dashed line across for the one that has none; 300 dpi, a column wide."""
-    plot_tradeoff(TABLE, "nDCG@10", tmp_path / "both.png", title="docs")
-    plot_tradeoff(TABLE.head(1), "nDCG@10", tmp_path / "one.png", title="docs")
-    both, one = imread(tmp_path / "both.png"), imread(tmp_path / "one.png")
-    assert both.shape[:2] == (810, 1020)
-    blue, vermilion = (0, 114 / 255, 178 / 255), (213 / 255, 94 / 255, 0)
-
-    def pixels(image: object, colour: tuple[float, float, float]) -> int:
-        return int((abs(image[..., :3] - colour).max(axis=2) < 0.02).sum())
-
-    assert pixels(both, blue) > 200
-    assert pixels(both, vermilion) > 500
-    assert pixels(one, vermilion) == 0
-    # Dashed: on the line's own row some pixels are coloured and some are not, from edge to edge of the axes.
-    row = (abs(both[..., :3] - vermilion).max(axis=2) < 0.02).sum(axis=1).max()
-    assert 300 < row < 800

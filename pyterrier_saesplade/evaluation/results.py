@@ -1,0 +1,247 @@
+"""What comparisons left in their folders, read again for figures and reports. Imports no PyTerrier."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+import pandas as pd
+
+from pyterrier_saesplade.evaluation.report import COSTS
+
+_RECALLS = np.linspace(0, 1, 11)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What :func:`~pyterrier_saesplade.evaluate` left in a folder, or a suite for one of its sets.
+
+    Attributes:
+        folder: The folder.
+        title: What was compared.
+        table: A row per system, as :class:`~pyterrier_saesplade.evaluation.report.Comparison` has it.
+        measures: The names of the measures, in the table's order.
+        about: Where the results come from: ``notes``, ``command``, ``versions``, ``date``, as far as they are known.
+        perquery: ``name``, ``qid``, ``measure``, ``value``; ``None`` if the results are older than that.
+    """
+
+    folder: Path
+    title: str
+    table: pd.DataFrame
+    measures: Sequence[str]
+    about: Mapping[str, Any]
+    perquery: pd.DataFrame | None
+
+    @property
+    def systems(self) -> list[str]:
+        """The names of the systems; the compared model is the last."""
+        return self.table["name"].tolist()
+
+    def values(self, measure: str, system: str) -> pd.Series:
+        """Returns the value of each query, by its qid.
+
+        Raises:
+            ValueError: If they are not known.
+        """
+        if self.perquery is None:
+            raise ValueError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
+        for column, wanted in (("name", system), ("measure", measure)):
+            known = self.perquery[column].unique()
+            if wanted not in known:
+                raise ValueError(f"{self.folder / 'perquery.csv'} has no {wanted!r}; known are: {', '.join(known)}")
+        chosen = self.perquery[(self.perquery["name"] == system) & (self.perquery["measure"] == measure)]
+        return chosen.set_index("qid")["value"]
+
+
+def read_results(folder: str | os.PathLike[str]) -> list[Results]:
+    """Reads the folder of a comparison, or of a suite.
+
+    Args:
+        folder: With ``results.json``, and what else is there of ``about.json`` and ``perquery.csv``; or with
+            ``suite.json``, and a folder for each set.
+
+    Returns:
+        One, or those of a suite: first the means over its sets, if these share a measure, then each set.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If a file cannot be read.
+
+    Examples:
+        >>> [results] = read_results("comparison")  # doctest: +SKIP
+        >>> results.table[["name", *results.measures]]  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    if (folder / "suite.json").exists():
+        return _read_suite(folder)
+    if not (folder / "results.json").exists():
+        raise FileNotFoundError(f"{folder} has no results.json: it is no folder that `saesplade evaluate` wrote")
+    path = folder / "results.json"
+    return [_results(folder, path, _read_json(path, list), _read_about(folder))]
+
+
+def differences(results: Results, measure: str, system: str, baseline: str) -> pd.Series:
+    """Returns what a system gains over a baseline on each query, the largest first; by qid.
+
+    Raises:
+        ValueError: If the values of the queries are not known, or the two have other queries.
+    """
+    ours, theirs = results.values(measure, system), results.values(measure, baseline)
+    if set(ours.index) != set(theirs.index):
+        raise ValueError(f"{results.folder}: {system} and {baseline} were not run on the same queries")
+    return (ours - theirs.reindex(ours.index)).sort_values(ascending=False, kind="stable")
+
+
+def precision_at_recall(run: pd.DataFrame, qrels: pd.DataFrame) -> list[float]:
+    """Returns interpolated precision at recall 0, 0.1, ..., 1, the mean over the queries with judgements.
+
+    Args:
+        run: ``qid``, ``docno``, ``score``.
+        qrels: ``qid``, ``docno``, ``label``.
+
+    Examples:
+        The relevant document is second of three:
+
+        >>> run = pd.DataFrame({"qid": ["q"] * 3, "docno": ["a", "b", "c"], "score": [3.0, 2.0, 1.0]})
+        >>> precision_at_recall(run, pd.DataFrame({"qid": ["q"], "docno": ["b"], "label": [1]}))[:2]
+        [0.5, 0.5]
+    """
+    measures = [ir_measures.IPrec @ round(float(recall), 1) for recall in _RECALLS]
+    names = {"qid": "query_id", "docno": "doc_id", "label": "relevance"}
+    values = ir_measures.calc_aggregate(measures, qrels.rename(columns=names), run.rename(columns=names))
+    return [float(values[measure]) for measure in measures]
+
+
+def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.DataFrame:
+    """Returns one table over comparisons: ``name``, ``qd_flops`` and the measure.
+
+    Args:
+        results: Comparisons, each with the name that its compared model gets, or ``None`` to leave it as it is.
+        measure: The measure.
+
+    Raises:
+        ValueError: If a comparison lacks the measure, or QD-FLOPs.
+    """
+    tables = []
+    for name, one in results:
+        if "qd_flops" not in one.table:
+            raise ValueError(f"{one.folder} has no QD-FLOPs, as the means of a suite: name the folder of a set")
+        if measure not in one.measures:
+            raise ValueError(f"{one.folder} has no measure {measure}; known are: {', '.join(one.measures)}")
+        table = one.table[["name", "qd_flops", measure]].copy()
+        if name is not None:
+            table.loc[table.index[-1], "name"] = name
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_sweep(path: str | os.PathLike[str], measure: str) -> pd.DataFrame:
+    """Reads the table of a sweep, a CSV file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it lacks one of the columns ``name``, ``k``, ``qd_flops`` and the measure, or has other than
+            numbers in the last three.
+    """
+    numbers = ["k", "qd_flops", measure]
+    try:
+        return pd.read_csv(path)[["name", *numbers]].astype(dict.fromkeys(numbers, float))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} must have the columns name, k, qd_flops and {measure}: {error}") from error
+
+
+def read_runs(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields the name of each system with its run (``qid``, ``docno``, ``score``).
+
+    Raises:
+        FileNotFoundError: If a run is missing.
+    """
+    for name in results.systems:
+        path = results.folder / "runs" / f"{name}.trec.gz"
+        run = pd.DataFrame(ir_measures.read_trec_run(str(path)))
+        yield name, run.rename(columns={"query_id": "qid", "doc_id": "docno"})
+
+
+def read_log(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads what a training logged.
+
+    Raises:
+        FileNotFoundError: If the model's folder has no ``training.json``.
+        ValueError: If that holds no log.
+    """
+    path = Path(model) / "training.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{model} has no training.json: it is no folder of a model that was trained here")
+    log = _read_json(path, dict).get("log")
+    if not log:
+        raise ValueError(f"{path} holds no log: the model was not trained")
+    return list(log)
+
+
+def _read_suite(folder: Path) -> list[Results]:
+    path = folder / "suite.json"
+    suite = _read_json(path, dict)
+    try:
+        title = f"{suite['suite']}: mean of {len(suite['sets'])} sets"
+        # The notes are those of the sets.
+        about = {"title": title} | _without(suite.get("about", {}), "notes")
+        is_mean = bool(suite["mean"]) and about.get("measures") != []
+        means = [_results(folder, path, suite["mean"], about)] if is_mean else []
+        sets = [
+            _results(folder / name, path, of_set["rows"], _read_about(folder / name) | _without(of_set, "rows"))
+            for name, of_set in suite["sets"].items()
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not as `saesplade evaluate` writes it: {error!r}") from error
+    return [*means, *sets]
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    path = folder / "about.json"
+    about: dict[str, Any] = _read_json(path, dict) if path.exists() else {}
+    return about
+
+
+def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _results(folder: Path, path: Path, rows: list[dict[str, Any]], about: Mapping[str, Any]) -> Results:
+    table = pd.DataFrame(rows)
+    if "name" not in table.columns:
+        raise ValueError(f"{path} has no systems with names: it is not as `saesplade evaluate` writes it")
+    # Null is a figure that is missing, such as the QD-FLOPs of a dense system.
+    figures = [c for c in table.columns.drop("name") if all(isinstance(v, int | float | None) for v in table[c])]
+    table[figures] = table[figures].astype(float)
+    measures = about.get("measures") or [column for column in figures if column not in COSTS]
+    if missing := set(measures) - set(figures):
+        raise ValueError(f"{path} has no {', '.join(sorted(missing))}, of which about.json speaks")
+    title = about.get("title") or folder.resolve().name
+    return Results(folder, title, table, measures, about, _read_perquery(folder / "perquery.csv"))
+
+
+def _read_perquery(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    # A system may be called "null".
+    texts = dict.fromkeys(("name", "qid", "measure"), str)
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
+    if missing := {"name", "qid", "measure", "value"} - set(table.columns):
+        raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
+    return table
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} is not as `saesplade evaluate` writes it")
+    return content

@@ -1,0 +1,99 @@
+"""`saesplade plot` and `saesplade report`, on what `saesplade evaluate` wrote."""
+
+import json
+from pathlib import Path
+
+import ir_measures
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pyterrier_saesplade.cli import app
+from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.experiment import evaluate
+
+
+def saesplade(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    return result.exit_code, result.stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def comparison(
+    small_collection: Collection, untrained_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """The folder of a comparison, and the index of the model."""
+    out = tmp_path_factory.mktemp("comparison")
+    found = evaluate(small_collection, untrained_model, out, baselines=["bm25"], measures=["nDCG@10", "RR@10"])
+    if not (out / "perquery.csv").exists():
+        names = {"qid": "query_id", "docno": "doc_id", "label": "relevance"}
+        qrels = small_collection.qrels().rename(columns=names)
+        lines = [
+            (name, value.query_id, str(value.measure), value.value)
+            for name in found.table["name"]
+            for value in ir_measures.iter_calc(
+                [ir_measures.nDCG @ 10], qrels, ir_measures.read_trec_run(str(out / "runs" / f"{name}.trec.gz"))
+            )
+        ]
+        table = pd.DataFrame(lines, columns=["name", "qid", "measure", "value"])
+        table.to_csv(out / "perquery.csv", index=False)
+    return out, found.index
+
+
+def test_every_kind_of_figure(
+    comparison: tuple[Path, Path], small_collection: Collection, minilm_path: Path, tmp_path: Path
+) -> None:
+    folder, index = comparison
+    sweep = tmp_path / "sweep.csv"
+    sweep.write_text("name,k,qd_flops,nDCG@10\nsae,4,1,0.3\nsae,4,2,0.4\nsae,8,3,0.5\n")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "training.json").write_text(json.dumps({"log": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]}))
+    collection = ["--collection", small_collection.folder]  # type: ignore[attr-defined]
+    for number, arguments in enumerate(
+        [
+            ["tradeoff", folder, f"other={folder}"],
+            ["sweep", sweep],
+            ["sweep", sweep, "--weights"],
+            ["differences", folder],
+            ["precision-recall", folder, *collection],
+            ["postings", index, f"again={index}"],
+            ["document-frequencies", index],
+            ["anisotropy", "--backbone", f"MiniLM={minilm_path}", *collection, "--device", "cpu"],
+            ["training", model],
+        ]
+    ):
+        out = tmp_path / f"{number}.pdf"
+        assert saesplade("plot", *arguments, "--out", out) == (0, "")
+        assert out.read_bytes().startswith(b"%PDF")
+        code, message = saesplade("plot", *arguments, "--out", out)
+        assert (code, message.split(":")[1].strip()) == (2, f"{out} exists already")
+        assert saesplade("plot", *arguments, "--out", out, "--overwrite") == (0, "")
+
+
+def test_a_report(comparison: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, _ = comparison
+    out = tmp_path / "report.html"
+    assert saesplade("report", folder, "--figure", folder / "results.png", "--out", out) == (0, "")
+    assert out.read_text(encoding="utf-8").count("<img ") == 4
+    code, message = saesplade("report", tmp_path, "--out", tmp_path / "other.html")
+    assert code == 2
+    assert message.endswith("has no results.json: it is no folder that `saesplade evaluate` wrote")
+
+
+def test_mistakes_are_one_line(comparison: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, _ = comparison
+    out = tmp_path / "out.png"
+    for arguments, message in [
+        (["tradeoff", folder, "--out", tmp_path / "out.gif"], "out.gif must end in .png, .pdf or .svg"),
+        (["tradeoff", folder, "--measure", "P@5", "--out", out], "has no measure P@5; known are: nDCG@10, RR@10"),
+        (["differences", folder, "--system", "sae", "--out", out], "has no 'sae'; known are: bm25, saesplade"),
+        (["postings", tmp_path / "nowhere", "--out", out], "nowhere"),
+        (["training", tmp_path, "--out", out], "has no training.json"),
+        (["tradeof", folder], "No such command 'tradeof'. Did you mean 'tradeoff'?"),
+    ]:
+        code, said = saesplade("plot", *arguments)
+        assert code == 2
+        assert message in said
+        assert len(said.splitlines()) == 1
+    assert not out.exists()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.evaluation.inspect import inspect
     from pyterrier_saesplade.evaluation.search import search
+    from pyterrier_saesplade.evaluation.suites import evaluate_suite, open_suite
     from pyterrier_saesplade.formats.export import export
     from pyterrier_saesplade.formats.imports import import_vectors
     from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
@@ -73,11 +74,13 @@ __all__ = [
     "encode_corpus",
     "encode_topics",
     "evaluate",
+    "evaluate_suite",
     "export",
     "import_vectors",
     "inspect",
     "mine",
     "open_collection",
+    "open_suite",
     "pseudo_queries",
     "read_dataset",
     "read_distillation",
@@ -101,6 +104,7 @@ _MODULES = {
     "evaluation.experiment": ["evaluate"],
     "evaluation.inspect": ["inspect"],
     "evaluation.search": ["search"],
+    "evaluation.suites": ["evaluate_suite", "open_suite"],
     "formats.export": ["export"],
     "formats.imports": ["import_vectors"],
     "impacts": ["LatentStatistics", "Pruning", "Quantization"],

@@ -421,7 +421,6 @@ def evaluate(
     Example: saesplade evaluate --collection docstrings --model model --baseline bm25 --out comparison
     """
     from pyterrier_saesplade.evaluation.experiment import evaluate as compare
-    from pyterrier_saesplade.evaluation.suites import evaluate_suite
 
     if (collection is None) == (suite is None):
         raise typer.BadParameter("give either --collection or --suite")
@@ -430,6 +429,8 @@ def evaluate(
     common: dict[str, Any] = {"baselines": baseline, "indexes": indexes, "overwrite": overwrite}
     common["command"] = shlex.join(["saesplade", *sys.argv[1:]])
     if suite is not None:
+        from pyterrier_saesplade.evaluation.suites import evaluate_suite
+
         print(
             evaluate_suite(
                 suite, model, out, sets=set or (), pretrain=pretrain, measures=measure or None, **common, **settings

@@ -13,7 +13,7 @@ from functools import reduce
 from hashlib import sha256
 from operator import rshift
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyterrier as pt
@@ -24,6 +24,7 @@ from pyterrier_saesplade.evaluation.report import Comparison, require_plots
 from pyterrier_saesplade.evaluation.runs import write_run
 from pyterrier_saesplade.evaluation.systems import NUM_RESULTS, Corpus, System, make_systems
 from pyterrier_saesplade.files import beside, installed_versions, require_new, size_on_disk, written_beside
+from pyterrier_saesplade.pipeline.stage import Stage
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
@@ -154,8 +155,10 @@ def write_json(value: Any, path: Path) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-class _OthersOnly(pt.Transformer):
+class _OthersOnly(Stage):
     """Drops each query's own document, of which the docno is the qid, and what is beyond the depth of a run."""
+
+    label: ClassVar[str] = "Others only"
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         others = inp[inp["docno"] != inp["qid"]]
@@ -166,7 +169,7 @@ class _OthersOnly(pt.Transformer):
 def _deeper(retrieve: pt.Transformer) -> pt.Transformer:
     """Returns the stages with one more result for each query."""
     stages = pt.inspect.subtransformers(retrieve).get("transformers", [retrieve])
-    return reduce(rshift, [_one_more(stage) for stage in stages])
+    return reduce(rshift, map(_one_more, stages if isinstance(stages, list) else [stages]))
 
 
 def _one_more(stage: pt.Transformer) -> pt.Transformer:

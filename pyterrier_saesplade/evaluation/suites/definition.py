@@ -81,8 +81,8 @@ def open_suite(name: str | os.PathLike[str]) -> Suite:
     """Opens a suite.
 
     Args:
-        name: One of :func:`suite_names`; one of its sets, such as ``beir/scifact`` or ``mmarco-es``; a YAML file of one's
-            own; or a folder with collections in it, at any depth, each with documents, ``queries.tsv`` and
+        name: One of :func:`suite_names`; one of its sets, such as ``beir/scifact`` or ``mmarco-es``; a YAML file of
+            one's own; or a folder with collections in it, at any depth, each with documents, ``queries.tsv`` and
             ``qrels.txt``, which are called by their paths (what else is in the folder is passed over).
 
     Raises:

@@ -15,6 +15,7 @@ import pandas as pd
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
 from pyterrier_saesplade.evaluation.measures import parse_measures
+from pyterrier_saesplade.evaluation.report import require_plots
 from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
 from pyterrier_saesplade.evaluation.systems import SPLADE
 from pyterrier_saesplade.files import require_new, written_beside
@@ -54,9 +55,8 @@ class SuiteResults:
         official = {one["measures"][0] for one in self.sets.values()}
         if len(official) == 1:
             (measure,) = official
-            columns = {name: column for name, column in zip(self.sets, columns.values(), strict=True)}
+            columns = dict(zip(self.sets, columns.values(), strict=True))
             columns["mean"] = {row["name"]: row[measure] for row in self.mean}
-        # Not in the frame's own order, which would be of the first set's systems alone.
         systems = dict.fromkeys(row["name"] for one in self.sets.values() for row in one["rows"])
         return pd.DataFrame(columns, index=list(systems))
 
@@ -112,6 +112,7 @@ def evaluate_suite(
     out = Path(out)
     if (model is None) == (pretrain is None):
         raise ValueError("give either a model or the backbone to pre-train one from")
+    require_plots()
     suite = (suite if isinstance(suite, Suite) else open_suite(suite)).only(sets)
     _check_new(out / _SUITE, suite.name, overwrite=overwrite)
     baselines = list(baselines)
@@ -160,10 +161,8 @@ class _Plan:
         Raises:
             FileExistsError: If it has others.
         """
-        if self.pretrain is None or (self.folder / "model").exists():
-            opened = self._open()  # a wrong name is found at the first set, not at the last
-        else:
-            opened = None
+        trained = self.pretrain is None or (self.folder / "model").exists()
+        opened = self._open() if trained else None  # a wrong name is found at the first set, not at the last
         if overwrite or not (self.folder / "results.json").exists():
             return False
         made = json.loads((self.folder / "about.json").read_text(encoding="utf-8")).get("settings")

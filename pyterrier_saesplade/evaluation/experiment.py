@@ -160,6 +160,9 @@ class _OthersOnly(Stage):
 
     label: ClassVar[str] = "Others only"
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         others = inp[inp["docno"] != inp["qid"]]
         rank = others.sort_values("rank", kind="stable").groupby("qid", sort=False).cumcount()

@@ -226,10 +226,8 @@ def _fetch(collection: Collection, query_set: str | None) -> None:
         collection.topics(query_set)
         collection.qrels(query_set)
         next(collection.get_corpus_iter(), None)
-    except RuntimeError as error:  # what ir_datasets raises when no source of a download works
-        raise ValueError(
-            f"{collection.name} cannot be had: {error} (what it needs is on https://ir-datasets.com)"
-        ) from error
+    except (RuntimeError, OSError) as error:  # ir_datasets raises either when no source of a download works
+        raise ValueError(f"{collection.name} cannot be had: {error}") from error
 
 
 def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.evaluation.suites import evaluate_suite, open_suite
     from pyterrier_saesplade.formats.export import export
     from pyterrier_saesplade.formats.imports import import_vectors
+    from pyterrier_saesplade.hybrid import WordsAndConcepts
     from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
+    from pyterrier_saesplade.impacts.words import Words
     from pyterrier_saesplade.pipeline import (
+        ConceptFeedback,
         DocEncoder,
         LatentWeighting,
         Prune,
@@ -49,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnseriniConceptIndex",
     "BmpConceptIndex",
+    "ConceptFeedback",
     "ConceptIndexer",
     "ConceptRetriever",
     "ConceptStore",
@@ -71,6 +75,8 @@ __all__ = [
     "Standardise",
     "TerrierConceptIndex",
     "TrainingData",
+    "Words",
+    "WordsAndConcepts",
     "encode_corpus",
     "encode_topics",
     "evaluate",
@@ -107,8 +113,19 @@ _MODULES = {
     "evaluation.suites": ["evaluate_suite", "open_suite"],
     "formats.export": ["export"],
     "formats.imports": ["import_vectors"],
+    "hybrid": ["WordsAndConcepts"],
     "impacts": ["LatentStatistics", "Pruning", "Quantization"],
-    "pipeline": ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer", "Standardise"],
+    "impacts.words": ["Words"],
+    "pipeline": [
+        "ConceptFeedback",
+        "DocEncoder",
+        "LatentWeighting",
+        "Prune",
+        "Quantizer",
+        "QueryEncoder",
+        "Scorer",
+        "Standardise",
+    ],
     "saesplade": ["SaeSplade"],
     "store.artifact": ["ConceptStore"],
     "store.encode": ["encode_corpus"],

@@ -379,7 +379,7 @@ def evaluate(
         list[str],
         typer.Option(
             default_factory=lambda: ["bm25", "dense"],
-            help="bm25, dense (same backbone) or splade=FOLDER; repeat for several.",
+            help="bm25, rm3, dense, splade=FOLDER, saesplade,k=5, words+concepts, sum, rrf, feedback; may be repeated.",
             show_default="bm25, dense",
         ),
     ],
@@ -533,11 +533,9 @@ def _assigned(option: str, text: str) -> tuple[str, Any]:
 
 
 def _open(model: str, **settings: Any) -> SaeSplade:
-    from pyterrier_saesplade.saesplade import SaeSplade
+    from pyterrier_saesplade.evaluation.named import open_model
 
-    if model.startswith("splade="):
-        return SaeSplade.from_splade(model.removeprefix("splade="), **settings)
-    return SaeSplade.from_pretrained(model, **settings)
+    return open_model(model, **settings)
 
 
 def main() -> None:

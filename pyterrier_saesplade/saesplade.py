@@ -12,29 +12,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyterrier as pt
 from transformers import AutoConfig, PreTrainedConfig
 
 from pyterrier_saesplade.encoding.encoder import Encoder
 from pyterrier_saesplade.encoding.precision import Precision, check_precision, pick_device
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.build import ConceptIndexer, open_index
-from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.files import require_new, written_beside
-from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms, Weighting
+from pyterrier_saesplade.impacts import Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
 from pyterrier_saesplade.model.config import Head, check_k, check_width
-from pyterrier_saesplade.pipeline import DocEncoder, QueryEncoder, Scorer
 from pyterrier_saesplade.pipeline.stage import require_positive
+from pyterrier_saesplade.stages import Stages
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
     from pyterrier_saesplade.training.data import TrainingData
 
 
-class SaeSplade:
+class SaeSplade(Stages):
     """A SAE-SPLADE model, or a SPLADE one, as PyTerrier uses it.
 
     Make one with :meth:`from_pretrained`, :meth:`from_splade` or :meth:`pretrain`. It is lazy: its weights are loaded
@@ -340,138 +337,13 @@ class SaeSplade:
             verbose=self._verbose(verbose),
         )
 
-    # ------------------------------------------------------------------ stages
-
-    def doc_encoder(
-        self,
-        *,
-        scale: float | None = Quantization.scale,
-        k: int | None = None,
-        text_field: str = "text",
-        batch_size: int = 1024,
-        verbose: bool | None = None,
-    ) -> DocEncoder:
-        """Returns a stage that adds ``toks``: integers for any indexer, or floats with ``scale=None``.
+    def replace(self, **settings: Any) -> SaeSplade:
+        """Returns the same model with other settings, which are the constructor's keyword arguments.
 
         Examples:
-            >>> model.doc_encoder() >> pt.terrier.TerrierIndex("x").toks_indexer()  # doctest: +SKIP
+            >>> denser = model.replace(k=16)  # doctest: +SKIP
         """
-        return DocEncoder(
-            self,
-            scale=scale,
-            k=k,
-            text_field=text_field,
-            batch_size=batch_size,
-            verbose=self._verbose(verbose),
-        )
-
-    def query_encoder(
-        self,
-        *,
-        scale: float | None = None,
-        k: int | None = None,
-        batch_size: int = 1024,
-        verbose: bool | None = None,
-    ) -> QueryEncoder:
-        """Returns a stage that adds ``query_toks``: floats for ``index.retriever()``, or integers at ``scale``.
-
-        Examples:
-            >>> model.query_encoder() >> index.retriever(num_results=100)  # doctest: +SKIP
-        """
-        return QueryEncoder(self, scale=scale, k=k, batch_size=batch_size, verbose=self._verbose(verbose))
-
-    def scorer(
-        self,
-        *,
-        statistics: ConceptIndex | LatentStatistics | str | os.PathLike[str] | None = None,
-        text_field: str = "text",
-        toks_scale: float = Quantization.scale,
-        batch_size: int = 1024,
-        verbose: bool | None = None,
-    ) -> Scorer:
-        """Returns a stage that re-ranks by dot products; ``statistics`` (an index, or its folder) weights queries.
-
-        Raises:
-            FileNotFoundError: If there is no such folder.
-            ValueError: If another model built the index, or this one with other document-side settings.
-
-        Examples:
-            >>> bm25 >> dataset.text_loader() >> model.scorer(statistics=index)  # doctest: +SKIP
-        """
-        if isinstance(statistics, str | os.PathLike):
-            statistics = _opened(statistics)
-        if isinstance(statistics, ConceptIndex):
-            self._check_built(statistics)
-        return Scorer(
-            self,
-            statistics=statistics,
-            text_field=text_field,
-            toks_scale=toks_scale,
-            batch_size=batch_size,
-            verbose=self._verbose(verbose),
-        )
-
-    # ------------------------------------------------------------------ indexes
-
-    def indexer(
-        self,
-        path: str | os.PathLike[str],
-        engine: str = "terrier",
-        *,
-        engine_options: Mapping[str, Any] | None = None,
-        quantization: Quantization | None = None,
-        pruning: Pruning | None = None,
-        max_df: float | None = None,
-        text_field: str = "text",
-        batch_size: int = 4096,
-        overwrite: bool = False,
-        verbose: bool | None = None,
-    ) -> ConceptIndexer:
-        """Returns an indexer of texts; see :class:`~pyterrier_saesplade.engines.build.ConceptIndexer`.
-
-        Examples:
-            >>> index = model.indexer("concepts.index").index(dataset.get_corpus_iter())  # doctest: +SKIP
-        """
-        return ConceptIndexer(
-            self,
-            path,
-            engine,
-            engine_options=engine_options,
-            quantization=quantization,
-            pruning=pruning,
-            max_df=max_df,
-            text_field=text_field,
-            batch_size=batch_size,
-            overwrite=overwrite,
-            verbose=self._verbose(verbose),
-        )
-
-    def retriever(
-        self,
-        index: ConceptIndex | str | os.PathLike[str],
-        num_results: int = 1000,
-        *,
-        weighting: Weighting | None = None,
-        verbose: bool | None = None,
-    ) -> pt.Transformer:
-        """Returns a pipeline from ``query`` to results: :meth:`query_encoder`, then the index's retriever.
-
-        Queries are encoded in any case; those that are encoded already go to ``index.retriever()``.
-
-        Args:
-            index: An index that this model built, or its folder.
-            num_results: Documents per query at most.
-            weighting: ``"idf"`` or ``"none"``, in place of the index's own.
-            verbose: Whether to show progress; ``None``: as the model does.
-
-        Raises:
-            FileNotFoundError: If there is no such folder.
-            ValueError: If another model built the index, or this one with other document-side settings.
-        """
-        index = _opened(index)
-        self._check_built(index)
-        search = index.retriever(num_results, weighting=weighting, verbose=self._verbose(verbose))
-        return self.query_encoder(verbose=verbose) >> search
+        return type(self)(self.source, **{**self._settings(), "verbose": self.verbose, **settings})
 
     # ------------------------------------------------------------------ Python
 
@@ -517,25 +389,12 @@ class SaeSplade:
         config = self._full_config
         return self.query_max_length or config.query_max_length, config.query_marker, config.weighting
 
-    def _check_built(self, index: ConceptIndex) -> None:
-        if index.fingerprint != self.fingerprint:
-            raise ValueError(
-                f"{index.path} was built by another model, {index.metadata['model']} "
-                f"(fingerprint {index.fingerprint[:8]}…), than {self!r} (fingerprint {self.fingerprint[:8]}…): "
-                "search it with the model that built it, with the same k and doc_max_length, or index the documents "
-                "again with this one"
-            )
-
     def _settings(self) -> dict[str, Any]:
         names = ("head", "k", "doc_max_length", "query_max_length", "device", "precision")
         return {name: getattr(self, name) for name in names} | {"width": self._width}
 
     def _verbose(self, verbose: bool | None) -> bool:
         return self.verbose if verbose is None else verbose
-
-
-def _opened(index: ConceptIndex | str | os.PathLike[str]) -> ConceptIndex:
-    return index if isinstance(index, ConceptIndex) else open_index(index)
 
 
 def _passing_folder() -> Path:

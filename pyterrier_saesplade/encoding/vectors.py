@@ -32,6 +32,8 @@ class ConceptVectors:
         3
         >>> (vectors.to_csr(8) @ vectors.to_csr(8).T).toarray()[0]
         array([4.25, 0.  , 2.  ], dtype=float32)
+        >>> vectors.beside(vectors, 8).row(0)[0]
+        array([ 3,  7, 11, 15], dtype=int32)
     """
 
     indptr: NDArray[np.int64]
@@ -63,6 +65,18 @@ class ConceptVectors:
         indptr = np.concatenate(([0], np.cumsum(keep)))[self.indptr]
         positions = None if self.positions is None else self.positions[keep]
         return ConceptVectors(indptr, self.latents[keep], self.weights[keep], positions)
+
+    def beside(self, other: ConceptVectors, width: int) -> ConceptVectors:
+        """Returns the same texts with the entries of ``other`` as well, whose latents come after ``width`` of these."""
+        lengths, further = np.diff(self.indptr), np.diff(other.indptr)
+        indptr = _indptr(lengths + further)
+        first = np.repeat(indptr[:-1] - self.indptr[:-1], lengths) + np.arange(len(self.latents))
+        second = np.repeat(indptr[1:] - other.indptr[1:], further) + np.arange(len(other.latents))
+        latents = np.empty(indptr[-1], np.int32)
+        latents[first], latents[second] = self.latents, other.latents + width
+        weights = np.empty(indptr[-1], np.result_type(self.weights, other.weights))
+        weights[first], weights[second] = self.weights, other.weights
+        return ConceptVectors(indptr, latents, weights)
 
     def to_csr(self, width: int) -> sparse.csr_array:
         """Returns a scipy matrix of shape ``[n, width]`` over the same memory."""

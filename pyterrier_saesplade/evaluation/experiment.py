@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import reduce
-from hashlib import sha256
 from operator import rshift
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,10 +19,11 @@ import pyterrier as pt
 
 from pyterrier_saesplade.evaluation.collections import Collection, check_identifier, open_collection
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
+from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.report import Comparison, require_plots
 from pyterrier_saesplade.evaluation.runs import write_run
-from pyterrier_saesplade.evaluation.systems import NUM_RESULTS, Corpus, System, make_systems
-from pyterrier_saesplade.files import beside, installed_versions, require_new, size_on_disk, written_beside
+from pyterrier_saesplade.evaluation.systems import NUM_RESULTS, Concepts, Corpus, Indexes, System
+from pyterrier_saesplade.files import beside, installed_versions, require_new
 from pyterrier_saesplade.pipeline.stage import Stage
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -61,7 +61,8 @@ def evaluate(
         model: A model, or its folder or hub name.
         out: The folder of indexes and results.
         baselines: ``bm25`` (Terrier's, k1 0.9, b 0.4), ``dense`` (``pyterrier_dr`` with the model's backbone),
-            ``splade=FOLDER`` (any SPLADE checkpoint, through the same encoder and index as the model).
+            ``splade=FOLDER``, ``words+concepts`` and others: see
+            :func:`~pyterrier_saesplade.evaluation.named.make_systems`.
         measures: Names of ir_measures.
         query_set: A further query set over the same documents, in place of the collection's own.
         exclude_own: Whether a query does not find the document that has its qid for docno: the query itself, in
@@ -91,20 +92,21 @@ def evaluate(
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
     baselines = baselines if isinstance(baselines, str) else list(baselines)
     systems = make_systems(baselines, model)
+    compared = systems[-1]
+    assert isinstance(compared, Concepts)
     topics, qrels = _judged(collection, query_set)
-    corpus = Corpus.read(collection)
+    built = Indexes(Corpus.read(collection), out / "indexes" if indexes is None else Path(indexes))
 
-    home = out / "indexes" if indexes is None else Path(indexes)
-    searches = [_Search.prepare(system, corpus, home, exclude_own=exclude_own) for system in systems]
+    searches = [_Search(system, built, exclude_own=exclude_own) for system in systems]
     table = _run(searches, topics, qrels, parsed)
     called = f"{collection.name}/{query_set}" if query_set else collection.name
-    title = f"{called}: {corpus.n_docs:,} documents, {len(topics):,} judged queries"
+    title = f"{called}: {built.corpus.n_docs:,} documents, {len(topics):,} judged queries"
     names = [str(measure) for measure in parsed]
-    comparison = Comparison(title, table, names, [system.note for system in systems], searches[-1].index)
+    comparison = Comparison(title, table, names, [system.note for system in systems], built.path(compared))
     about = {
         "title": title,
         "collection": called,
-        "n_docs": corpus.n_docs,
+        "n_docs": built.corpus.n_docs,
         "n_queries": len(topics),
         "measures": names,
         "notes": comparison.notes,
@@ -176,9 +178,13 @@ def _deeper(retrieve: pt.Transformer) -> pt.Transformer:
 
 
 def _one_more(stage: pt.Transformer) -> pt.Transformer:
-    if not hasattr(stage, "num_results") and not isinstance(stage, pt.terrier.Retriever):
+    try:
+        depths = [a.value for a in pt.inspect.transformer_attributes(stage) if a.name == "num_results"]
+        # Feedback, for one, retrieves less on purpose.
+        deeper = depths == [NUM_RESULTS]
+        return pt.inspect.transformer_apply_attributes(stage, num_results=NUM_RESULTS + 1) if deeper else stage
+    except pt.inspect.InspectError:  # a fusion, which has what it fuses
         return stage
-    return pt.inspect.transformer_apply_attributes(stage, num_results=NUM_RESULTS + 1)
 
 
 class _Timed(pt.Transformer):
@@ -198,41 +204,23 @@ class _Timed(pt.Transformer):
 
 
 class _Search:
-    """A system with its index, ready to be run."""
+    """A system with what it searches, ready to be run."""
 
-    def __init__(self, system: System, index: Path, build_seconds: float, *, exclude_own: bool = False) -> None:
+    def __init__(self, system: System, indexes: Indexes, *, exclude_own: bool = False) -> None:
         self.system = system
-        self.index = index
-        self.build_seconds = build_seconds
-        encode, retrieve = system.stages(index)
+        self.indexes = indexes
+        encode, retrieve = system.stages(indexes)
         self.encode = _Timed(encode)
         self.retrieve = _Timed(_deeper(retrieve) >> _OthersOnly() if exclude_own else retrieve)
-
-    @classmethod
-    def prepare(cls, system: System, corpus: Corpus, folder: Path, *, exclude_own: bool = False) -> _Search:
-        """Builds the system's index of the corpus, or takes the one that is there."""
-        key = {"system": system.identity, "documents": corpus.digest}
-        digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-        home = folder / f"{system.name}-{digest}"
-        if not home.exists():
-            _log.info("%s: indexing %s documents", system.name, f"{corpus.n_docs:,}")
-            with written_beside(home) as staging:
-                staging.mkdir()
-                start = time.perf_counter()
-                system.build(corpus, staging / "index")
-                record = key | {"build_seconds": time.perf_counter() - start}
-                (staging / "build.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        record = json.loads((home / "build.json").read_text(encoding="utf-8"))
-        return cls(system, home / "index", record["build_seconds"], exclude_own=exclude_own)
 
     def costs(self, queries: list[str]) -> dict[str, float | None]:
         """What the last run cost, beside ``mrt``."""
         return {
-            "qd_flops": self.system.qd_flops(self.index, queries),
-            "index_mb": size_on_disk(self.index) / 1e6,
+            "qd_flops": self.system.qd_flops(self.indexes, queries),
+            "index_mb": self.system.index_mb(self.indexes),
             "encode_ms_per_query": self.encode.seconds * 1000 / len(queries),
             "retrieve_ms_per_query": self.retrieve.seconds * 1000 / len(queries),
-            "build_seconds": self.build_seconds,
+            "build_seconds": self.system.build_seconds(self.indexes),
         }
 
 

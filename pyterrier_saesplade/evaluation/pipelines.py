@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import pkgutil
-from functools import reduce
-from hashlib import sha256
+from functools import cached_property, reduce
 from operator import add
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 import pyterrier as pt
 import pyterrier_alpha as pta
 
 from pyterrier_saesplade.evaluation.collections import Collection
-from pyterrier_saesplade.evaluation.systems import SPLADE, Concepts, Corpus, Dense, System, Words
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.evaluation.hybrids import AsAsked, TextLoader
+from pyterrier_saesplade.evaluation.named import open_model
+from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Corpus, Dense, Indexes, System
 from pyterrier_saesplade.pipeline import Standardise
-from pyterrier_saesplade.pipeline.stage import Stage
-from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training.data.sources import passages_of
-from pyterrier_saesplade.training.data.tables import TextTable
 
 _DENSE, _CROSS_ENCODER = "dense=", "cross-encoder="
 _DENSE_LENGTH = 256
@@ -48,7 +45,6 @@ class Pipelines:
     def __init__(self, collection: Collection, folder: Path) -> None:
         self._collection = collection
         self._folder = folder
-        self._corpus: Corpus | None = None
 
     def retriever(self, name: str, num_results: int) -> pt.Transformer:
         """Returns a pipeline from queries to results."""
@@ -56,7 +52,7 @@ class Pipelines:
         if len(parts) == 1:
             return parts[0]
         # Fusion takes two rows for one document if their queries differ, as BM25's does once it is tokenised.
-        as_asked = [part >> pt.apply.generic(_without_rewriting) for part in parts]
+        as_asked = [part >> AsAsked() for part in parts]
         fused: pt.Transformer = pta.fusion.RRFusion(*as_asked, num_results=num_results)
         return fused
 
@@ -74,7 +70,7 @@ class Pipelines:
         if ":" in name:
             return imported(name)
         system = _system(name)
-        encode, search = system.stages(self._index(system))
+        encode, search = system.stages(self._indexes)
         pipeline: pt.Transformer = encode >> search
         return pipeline
 
@@ -84,67 +80,32 @@ class Pipelines:
         if name.startswith(_CROSS_ENCODER):
             return self._with_texts(_cross_encoder(name.removeprefix(_CROSS_ENCODER)))
         system = _system(name)
-        if isinstance(system, Words):
+        if isinstance(system, Bm25):
             # Given results, Terrier scores these.
-            bm25: pt.Transformer = system.stages(self._index(system))[1]
+            bm25: pt.Transformer = pt.rewrite.tokenise() >> system.bm25(self._indexes)
             return bm25
         if isinstance(system, Dense):
-            return system.scorer(self._index(system))
+            return system.scorer(self._indexes)
         assert isinstance(system, Concepts)
-        statistics = self._index(system) if system.model.weighting == "idf" else None
+        statistics = self._indexes.path(system) if system.model.weighting == "idf" else None
         return self._with_texts(system.model.scorer(statistics=statistics))
 
     def _with_texts(self, scorer: pt.Transformer) -> pt.Transformer:
         pipeline: pt.Transformer = TextLoader(passages_of(self._collection)) >> scorer
         return pipeline
 
-    def _index(self, system: System) -> Path:
-        self._corpus = self._corpus or Corpus.read(self._collection)
-        identity = sha256(f"{system.identity} {self._corpus.digest}".encode()).hexdigest()
-        path = self._folder / f"{system.name}-{identity[:12]}.index"
-        if not path.exists():
-            with written_beside(path) as partial:
-                system.build(self._corpus, partial)
-        return path
-
-
-class TextLoader(Stage):
-    """Adds the ``text`` of each row's ``docno``, from a table on disk.
-
-    Args:
-        table: The texts by docno.
-    """
-
-    label: ClassVar[str] = "Texts"
-
-    def __init__(self, table: TextTable) -> None:
-        super().__init__()
-        self.table = table
-
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with a column ``text``, empty for an unknown document."""
-        pt.validate.columns(inp, includes=["docno"])
-        rows = self.table.rows(inp["docno"].tolist())
-        texts = self.table.texts(rows.clip(min=0)) if len(rows) else []
-        found = ["" if row < 0 else text for row, text in zip(rows, texts, strict=True)]
-        return inp.assign(text=pd.Series(found, index=inp.index, dtype=object))
-
-
-def _without_rewriting(results: pd.DataFrame) -> pd.DataFrame:
-    """Returns results with the queries as they were asked."""
-    while "query_0" in results.columns:
-        results = pt.model.pop_queries(results)
-    return results
+    @cached_property
+    def _indexes(self) -> Indexes:
+        return Indexes(Corpus.read(self._collection), self._folder)
 
 
 def _system(name: str) -> System:
     if name == "bm25":
-        return Words()
+        return Bm25()
     if name.startswith(_DENSE):
         return Dense(name.removeprefix(_DENSE), _DENSE_LENGTH)
-    if name.startswith(SPLADE):
-        return Concepts("splade", SaeSplade.from_splade(name.removeprefix(SPLADE)))
-    return Concepts("saesplade", SaeSplade.from_pretrained(name))
+    model = open_model(name)
+    return Concepts("saesplade" if model.head == "sae" else "splade", model)
 
 
 def imported(name: str) -> pt.Transformer:

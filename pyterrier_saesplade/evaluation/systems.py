@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyterrier as pt
 
+from pyterrier_saesplade.engines.build import ENGINES, open_index
+from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.spool import java_length
-from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.evaluation.collections import Collection, check_identifier
 from pyterrier_saesplade.evaluation.measures import qd_flops
-from pyterrier_saesplade.model import SaeSpladeConfig
+from pyterrier_saesplade.files import size_on_disk, written_beside
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.stages import Stages
+from pyterrier_saesplade.store.encode import encode_corpus
+from pyterrier_saesplade.store.reader import StoredVectors
 
 if TYPE_CHECKING:
     from pyterrier_dr import SBertBiEncoder
+
+_log = logging.getLogger(__name__)
 
 #: The depth of every run.
 NUM_RESULTS = 1000
@@ -70,103 +79,260 @@ class Corpus:
             yield {"docno": document["docno"], "text": document["text"]}
 
 
+class Part(ABC):
+    """What is made of a corpus and kept: an index, or what several indexes are made from.
+
+    Attributes:
+        name: What its folder is called.
+        parts: What it is made from.
+        resumes: Whether a build that was killed goes on in the folder that it left.
+    """
+
+    name: str
+    parts: Sequence[Part] = ()
+    resumes: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Everything but the documents that it depends on: with equal ones, it is used again."""
+
+    @abstractmethod
+    def build(self, indexes: Indexes, path: Path) -> None:
+        """Makes it of ``indexes.corpus`` at ``path``, which does not exist unless an unfinished build left it."""
+
+
+class Built(NamedTuple):
+    """A part on disk."""
+
+    path: Path
+    seconds: float
+
+
+class Indexes:
+    """The parts of the systems that are compared on one corpus, each made once and kept.
+
+    Args:
+        corpus: The documents.
+        folder: Where parts are kept, those of other corpora too.
+    """
+
+    def __init__(self, corpus: Corpus, folder: Path) -> None:
+        self.corpus = corpus
+        self._folder = folder
+
+    def path(self, part: Part) -> Path:
+        """Returns where a part is; it is made if it is missing."""
+        return self.built(part).path
+
+    def seconds(self, part: Part) -> float:
+        """Returns how long it took to make a part, and what it is made from."""
+        return self.built(part).seconds + sum(self.seconds(other) for other in part.parts)
+
+    def built(self, part: Part) -> Built:
+        """Makes a part, or finds the one that is there."""
+        key = {"system": part.identity, "documents": self.corpus.digest}
+        digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+        home = self._folder / f"{part.name}-{digest}"
+        if not (home / "build.json").exists():
+            for other in part.parts:
+                self.built(other)
+            _log.info("%s: indexing %s documents", part.name, f"{self.corpus.n_docs:,}")
+            if part.resumes:
+                home.mkdir(parents=True, exist_ok=True)
+                self._build(part, home, key)
+            else:
+                with written_beside(home) as staging:
+                    staging.mkdir()
+                    self._build(part, staging, key)
+        record = json.loads((home / "build.json").read_text(encoding="utf-8"))
+        return Built(home / "index", record["build_seconds"])
+
+    def _build(self, part: Part, folder: Path, key: dict[str, str]) -> None:
+        start = time.perf_counter()
+        part.build(self, folder / "index")
+        record = key | {"build_seconds": time.perf_counter() - start}
+        (folder / "build.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
 class System(ABC):
     """A line of the table.
 
     Attributes:
         name: What the line is called.
         note: What it is, settings included, for the foot of the table.
+        indexes: The parts that it searches.
     """
 
     name: str
     note: str
-
-    @property
-    @abstractmethod
-    def identity(self) -> str:
-        """Everything but the documents that an index depends on: with equal ones, an index is used again."""
+    searched: Sequence[Part]
 
     @abstractmethod
-    def build(self, corpus: Corpus, path: Path) -> None:
-        """Indexes a corpus at ``path``, which does not exist."""
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+        """Returns what encodes queries, and what retrieves for them."""
 
     @abstractmethod
-    def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns how the index at ``path`` is searched: what encodes queries, and what retrieves for them."""
-
-    @abstractmethod
-    def qd_flops(self, path: Path, queries: Sequence[str]) -> float | None:
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float | None:
         """Returns the QD-FLOPs of these queries, ``None`` for a system that has no inverted index."""
 
+    def index_mb(self, indexes: Indexes) -> float:
+        """Returns what it searches, in 10^6 bytes on disk."""
+        return sum(size_on_disk(indexes.path(part)) for part in self.searched) / 1e6
 
-class Concepts(System):
-    """Concept vectors (or SPLADE's, which are the same with another head) in Terrier.
+    def build_seconds(self, indexes: Indexes) -> float:
+        """Returns how long it took to encode and index all documents, whoever did it."""
+        return sum(indexes.seconds(part) for part in self.searched)
+
+
+class Index(System, Part):
+    """A system with one index of its own."""
+
+    @property
+    def searched(self) -> Sequence[Part]:  # type: ignore[override]
+        """Itself."""
+        return (self,)
+
+
+class Vectors(Part):
+    """The concept vectors of a corpus, so that several indexes cost one encoding.
+
+    Args:
+        model: The model.
+    """
+
+    name = "vectors"
+    resumes = True
+
+    def __init__(self, model: SaeSplade) -> None:
+        self.model = model
+
+    @property
+    def identity(self) -> str:
+        """The model's fingerprint (weights, document-side settings)."""
+        return f"vectors {self.model.fingerprint}"
+
+    def build(self, indexes: Indexes, path: Path) -> None:
+        """Encodes the corpus into a store."""
+        encode_corpus(self.model, indexes.corpus.collection, path)
+
+
+class Concepts(Index):
+    """Concept vectors (or SPLADE's, which are the same with another head) in an index of this package.
 
     Args:
         name: What the line is called.
         model: The model.
+        engine: The engine's name.
     """
 
-    def __init__(self, name: str, model: SaeSplade) -> None:
+    def __init__(self, name: str, model: SaeSplade, engine: str = "terrier") -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
         self.name = name
         self.model = model
-        self.note = f"{name}: {model!r}, weighting {model.weighting}, in Terrier"
+        self.engine = engine
+        self.vectors = Vectors(model)
+        self.parts = (self.vectors,)
+        self.note = f"{name}: {model!r}, weighting {model.weighting}, in {engine.capitalize()}"
 
     @property
     def identity(self) -> str:
-        """The model's fingerprint (weights, document-side settings), and the defaults that an index is built with."""
-        quantization = TerrierConceptIndex.default_quantization
-        return f"terrier {self.model.fingerprint}, {quantization}, weighting {self.model.weighting}"
+        """The model's fingerprint, and the defaults that an index is built with."""
+        quantization = ENGINES[self.engine].default_quantization
+        return f"{self.engine} {self.model.fingerprint}, {quantization}, weighting {self.model.weighting}"
 
-    def build(self, corpus: Corpus, path: Path) -> None:
-        """Encodes and indexes the corpus."""
-        self.model.indexer(str(path)).index(corpus.documents())
+    def build(self, indexes: Indexes, path: Path) -> None:
+        """Indexes the vectors."""
+        self.model.indexer(path, self.engine).index(StoredVectors(indexes.path(self.vectors)))
 
-    def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
-        """The query encoder, and Terrier over pseudo-terms (latent weighting and quantisation are its part)."""
-        return self.model.query_encoder(), TerrierConceptIndex(path).retriever(num_results=NUM_RESULTS)
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+        """The query encoder, and the engine over pseudo-terms (latent weighting and quantisation are its part)."""
+        return self.model.query_encoder(), open_index(indexes.path(self)).retriever(num_results=NUM_RESULTS)
 
-    def qd_flops(self, path: Path, queries: Sequence[str]) -> float:
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts latents of the queries as encoded, and of the documents as indexed."""
-        statistics = TerrierConceptIndex(path).statistics
-        encoded = self.model.encode(queries, side="query")
-        query_df = np.bincount(encoded.latents, minlength=len(statistics.df))
-        return qd_flops(query_df, len(queries), statistics.df, statistics.n_docs)
+        return flops_of(self.model, open_index(indexes.path(self)), queries)
 
 
-class Words(System):
+def flops_of(model: Stages, index: ConceptIndex, queries: Sequence[str]) -> float:
+    """Returns the QD-FLOPs of queries, as a model encodes them, on an index of its vectors."""
+    statistics = index.statistics
+    encoded = model.encode(queries, side="query")
+    query_df = np.bincount(encoded.latents, minlength=len(statistics.df))
+    return qd_flops(query_df, len(queries), statistics.df, statistics.n_docs)
+
+
+class Bm25(Index):
     """Terrier's BM25 over stemmed words, with k1 = 0.9 and b = 0.4, the usual baseline of learned sparse retrieval."""
 
     name = "bm25"
     note = f"bm25: Terrier's, k1 {BM25_K1}, b {BM25_B}, Porter stemmer, Terrier's stop words, title and text together"
     identity = "terrier words, porter, stop words"
 
-    def build(self, corpus: Corpus, path: Path) -> None:
+    def build(self, indexes: Indexes, path: Path) -> None:
         """Indexes the words of the corpus."""
-        indexer = pt.terrier.TerrierIndex(str(path)).indexer(meta={"docno": corpus.docno_length})
-        indexer.index(corpus.documents())
+        indexer = pt.terrier.TerrierIndex(str(path)).indexer(meta={"docno": indexes.corpus.docno_length})
+        indexer.index(indexes.corpus.documents())
 
-    def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
         """Nothing to encode; punctuation, syntax in Terrier's query language, is taken out before retrieval."""
-        bm25 = pt.terrier.TerrierIndex(str(path)).bm25(k1=BM25_K1, b=BM25_B, num_results=NUM_RESULTS)
-        return pt.Transformer.identity(), pt.rewrite.tokenise() >> bm25
+        return pt.Transformer.identity(), pt.rewrite.tokenise() >> self.bm25(indexes)
 
-    def qd_flops(self, path: Path, queries: Sequence[str]) -> float:
+    def bm25(self, indexes: Indexes) -> pt.Transformer:
+        """Returns Terrier's retriever; given results, it scores these."""
+        index = pt.terrier.TerrierIndex(str(indexes.path(self)))
+        return index.bm25(k1=BM25_K1, b=BM25_B, num_results=NUM_RESULTS)
+
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts words after stopping and stemming, which the documents of the index hold."""
-        index = pt.terrier.TerrierIndex(str(path)).index_obj()
+        index = pt.terrier.TerrierIndex(str(indexes.path(self))).index_obj()
         stop_words = pt.java.autoclass("org.terrier.terms.Stopwords")(None)
         stem = pt.terrier.TerrierStemmer.porter.stem
         query_df: Counter[str] = Counter()
         for query in pt.rewrite.tokenise().transform(pt.new.queries(list(queries)))["query"]:
             query_df.update({stem(word) for word in query.split() if not stop_words.isStopword(word)})
-        lexicon = index.getLexicon()
-        entries = ((count, lexicon.getLexiconEntry(word)) for word, count in query_df.items())
-        known = [(count, entry.getDocumentFrequency()) for count, entry in entries if entry is not None]
-        n_docs = index.getCollectionStatistics().getNumberOfDocuments()
-        return qd_flops([count for count, _ in known], len(queries), [df for _, df in known], n_docs)
+        return _flops_of_words(index, query_df, len(queries))
 
 
-class Dense(System):
+class Rm3(System):
+    """BM25 twice: the second query has words of the documents that the first found, by Terrier's RM3."""
+
+    name = "rm3"
+    note = "rm3: bm25, whose queries take up 10 words of the first 3 documents, by Terrier's RM3"
+
+    def __init__(self) -> None:
+        self.words = Bm25()
+        self.searched = (self.words,)
+
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+        """Nothing to encode; the queries as they were asked are put back at the end."""
+        bm25 = self.words.bm25(indexes)
+        rm3 = pt.terrier.TerrierIndex(str(indexes.path(self.words))).rm3(fb_terms=10, fb_docs=3)
+        return pt.Transformer.identity(), pt.rewrite.tokenise() >> bm25 >> rm3 >> bm25 >> pt.rewrite.reset()
+
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
+        """Adds what both searches cost."""
+        bm25 = self.words.bm25(indexes)
+        terrier = pt.terrier.TerrierIndex(str(indexes.path(self.words)))
+        rewriting = pt.rewrite.tokenise() >> bm25 >> terrier.rm3(fb_terms=10, fb_docs=3)
+        rewritten = rewriting.transform(pt.new.queries(list(queries)))["query"]
+        query_df: Counter[str] = Counter()
+        for query in rewritten:  # "applypipeline:off WORD^WEIGHT …", the words stemmed
+            query_df.update(word.rpartition("^")[0] for word in query.split()[1:])
+        second = _flops_of_words(terrier.index_obj(), query_df, len(queries))
+        return self.words.qd_flops(indexes, queries) + second
+
+
+def _flops_of_words(index: Any, query_df: Counter[str], n_queries: int) -> float:
+    lexicon = index.getLexicon()
+    entries = ((count, lexicon.getLexiconEntry(word)) for word, count in query_df.items())
+    known = [(count, entry.getDocumentFrequency()) for count, entry in entries if entry is not None]
+    n_docs = index.getCollectionStatistics().getNumberOfDocuments()
+    return qd_flops([count for count, _ in known], n_queries, [df for _, df in known], n_docs)
+
+
+class Dense(Index):
     """A bi-encoder of ``pyterrier_dr``, one vector for each text, searched exhaustively.
 
     Args:
@@ -202,66 +368,22 @@ class Dense(System):
         """The weights and the length at which texts are cut."""
         return f"flex {weights_digest(self.encoder.model)} {self.max_length}"
 
-    def build(self, corpus: Corpus, path: Path) -> None:
+    def build(self, indexes: Indexes, path: Path) -> None:
         """Encodes the corpus into a FLEX index."""
-        (self.encoder.doc_encoder(batch_size=256) >> self._index(path)).index(corpus.documents())
+        (self.encoder.doc_encoder(batch_size=256) >> self._index(path)).index(indexes.corpus.documents())
 
-    def stages(self, path: Path) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
         """The query encoder, and the inner products with all documents."""
-        retriever = self._index(path).np_retriever(num_results=NUM_RESULTS, drop_query_vec=True)
+        retriever = self._index(indexes.path(self)).np_retriever(num_results=NUM_RESULTS, drop_query_vec=True)
         return self.encoder.query_encoder(), retriever
 
-    def scorer(self, path: Path) -> pt.Transformer:
+    def scorer(self, indexes: Indexes) -> pt.Transformer:
         """What scores results again, by the vectors in the index."""
-        pipeline: pt.Transformer = self.encoder.query_encoder() >> self._index(path).np_scorer()
+        pipeline: pt.Transformer = self.encoder.query_encoder() >> self._index(indexes.path(self)).np_scorer()
         return pipeline
 
-    def qd_flops(self, path: Path, queries: Sequence[str]) -> None:
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> None:
         """Dense vectors have no inverted index."""
 
     def _index(self, path: Path) -> Any:
         return self._dr.FlexIndex(str(path), verbose=False)
-
-
-#: What the name of a SPLADE checkpoint begins with where a SAE-SPLADE model could be named too.
-SPLADE = "splade="
-
-
-def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
-    """Makes the systems of a comparison: the baselines, and last the model, called ``saesplade`` or ``splade``.
-
-    Args:
-        baselines: ``bm25``; ``dense``, with the backbone and the document length of ``model``; ``splade=FOLDER``, any
-            SPLADE checkpoint (folder or hub name), through the same encoder and index as ``model``; it is called
-            ``splade``, or ``splade-FOLDER`` if there are several.
-        model: The model that is compared.
-
-    Raises:
-        ValueError: If a baseline is none of these, or two systems have one name.
-    """
-    compared = Concepts("saesplade" if model.head == "sae" else "splade", model)
-    if isinstance(baselines, str):
-        raise ValueError(f"baselines must be a list, such as [{baselines!r}]")
-    baselines = list(baselines)
-    several = sum(name.startswith(SPLADE) for name in baselines) + (model.head == "mlm") > 1
-    systems = [*(_baseline(name, model, several) for name in baselines), compared]
-    repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
-    if repeated:
-        raise ValueError(f"the system {repeated[0]} is given twice, or two folders have that name")
-    return systems
-
-
-def _baseline(name: str, model: SaeSplade, several: bool) -> System:
-    """Makes a baseline; of several SPLADE checkpoints each is called by its folder."""
-    if name == "bm25":
-        return Words()
-    if name == "dense":
-        if model.head != "sae":
-            raise ValueError("the baseline 'dense' uses a SAE-SPLADE model's backbone, and a SPLADE model has none")
-        config = SaeSpladeConfig.from_pretrained(model.source)
-        return Dense(config.backbone, model.doc_max_length or config.doc_max_length)
-    if name.startswith(SPLADE) and name != SPLADE:
-        checkpoint = name.removeprefix(SPLADE)
-        called = f"splade-{Path(checkpoint).absolute().name}" if several else "splade"
-        return Concepts(called, SaeSplade.from_splade(checkpoint))
-    raise ValueError(f"{name!r} is no baseline: give bm25, dense or splade=FOLDER")

@@ -1,6 +1,7 @@
 """The stages that SAE-SPLADE brings to a PyTerrier pipeline, one per file."""
 
 from pyterrier_saesplade.pipeline.doc_encoder import DocEncoder
+from pyterrier_saesplade.pipeline.feedback import ConceptFeedback
 from pyterrier_saesplade.pipeline.prune import Prune
 from pyterrier_saesplade.pipeline.quantizer import Quantizer
 from pyterrier_saesplade.pipeline.query_encoder import QueryEncoder
@@ -8,4 +9,13 @@ from pyterrier_saesplade.pipeline.scorer import Scorer
 from pyterrier_saesplade.pipeline.standardise import Standardise
 from pyterrier_saesplade.pipeline.weighting import LatentWeighting
 
-__all__ = ["DocEncoder", "LatentWeighting", "Prune", "Quantizer", "QueryEncoder", "Scorer", "Standardise"]
+__all__ = [
+    "ConceptFeedback",
+    "DocEncoder",
+    "LatentWeighting",
+    "Prune",
+    "Quantizer",
+    "QueryEncoder",
+    "Scorer",
+    "Standardise",
+]

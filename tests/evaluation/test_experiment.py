@@ -16,8 +16,9 @@ from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.evaluation import experiment, systems
 from pyterrier_saesplade.evaluation.collections import Collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.report import Comparison
-from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Words, make_systems
+from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Corpus, Indexes
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -197,13 +198,12 @@ def test_qd_flops_and_scores_of_words(tmp_path: Path) -> None:
     topics = pd.DataFrame({"qid": ["a", "b"], "query": queries})
     qrels = pd.DataFrame({"qid": ["a", "b"], "docno": ["d0", "d2"], "label": [1, 1]})
     collection = write_collection(tmp_path / "collection", documents, topics, qrels)
-    words = Words()
-    words.build(Corpus.read(collection), tmp_path / "index")
+    words, indexes = Bm25(), Indexes(Corpus.read(collection), tmp_path / "indexes")
 
     # Of two queries one holds appl, one lion (dragon is in no document); each is in 2 of the 6 documents.
-    assert words.qd_flops(tmp_path / "index", queries) == pytest.approx(0.5 * 2 / 6 + 0.5 * 2 / 6)
+    assert words.qd_flops(indexes, queries) == pytest.approx(0.5 * 2 / 6 + 0.5 * 2 / 6)
 
-    encode, retrieve = words.stages(tmp_path / "index")
+    encode, retrieve = words.stages(indexes)
     run = (encode >> retrieve)(topics.head(1))
     idf = np.log2((6 - 2 + 0.5) / (2 + 0.5))
     lengths, mean = {"d0": 5, "d1": 2}, 12 / 6
@@ -239,7 +239,8 @@ def test_indexes_are_used_again_and_results_are_safe(
     assert (out / "runs" / "bm25.trec.gz").stat().st_mtime_ns > stale
     dense = out / "runs" / "dense.trec.gz"
     assert dense.stat().st_mtime_ns == before[dense]
-    assert len(list((out / "indexes").iterdir())) == 4
+    kept = [folder.name.rpartition("-")[0] for folder in (out / "indexes").iterdir()]
+    assert sorted(kept) == ["bm25", "dense", "saesplade", "splade", "vectors", "vectors"]
 
 
 @pytest.mark.parametrize("name", experiment.RESULTS)
@@ -281,20 +282,20 @@ def test_another_document_is_another_index(
     assert Corpus.read(small_collection).digest == Corpus.read(small_collection).digest
     other = write_collection(tmp_path / "other", changed, small_collection.topics(), small_collection.qrels())
     assert Corpus.read(other).digest != Corpus.read(small_collection).digest
-    search = experiment._Search.prepare(Words(), Corpus.read(other), tmp_path / "indexes")
-    assert search.index.parent.name not in {path.name for path in (first / "indexes").iterdir()}
+    path = Indexes(Corpus.read(other), tmp_path / "indexes").path(Bm25())
+    assert path.parent.name not in {path.name for path in (first / "indexes").iterdir()}
 
 
 def test_a_failed_build_leaves_nothing(small_collection: Collection, tmp_path: Path) -> None:
     """What breaks while an index is built leaves no folder that a second run would take for an index."""
 
-    class Breaking(Words):
-        def build(self, corpus: Corpus, path: Path) -> None:
+    class Breaking(Bm25):
+        def build(self, indexes: Indexes, path: Path) -> None:
             path.mkdir()
             raise RuntimeError("the disk is full")
 
     with pytest.raises(RuntimeError, match="the disk is full"):
-        experiment._Search.prepare(Breaking(), Corpus.read(small_collection), tmp_path / "indexes")
+        Indexes(Corpus.read(small_collection), tmp_path / "indexes").path(Breaking())
     assert list((tmp_path / "indexes").iterdir()) == []
 
 
@@ -302,8 +303,12 @@ def test_mistakes_cost_no_work(small_collection: Collection, untrained_model: Pa
     """Wrong names are found before anything is built."""
     out = tmp_path / "out"
     for options, message in (
-        ({"baselines": ["bm42"]}, "'bm42' is no baseline: give bm25, dense or splade=FOLDER"),
-        ({"baselines": ["splade="]}, "'splade=' is no baseline"),
+        ({"baselines": ["bm42"]}, r"'bm42' is no baseline: give one of bm25, .*, such as splade=FOLDER"),
+        ({"baselines": ["splade="]}, "'splade=': splade needs a folder or hub name, such as splade=FOLDER"),
+        ({"baselines": ["bm25=x"]}, "'bm25=x': bm25 takes no source"),
+        ({"baselines": ["saesplade,z=5"]}, r"'saesplade,z=5': saesplade has the options k, .*, written OPTION=VALUE"),
+        ({"baselines": ["saesplade,engine=lemur"]}, "there is no engine 'lemur'"),
+        ({"baselines": ["saesplade,k=0"]}, "k must be a positive integer"),
         ({"baselines": ["bm25", "bm25"]}, "the system bm25 is given twice"),
         ({"measures": ["nDCG@10", "speed"]}, "'speed' is no measure"),
     ):

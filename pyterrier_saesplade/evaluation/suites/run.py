@@ -15,9 +15,9 @@ import pandas as pd
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
 from pyterrier_saesplade.evaluation.measures import parse_measures
+from pyterrier_saesplade.evaluation.named import open_model
 from pyterrier_saesplade.evaluation.report import require_plots
 from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
-from pyterrier_saesplade.evaluation.systems import SPLADE
 from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -195,10 +195,7 @@ class _Plan:
     def _open(self) -> SaeSplade:
         lengths = {name: getattr(self.one, name) for name in ("doc_max_length", "query_max_length")}
         settings = {name: value for name, value in lengths.items() if value is not None} | self.settings
-        source = self.model or str(self._pretrained())
-        if source.startswith(SPLADE):
-            return SaeSplade.from_splade(source.removeprefix(SPLADE), **settings)
-        return SaeSplade.from_pretrained(source, **settings)
+        return open_model(self.model or str(self._pretrained()), **settings)
 
     def _pretrained(self) -> Path:
         folder = self.folder / "model"

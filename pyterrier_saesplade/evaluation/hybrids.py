@@ -1,0 +1,197 @@
+"""Systems made of others: words and concepts together, and queries that take up concepts of what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pyterrier_alpha as pta
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.engines.build import open_index
+from pyterrier_saesplade.evaluation.measures import qd_flops
+from pyterrier_saesplade.evaluation.systems import (
+    NUM_RESULTS,
+    Bm25,
+    Concepts,
+    Index,
+    Indexes,
+    System,
+    Vectors,
+    flops_of,
+)
+from pyterrier_saesplade.hybrid import WordsAndConcepts
+from pyterrier_saesplade.impacts.toks import from_toks
+from pyterrier_saesplade.impacts.words import Words
+from pyterrier_saesplade.pipeline.stage import Stage
+from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.training.data.sources import passages_of
+from pyterrier_saesplade.training.data.tables import TextTable
+
+
+class WordsConcepts(Index):
+    """Words and concepts in one Terrier index: one dot product, one query.
+
+    Args:
+        model: The model of the concepts.
+        balance: What the words of queries are multiplied by; ``None``: told from the documents.
+    """
+
+    name = "words+concepts"
+
+    def __init__(self, model: SaeSplade, balance: float | None = None) -> None:
+        self.model = model
+        self.balance = balance
+        self.vectors = Vectors(model)
+        self.parts = (self.vectors,)
+        chosen = "told from the documents" if balance is None else f"{balance:g}"
+        self.note = f"{self.name}: BM25's words beside the concepts of {model!r} in one Terrier index, balance {chosen}"
+
+    @property
+    def identity(self) -> str:
+        """The model's fingerprint, and the balance, which is kept with the index."""
+        return f"terrier words and concepts {self.model.fingerprint} {self.balance}"
+
+    def build(self, indexes: Indexes, path: Path) -> None:
+        """Counts words, and puts them beside the vectors of the concepts."""
+        path.mkdir()
+        corpus = indexes.corpus
+        both = WordsAndConcepts.fit(self.model, corpus.documents(), balance=self.balance)
+        both.save(path / "words.json")
+        store = StoredVectors(indexes.path(self.vectors))
+        both.indexer(path / "index").index_vectors(_with_words(store, corpus.documents(), both.words))
+
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+        """The encoder of both, and Terrier."""
+        path = indexes.path(self)
+        return self._model(path).query_encoder(), open_index(path / "index").retriever(num_results=NUM_RESULTS)
+
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
+        """Counts words and latents."""
+        path = indexes.path(self)
+        return flops_of(self._model(path), open_index(path / "index"), queries)
+
+    def _model(self, path: Path) -> WordsAndConcepts:
+        return WordsAndConcepts.load(path / "words.json", self.model)
+
+
+def _with_words(
+    store: StoredVectors, documents: Iterator[dict[str, str]], words: Words
+) -> Iterator[tuple[list[str], ConceptVectors]]:
+    for docnos, vectors in store.windows():
+        texts = [document["text"] for document, _ in zip(documents, docnos, strict=False)]
+        yield docnos, vectors.beside(words.documents(texts), len(store.terms))
+
+
+class Fused(System):
+    """BM25 and a model, each over its own index, fused.
+
+    Args:
+        model: The model.
+        how: ``"sum"`` of scores, each query's taken to lie from 0 to 1, or ``"rrf"``, the sum of reciprocal ranks.
+    """
+
+    def __init__(self, model: SaeSplade, how: str) -> None:
+        self.name = how
+        self.systems: tuple[Bm25, Concepts] = (Bm25(), Concepts("saesplade", model))
+        self.searched = self.systems
+        of = "scores, normalised by query," if how == "sum" else "reciprocal ranks (k = 60)"
+        self.note = f"{how}: sum of {of} of bm25 and of {model!r}, {NUM_RESULTS:,} results each"
+
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+        """Encoding is within the fusion."""
+        parts = []
+        for system in self.systems:
+            encode, retrieve = system.stages(indexes)
+            # Fusion takes two rows for one document if their queries differ, as BM25's do once they are tokenised.
+            parts.append(encode >> retrieve >> AsAsked())
+        if self.name == "rrf":
+            return pt.Transformer.identity(), pta.fusion.RRFusion(*parts, num_results=NUM_RESULTS)
+        normalise = pta.fusion.PerQueryMaxMinScore()
+        fused = ((parts[0] >> normalise) + (parts[1] >> normalise)) % NUM_RESULTS
+        return pt.Transformer.identity(), fused
+
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
+        """Adds what both searches cost."""
+        return sum(system.qd_flops(indexes, queries) for system in self.systems)
+
+
+class Feedback(System):
+    """A model whose queries take up concepts of the first documents that they find.
+
+    Args:
+        model: The model.
+    """
+
+    name = "feedback"
+
+    def __init__(self, model: SaeSplade) -> None:
+        self.first = Concepts("saesplade", model)
+        self.searched = (self.first,)
+        self.model = model
+        self.note = f"feedback: {model!r}, queries with up to 32 concepts of the first 3 documents, their texts encoded"
+
+    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+        """The query encoder; then two searches, and the encoding of documents between them."""
+        encode, _ = self.first.stages(indexes)
+        index = open_index(indexes.path(self.first))
+        return encode, self._expansion(indexes) >> index.retriever(num_results=NUM_RESULTS)
+
+    def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
+        """Adds what both searches cost."""
+        index = open_index(indexes.path(self.first))
+        statistics = index.statistics
+        expansion = self.model.query_encoder() >> self._expansion(indexes)
+        expanded = expansion.transform(pt.new.queries(list(queries)))["query_toks"]
+        query_df = np.bincount(from_toks(expanded, index.terms).latents, minlength=len(statistics.df))
+        second = qd_flops(query_df, len(queries), statistics.df, statistics.n_docs)
+        return self.first.qd_flops(indexes, queries) + second
+
+    def _expansion(self, indexes: Indexes) -> pt.Transformer:
+        index = open_index(indexes.path(self.first))
+        stage = self.model.feedback(statistics=index)
+        texts = TextLoader(passages_of(indexes.corpus.collection))
+        expansion: pt.Transformer = index.retriever(num_results=stage.documents) >> texts >> stage
+        return expansion
+
+
+class AsAsked(Stage):
+    """Puts back the queries as they were asked, before any rewriting."""
+
+    label: ClassVar[str] = "As asked"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with its first queries."""
+        while "query_0" in inp.columns:
+            inp = pt.model.pop_queries(inp)
+        return inp
+
+
+class TextLoader(Stage):
+    """Adds the ``text`` of each row's ``docno``, from a table on disk.
+
+    Args:
+        table: The texts by docno.
+    """
+
+    label: ClassVar[str] = "Texts"
+
+    def __init__(self, table: TextTable) -> None:
+        super().__init__()
+        self.table = table
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with a column ``text``, empty for an unknown document."""
+        pt.validate.columns(inp, includes=["docno"])
+        rows = self.table.rows(inp["docno"].tolist())
+        texts = self.table.texts(rows.clip(min=0)) if len(rows) else []
+        found = ["" if row < 0 else text for row, text in zip(rows, texts, strict=True)]
+        return inp.assign(text=pd.Series(found, index=inp.index, dtype=object))

@@ -1,0 +1,139 @@
+"""Systems by the names that a command line knows them by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyterrier_saesplade.evaluation.hybrids import Feedback, Fused, WordsConcepts
+from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Dense, Rm3, System
+from pyterrier_saesplade.model import SaeSpladeConfig
+from pyterrier_saesplade.saesplade import SaeSplade
+
+#: What the name of a SPLADE checkpoint begins with where a SAE-SPLADE model could be named too.
+SPLADE = "splade="
+
+#: The systems, and what may be said of each: whether a source is needed (``None``: allowed), and the options.
+_KINDS: dict[str, tuple[bool | None, tuple[str, ...]]] = {
+    "bm25": (False, ()),
+    "rm3": (False, ()),
+    "dense": (None, ("doc_max_length",)),
+    "splade": (True, ("k", "doc_max_length", "query_max_length", "engine")),
+    "saesplade": (None, ("k", "width", "doc_max_length", "query_max_length", "engine")),
+    "words+concepts": (False, ("balance",)),
+    "sum": (False, ()),
+    "rrf": (False, ()),
+    "feedback": (False, ()),
+}
+
+
+def open_model(name: str, **settings: Any) -> SaeSplade:
+    """Opens a SAE-SPLADE model by its folder or hub name, or a SPLADE checkpoint, written ``splade=NAME``."""
+    if name.startswith(SPLADE):
+        return SaeSplade.from_splade(name.removeprefix(SPLADE), **settings)
+    return SaeSplade.from_pretrained(name, **settings)
+
+
+def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
+    """Makes the systems of a comparison: the baselines, and last the model, called ``saesplade`` or ``splade``.
+
+    A baseline is written ``KIND``, ``KIND=SOURCE`` or ``KIND=SOURCE,OPTION=VALUE,…``:
+
+    * ``bm25``: Terrier's, and ``rm3``: with RM3;
+    * ``dense``: a bi-encoder through ``pyterrier_dr``: the backbone of ``model``, or any other (folder or hub name);
+    * ``splade=SOURCE``: any SPLADE checkpoint, through the encoder and index of ``model``, as it is or with ``k=8``;
+    * ``saesplade=SOURCE``: a further model; without a source ``model`` itself, with other options: ``saesplade,k=5``;
+    * ``words+concepts``: BM25's words and the concepts of ``model`` in one index (``balance=4``);
+    * ``sum`` and ``rrf``: BM25 and ``model`` fused, by normalised scores and by reciprocal ranks;
+    * ``feedback``: ``model`` with concept feedback.
+
+    Options are ``k``, ``width``, ``doc_max_length``, ``query_max_length`` and ``engine``; the line's name says them.
+
+    Args:
+        baselines: Their names.
+        model: The model that is compared.
+
+    Raises:
+        ValueError: If a baseline is none of these, or two systems have one name.
+    """
+    if isinstance(baselines, str):
+        raise ValueError(f"baselines must be a list, such as [{baselines!r}]")
+    baselines = list(baselines)
+    compared = Concepts("saesplade" if model.head == "sae" else "splade", model)
+    several = sum(name.startswith(SPLADE) for name in baselines) + (model.head == "mlm") > 1
+    systems = [*(_baseline(name, model, several) for name in baselines), compared]
+    repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
+    if repeated:
+        raise ValueError(f"the system {repeated[0]} is given twice, or two folders have that name")
+    return systems
+
+
+def _baseline(name: str, model: SaeSplade, several: bool) -> System:
+    """Makes a baseline; of several SPLADE checkpoints each is called by its folder."""
+    kind, source, options = _parsed(name)
+    if kind in ("splade", "saesplade"):
+        return _concepts(kind, source, options, model, several)
+    if kind == "dense":
+        return _dense(source, options, model)
+    makers: dict[str, Callable[[], System]] = {
+        "bm25": Bm25,
+        "rm3": Rm3,
+        "words+concepts": lambda: WordsConcepts(model, **options),
+        "sum": lambda: Fused(model, "sum"),
+        "rrf": lambda: Fused(model, "rrf"),
+        "feedback": lambda: Feedback(model),
+    }
+    return makers[kind]()
+
+
+def _parsed(name: str) -> tuple[str, str | None, dict[str, Any]]:
+    """Takes ``KIND=SOURCE,OPTION=VALUE`` apart."""
+    first, *assignments = name.split(",")
+    kind, equals, source = first.partition("=")
+    if kind not in _KINDS:
+        raise ValueError(f"{name!r} is no baseline: give one of {', '.join(_KINDS)}, such as splade=FOLDER")
+    needs_source, known = _KINDS[kind]
+    if needs_source and not source:
+        raise ValueError(f"{name!r}: {kind} needs a folder or hub name, such as {kind}=FOLDER")
+    if equals and not source:
+        raise ValueError(f"{name!r}: nothing stands after the =")
+    if source and needs_source is False:
+        raise ValueError(f"{name!r}: {kind} takes no source")
+    options = {}
+    for assignment in assignments:
+        option, equals, value = assignment.partition("=")
+        if option not in known or not value:
+            raise ValueError(f"{name!r}: {kind} has the options {', '.join(known) or 'none'}, written OPTION=VALUE")
+        options[option] = yaml.safe_load(value)
+    return kind, source or None, options
+
+
+def _concepts(kind: str, source: str | None, options: dict[str, Any], model: SaeSplade, several: bool) -> Concepts:
+    engine = options.pop("engine", "terrier")
+    if kind == "splade":
+        assert source is not None
+        opened = SaeSplade.from_splade(source, **options)
+        called = f"splade-{Path(source).absolute().name}" if several else "splade"
+    else:
+        opened = SaeSplade.from_pretrained(source, **options) if source else model.replace(**options)
+        called = f"saesplade-{Path(source).absolute().name}" if source else "saesplade"
+    shown = [f"{option.replace('_max_length', '')}{value}" for option, value in options.items()]
+    return Concepts("-".join([called, *shown, *([engine] if engine != "terrier" else [])]), opened, engine)
+
+
+def _dense(source: str | None, options: dict[str, Any], model: SaeSplade) -> Dense:
+    length = options.get("doc_max_length")
+    if source is not None:
+        return Dense(source, length or _DENSE_LENGTH)
+    if model.head != "sae":
+        raise ValueError("the baseline 'dense' uses a SAE-SPLADE model's backbone, and a SPLADE model has none")
+    config = SaeSpladeConfig.from_pretrained(model.source)
+    return Dense(config.backbone, length or model.doc_max_length or config.doc_max_length)
+
+
+#: Word pieces of a text that a bi-encoder of one's own reads, unless told otherwise.
+_DENSE_LENGTH = 256

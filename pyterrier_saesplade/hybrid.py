@@ -1,0 +1,213 @@
+"""Words and concepts in one vocabulary, so that one index holds both and one dot product sums both."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.files import require_new, written_beside
+from pyterrier_saesplade.impacts import LatentStatistics, Terms, Weighting
+from pyterrier_saesplade.impacts.words import Words
+from pyterrier_saesplade.model import Side
+from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.stages import Stages
+
+#: Documents that the balance is estimated on, how many of them are taken for queries, and by how many of their words.
+_SAMPLE, _QUERIES, _QUERY_WORDS = 1024, 64, 10
+
+
+class WordsAndConcepts(Stages):
+    """A model whose vectors hold words beside concepts: BM25's weights beside those of a SAE-SPLADE or SPLADE model.
+
+    The paper leaves hybrids of exact and of concept matching open; this one needs a single index and a single query. A
+    word is called ``w`` + stem in the index (``w:`` + stem beside SPLADE's word pieces), so that a collection may well
+    hold the word "c12". Documents have BM25's saturated counts, queries the counts times ``balance``; idf is that of
+    the index for words and concepts alike, or, where the index has none, that of the words alone.
+
+    Args:
+        model: The model of the concepts.
+        words: The words of the collection.
+        balance: What the words of queries are multiplied by: 0 leaves the concepts alone. It is on the queries' side,
+            so it can be changed without another index.
+        verbose: Whether stages made from this model show progress, unless told otherwise.
+
+    Examples:
+        >>> both = WordsAndConcepts.fit(model, dataset.get_corpus_iter())  # doctest: +SKIP
+        >>> index = both.indexer("both.index").index(dataset.get_corpus_iter())  # doctest: +SKIP
+        >>> both.retriever(index).search("sparse autoencoder")  # doctest: +SKIP
+    """
+
+    def __init__(self, model: SaeSplade, words: Words, balance: float, *, verbose: bool = False) -> None:
+        if not (np.isfinite(balance) and balance >= 0):
+            raise ValueError(f"balance must be a number of at least 0, not {balance!r}")
+        self.model = model
+        self.words = words
+        self.balance = balance
+        self.verbose = verbose
+
+    @classmethod
+    def fit(
+        cls,
+        model: SaeSplade,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        balance: float | None = None,
+        language: str = "porter",
+        verbose: bool = False,
+    ) -> WordsAndConcepts:
+        """Counts the words of a collection, in one pass.
+
+        Args:
+            model: The model of the concepts.
+            documents: Dictionaries with ``docno`` and ``text``.
+            balance: See the class. ``None``: such that the scores of words and of concepts differ equally between
+                documents, in the mean over 64 queries that are the first words of documents.
+            language: The stemmer: a name of PyStemmer's, or ``"none"``.
+            verbose: See the class.
+
+        Raises:
+            ImportError: If PyStemmer is not installed.
+            ValueError: If no document holds a word, or there are too few to tell the balance.
+        """
+        sample = _Sample()
+        words = Words.count(sample.of(documents), language=language)
+        return cls(model, words, _balance(model, words, sample.texts) if balance is None else balance, verbose=verbose)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the vectors of documents (hexadecimal): the model's, and the words."""
+        return sha256(f"{self.model.fingerprint} {self.words.digest}".encode()).hexdigest()
+
+    @property
+    def weighting(self) -> Weighting:
+        """What an index multiplies queries by: as the model."""
+        return self.model.weighting
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The names: of the latents, then of the words."""
+        latents = self.model.terms
+        prefix = (
+            "w" if latents.pieces is None else "w:"
+        )  # word pieces begin with w too, but hold no colon beside a letter
+        names = [latents.name(latent) for latent in range(len(latents))] + [prefix + stem for stem in self.words.stems]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a word and a word piece of {self.model!r} have one name: its vocabulary takes no words")
+        return Terms(len(names), names)
+
+    def encode(
+        self,
+        texts: Sequence[str | None],
+        side: Side = "doc",
+        *,
+        k: int | None = None,
+        verbose: bool | None = None,
+    ) -> ConceptVectors:
+        """Encodes texts; see :meth:`SaeSplade.encode`.
+
+        Returns:
+            One row per text: its latents, then its words.
+        """
+        concepts = self.model.encode(texts, side, k=k, verbose=self._verbose(verbose))
+        words = self.words.documents(texts) if side == "doc" else self._query_words(texts)
+        return concepts.beside(words, len(self.model.terms))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the words and the balance to a JSON file, which :meth:`load` reads; the model is kept on its own.
+
+        Raises:
+            FileExistsError: If the file exists.
+        """
+        path = Path(path)
+        require_new(path)
+        with written_beside(path) as partial:
+            content = {"balance": self.balance, "words": self.words.to_dict()}
+            partial.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: SaeSplade, *, verbose: bool = False) -> WordsAndConcepts:
+        """Reads what :meth:`save` wrote, for the same model."""
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return cls(model, Words(**content["words"]), content["balance"], verbose=verbose)
+
+    def __eq__(self, other: object) -> bool:
+        """Holds for equal models, words and balance."""
+        return isinstance(other, WordsAndConcepts) and self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        """Agrees with ``==``."""
+        return hash(self._settings())
+
+    def __repr__(self) -> str:
+        """Returns the constructor's call."""
+        return f"WordsAndConcepts({self.model!r}, {self.words!r}, {self.balance:.3g})"
+
+    def _settings(self) -> tuple[SaeSplade, Words, float]:
+        return self.model, self.words, self.balance
+
+    def _query_words(self, texts: Sequence[str | None]) -> ConceptVectors:
+        queries = self.words.queries(texts)
+        weights = queries.weights * np.float32(self.balance)
+        if self.weighting == "none":
+            weights = weights * self.words.idf()[queries.latents]
+        return ConceptVectors(queries.indptr, queries.latents, weights).where(weights > 0)
+
+
+class _Sample:
+    """Texts of documents chosen by their docnos alone, so that their order does not matter."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, str, str]] = []
+
+    def of(self, documents: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Yields the documents, and takes some of them."""
+        for document in documents:
+            if document["text"]:
+                docno = document["docno"]
+                # The heap's least is what goes first.
+                entry = (-zlib.crc32(docno.encode()), docno, document["text"])
+                (heapq.heappush if len(self._heap) < _SAMPLE else heapq.heappushpop)(self._heap, entry)
+            yield document
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts taken."""
+        return [text for _, _, text in sorted(self._heap, reverse=True)]
+
+
+def _balance(model: SaeSplade, words: Words, texts: list[str]) -> float:
+    """Returns the spread of concept scores over that of word scores, between documents and in the mean over queries."""
+    queries = [" ".join(text.split()[:_QUERY_WORDS]) for text in texts[:_QUERIES]]
+    concepts, asked = model.encode(texts, "doc", verbose=False), model.encode(queries, "query", verbose=False)
+    if model.weighting == "idf":
+        statistics = LatentStatistics.empty(len(model.terms))
+        statistics.update(concepts)
+        asked = statistics.weigh(asked)
+    of_words = words.queries(queries)
+    weighed = ConceptVectors(of_words.indptr, of_words.latents, of_words.weights * words.idf()[of_words.latents])
+    spreads = (
+        _spread(asked, concepts, len(model.terms)),
+        _spread(weighed, words.documents(texts), len(words)),
+    )
+    if not min(spreads) > 0:
+        raise ValueError(
+            "the balance of words and concepts cannot be told from these documents: name one, such as balance=4"
+        )
+    return spreads[0] / spreads[1]
+
+
+def _spread(queries: ConceptVectors, documents: ConceptVectors, width: int) -> float:
+    scores: NDArray[Any] = (queries.to_csr(width) @ documents.to_csr(width).T).toarray()
+    np.fill_diagonal(scores, np.nan)  # a document whose words the query is would say little of others
+    return float(np.nanstd(scores, axis=1).mean()) if scores.shape[1] > 1 else 0.0

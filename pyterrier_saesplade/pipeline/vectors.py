@@ -1,0 +1,114 @@
+"""The concept vectors of the queries and the documents of a frame: those that it brings, or of its texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.impacts import LatentStatistics
+from pyterrier_saesplade.impacts.toks import FINGERPRINT, are_impacts, as_texts, as_toks, from_float_toks, from_toks
+from pyterrier_saesplade.pipeline.stage import CollectionStatistics, ConceptModel, Stage, require_positive, windows
+
+
+class VectorStage(Stage):
+    """A stage over results: its subclasses have these arguments among theirs.
+
+    Args:
+        model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.
+        statistics: Whose latent idf multiplies the queries: an index, which may say that its queries are not weighted
+            (``index.weighting``), or bare statistics, which always weight. ``None``: no weighting.
+        text_field: The column that holds the documents' text.
+        toks_scale: Levels per unit of weight of ``toks`` that are integers.
+        batch_size: Texts that are encoded together.
+        verbose: Whether to show progress.
+    """
+
+    def __init__(
+        self,
+        model: ConceptModel,
+        statistics: CollectionStatistics | LatentStatistics | None,
+        text_field: str,
+        toks_scale: float,
+        batch_size: int,
+        verbose: bool,
+    ) -> None:
+        require_positive(batch_size=batch_size)
+        if not 0 < toks_scale < math.inf:
+            raise ValueError(f"toks_scale must be a positive number, not {toks_scale!r}")
+        self.model = model
+        self.statistics = statistics
+        self.text_field = text_field
+        self.toks_scale = toks_scale
+        self.batch_size = batch_size
+        self.verbose = verbose
+
+    def subtransformers(self) -> dict[str, pt.Transformer]:
+        """Returns none: an index given as ``statistics`` is not a part of the pipeline."""
+        return {}
+
+    def _validate(self, inp: pd.DataFrame, *further: str) -> None:
+        with pt.validate.any(inp) as v:
+            v.columns(includes=["qid", "query_toks", "toks", *further])
+            v.columns(includes=["qid", "query", "toks", *further])
+            v.columns(includes=["qid", "query_toks", self.text_field, *further])
+            v.columns(includes=["qid", "query", self.text_field, *further])
+
+    def _queries(self, inp: pd.DataFrame) -> tuple[ConceptVectors, NDArray[np.int64]]:
+        """Returns the vectors of distinct queries, not weighted, and for each row the number of its own."""
+        if "query_toks" in inp.columns:
+            self._check_encoded(inp)
+            # Rows of one query share one dictionary, as PyTerrier's joins leave them.
+            distinct, rows = _distinct(as_toks(inp["query_toks"]), key=id)
+            return from_float_toks(distinct, self.model.terms), rows
+        distinct, rows = _distinct(as_texts(inp["query"]))
+        return self._encode(distinct, "query"), rows
+
+    def _check_encoded(self, inp: pd.DataFrame) -> None:
+        fingerprint = inp.attrs.get(FINGERPRINT)
+        if fingerprint is not None and fingerprint != self.model.fingerprint:
+            raise ValueError(
+                f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the one that scores, "
+                f"{self.model} (fingerprint {self.model.fingerprint[:8]}…): use the query encoder of that model"
+            )
+
+    def _idf_statistics(self) -> LatentStatistics | None:
+        if self.statistics is None or isinstance(self.statistics, LatentStatistics):
+            return self.statistics
+        return self.statistics.statistics if self.statistics.weighting == "idf" else None
+
+    def _documents(self, inp: pd.DataFrame) -> tuple[ConceptVectors, NDArray[np.int64]]:
+        if "toks" not in inp.columns:
+            distinct, rows = _distinct(as_texts(inp[self.text_field]))
+            return self._encode(distinct, "doc"), rows
+        distinct, rows = _distinct(as_toks(inp["toks"]), key=id)
+        vectors = from_toks(distinct, self.model.terms)
+        unit = np.array([self.toks_scale if are_impacts(toks) else 1.0 for toks in distinct])
+        return replace(vectors, weights=vectors.weights / np.repeat(unit, np.diff(vectors.indptr))), rows
+
+    def _encode(self, texts: Sequence[str | None], side: Literal["doc", "query"]) -> ConceptVectors:
+        desc = "Encoding queries" if side == "query" else "Encoding documents"
+        parts = windows(texts, self.batch_size, verbose=self.verbose, desc=desc, unit=side)
+        return ConceptVectors.concatenate([self.model.encode(part, side, verbose=False) for part in parts])
+
+
+def _distinct(
+    values: Iterable[Any], key: Callable[[Any], Hashable] = lambda value: value
+) -> tuple[list[Any], NDArray[np.int64]]:
+    """Returns the distinct values in the order in which they come, and for each value the number of its like there."""
+    numbers: dict[Hashable, int] = {}
+    distinct: list[Any] = []
+    rows: list[int] = []
+    for value in values:
+        number = numbers.setdefault(key(value), len(distinct))
+        if number == len(distinct):
+            distinct.append(value)
+        rows.append(number)
+    return distinct, np.array(rows, np.int64)

@@ -1,0 +1,135 @@
+"""Systems made of others, the options of a line, and what they cost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection
+from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.evaluation.named import make_systems
+from pyterrier_saesplade.evaluation.report import Comparison
+from pyterrier_saesplade.evaluation.systems import Corpus, Indexes
+from pyterrier_saesplade.hybrid import WordsAndConcepts
+from pyterrier_saesplade.saesplade import SaeSplade
+
+BASELINES = ["bm25", "rm3", "saesplade,k=2", "saesplade,engine=exact", "words+concepts", "sum", "rrf", "feedback"]
+NAMES = ["bm25", "rm3", "saesplade-k2", "saesplade-exact", *BASELINES[4:], "saesplade"]
+
+
+@pytest.fixture(scope="module")
+def compared(
+    small_collection: Collection, untrained_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Comparison, Path]:
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    return evaluate(small_collection, untrained_model, out, baselines=BASELINES, measures=["nDCG@10", "R@1000"]), out
+
+
+def run(out: Path, name: str) -> pd.DataFrame:
+    return pt.io.read_results(str(out / "runs" / f"{name}.trec.gz"))
+
+
+def test_every_system_has_its_line_and_its_costs(compared: tuple[Comparison, Path]) -> None:
+    table = compared[0].table.set_index("name")
+    assert table.index.tolist() == NAMES
+    flops, size, build = table["qd_flops"], table["index_mb"], table["build_seconds"]
+    assert (flops > 0).all()
+    assert flops["saesplade-k2"] < flops["saesplade"] < flops["feedback"]
+    assert flops["sum"] == flops["rrf"] == pytest.approx(flops["bm25"] + flops["saesplade"])
+    assert flops["bm25"] < flops["rm3"]
+    assert size["sum"] == size["rrf"] == pytest.approx(size["bm25"] + size["saesplade"])
+    assert size["feedback"] == size["saesplade"]
+    assert size["words+concepts"] > size["saesplade"]
+    assert build["sum"] == pytest.approx(build["bm25"] + build["saesplade"])
+
+
+def test_a_corpus_is_encoded_once_per_model(compared: tuple[Comparison, Path]) -> None:
+    """The lines of k = 8 share their vectors, the line of k = 2 has its own."""
+    folders = [folder.name.rpartition("-")[0] for folder in (compared[1] / "indexes").iterdir()]
+    assert sorted(folders) == [
+        "bm25",
+        "saesplade",
+        "saesplade-exact",
+        "saesplade-k2",
+        "vectors",
+        "vectors",
+        "words+concepts",
+    ]
+
+
+def test_options_change_the_system(compared: tuple[Comparison, Path], untrained_model: Path) -> None:
+    *_, k2, exact, _, _, _, _, model = make_systems(BASELINES, SaeSplade.from_pretrained(untrained_model))
+    assert (k2.model.k, exact.engine, model.engine) == (2, "exact", "terrier")
+    out = compared[1]
+    assert run(out, "saesplade")["docno"].tolist() != run(out, "saesplade-k2")["docno"].tolist()
+
+
+def test_fusion_is_pyterrier_s(compared: tuple[Comparison, Path], small_collection: Collection) -> None:
+    """By hand, over the runs of the parts."""
+    out = compared[1]
+    parts = []
+    for name in ("bm25", "saesplade"):
+        part = run(out, name)
+        scores = part.groupby("qid")["score"]
+        low, high = scores.transform("min"), scores.transform("max")
+        parts.append(part.assign(score=(part["score"] - low) / (high - low), rr=1 / (60 + part["rank"])))
+    both = pd.concat(parts).groupby(["qid", "docno"])[["score", "rr"]].sum()
+    for name, column in (("sum", "score"), ("rrf", "rr")):
+        fused = run(out, name).set_index(["qid", "docno"])["score"]
+        assert len(fused) == len(both)
+        expected = both[column].reindex(fused.index)
+        assert np.corrcoef(fused, expected)[0, 1] > 0.999 if name == "rrf" else np.allclose(fused, expected, atol=1e-6)
+
+
+def test_words_and_concepts_are_the_hybrid_model_s(
+    compared: tuple[Comparison, Path], small_collection: Collection, untrained_model: Path
+) -> None:
+    """The line's run is that of the model that a user fits."""
+    out = compared[1]
+    (path,) = (out / "indexes").glob("words+concepts-*/index")
+    model = SaeSplade.from_pretrained(untrained_model)
+    fitted = WordsAndConcepts.fit(model, small_collection.get_corpus_iter())
+    assert WordsAndConcepts.load(path / "words.json", model) == fitted
+    topics = small_collection.topics().head(3)
+    found = fitted.retriever(path / "index").transform(topics)
+    written = run(out, "words+concepts")
+    written = written[written["qid"].isin(topics["qid"])]
+    assert written["docno"].tolist() == found["docno"].tolist()
+
+
+def test_an_encoding_that_was_killed_goes_on(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is encoded already is not encoded again, and the folder is not taken for a finished one."""
+    *_, system = make_systems([], SaeSplade.from_pretrained(untrained_model))
+    indexes = Indexes(Corpus.read(small_collection), tmp_path / "indexes")
+    with monkeypatch.context() as patched:
+        patched.setattr("pyterrier_saesplade.evaluation.systems.encode_corpus", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            indexes.path(system)
+    (left,) = (tmp_path / "indexes").iterdir()
+    assert left.name.startswith("vectors-")
+    assert (left / "index" / "half").exists()
+    (left / "index" / "half").unlink()
+    assert len(pt.Artifact.load(str(indexes.path(system)))) == len(list(small_collection.get_corpus_iter()))
+
+
+def _killed(model: object, collection: object, path: Path) -> None:
+    path.mkdir()
+    (path / "half").touch()
+    raise KeyboardInterrupt
+
+
+def test_real_hybrids_on_a_real_collection(
+    collection_folder: Callable[[str], Path], untrained_model: Path, tmp_path: Path
+) -> None:
+    """Over a whole collection the lines differ, and none is empty."""
+    collection = open_collection(collection_folder("cranfield"))
+    comparison = evaluate(
+        collection, untrained_model, tmp_path, baselines=["bm25", "words+concepts"], measures=["nDCG@10"]
+    )
+    scores = comparison.table.set_index("name")["nDCG@10"]
+    assert scores["words+concepts"] > scores["saesplade"]

@@ -1,0 +1,120 @@
+"""Words and concepts in one index: scores are the sums of both, and names cannot clash."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade.evaluation.collections import open_collection
+from pyterrier_saesplade.hybrid import WordsAndConcepts
+from pyterrier_saesplade.impacts.words import Words
+from pyterrier_saesplade.saesplade import SaeSplade
+
+DOCUMENTS = [
+    {"docno": "1", "text": "c12 is the twelfth latent"},
+    {"docno": "2", "text": "music of the spheres"},
+    {"docno": "3", "text": "concepts in retrieval"},
+    {"docno": "4", "text": None},
+]
+TEXTS = [document["text"] for document in DOCUMENTS]
+
+
+@pytest.fixture(scope="module")
+def model(random_model_path: Path) -> SaeSplade:
+    return SaeSplade.from_pretrained(random_model_path, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def both(model: SaeSplade) -> WordsAndConcepts:
+    return WordsAndConcepts(model, Words.count(DOCUMENTS), 3.0)
+
+
+def test_the_word_c12_is_not_the_latent_c12(both: WordsAndConcepts, tmp_path: Path) -> None:
+    assert both.terms.latent("wc12") == 2048 + both.words.stems.index("c12")
+    assert both.terms.latent("c12") == 12
+    words_alone = WordsAndConcepts(both.model, both.words, 1e6)
+    for engine in ("terrier", "exact"):
+        index = both.indexer(tmp_path / engine, engine).index(DOCUMENTS)
+        assert words_alone.retriever(index).search("c12")["docno"][0] == "1"
+
+
+@pytest.mark.parametrize("engine", ["exact", "terrier"])
+def test_a_score_is_the_sum_of_both(both: WordsAndConcepts, tmp_path: Path, engine: str) -> None:
+    index = both.indexer(tmp_path / "both", engine).index(DOCUMENTS)
+    concepts = both.model.indexer(tmp_path / "concepts", "exact").index(DOCUMENTS)
+    query = "retrieval of music, music"
+    alone = both.model.retriever(concepts).search(query).set_index("docno")["score"]
+    bm25 = Words.count(DOCUMENTS)
+    counts, saturated = bm25.queries([query]), bm25.documents(TEXTS)
+    words = (saturated.to_csr(len(bm25)) @ (counts.to_csr(len(bm25)).multiply(bm25.idf())).T).toarray().ravel()
+    found = both.retriever(index).search(query)
+    expected = alone + 3.0 * pd.Series(words, ["1", "2", "3", "4"])
+    bound = 1e-4 if engine == "exact" else 0.05 * expected.max()  # Terrier's weights are rounded to tenths
+    for docno, score in zip(found["docno"], found["score"], strict=True):
+        assert score == pytest.approx(expected[docno], abs=bound)
+
+
+def test_a_balance_of_0_leaves_the_concepts(both: WordsAndConcepts, tmp_path: Path) -> None:
+    index = both.indexer(tmp_path / "both", "exact").index(DOCUMENTS)
+    concepts = both.model.indexer(tmp_path / "concepts", "exact").index(DOCUMENTS)
+    without = WordsAndConcepts(both.model, both.words, 0)  # no other index is needed
+    pd.testing.assert_frame_equal(
+        without.retriever(index).search("music"), both.model.retriever(concepts).search("music"), check_exact=False
+    )
+
+
+def test_words_beside_word_pieces(splade_path: Path, tmp_path: Path) -> None:
+    """SPLADE's index has no idf, so its words bring theirs; the piece "word" is not the word "ord"."""
+    splade = SaeSplade.from_splade(splade_path)
+    both = WordsAndConcepts.fit(splade, DOCUMENTS, balance=1.0)
+    assert both.weighting == "none"
+    words = both.words
+    latents, weights = both.encode(["music"], "query").row(0)
+    name = both.terms.name(int(latents[-1]))
+    assert name == "w:music"
+    assert weights[-1] == pytest.approx(words.idf()[words.stems.index("music")])
+    index = both.indexer(tmp_path / "index").index(DOCUMENTS)
+    assert both.retriever(index).search("music")["docno"][0] == "2"
+
+
+def test_the_balance_makes_the_spreads_equal_whatever_the_order(model: SaeSplade, docstrings_path: Path) -> None:
+    documents = list(open_collection(docstrings_path).get_corpus_iter())[:200]
+    both = WordsAndConcepts.fit(model, documents)
+    assert WordsAndConcepts.fit(model, reversed(documents)).balance == pytest.approx(both.balance, rel=1e-5)
+    assert 0.1 < both.balance < 100
+    twice = Words.count(documents)
+    assert both == WordsAndConcepts(model, twice, both.balance)
+
+
+def test_a_file_keeps_words_and_balance(both: WordsAndConcepts, tmp_path: Path) -> None:
+    both.save(tmp_path / "words.json")
+    assert WordsAndConcepts.load(tmp_path / "words.json", both.model) == both
+    with pytest.raises(FileExistsError):
+        both.save(tmp_path / "words.json")
+
+
+def test_what_cannot_be_told_or_is_out_of_range(model: SaeSplade, both: WordsAndConcepts) -> None:
+    with pytest.raises(ValueError, match="name one, such as balance=4"):
+        WordsAndConcepts.fit(model, DOCUMENTS[:1])
+    with pytest.raises(ValueError, match="balance must be"):
+        WordsAndConcepts(model, both.words, -1)
+
+
+def test_another_model_s_index_is_refused(both: WordsAndConcepts, tmp_path: Path) -> None:
+    index = both.model.indexer(tmp_path / "concepts", "exact").index(DOCUMENTS)
+    with pytest.raises(ValueError, match="built by another model"):
+        both.retriever(index)
+
+
+def test_stages_are_pyterrier_s(both: WordsAndConcepts, tmp_path: Path) -> None:
+    again = WordsAndConcepts(both.model, Words.count(DOCUMENTS), 3.0)
+    assert both.query_encoder() == again.query_encoder()
+    assert hash(both) == hash(again)
+    index = both.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    run = both.retriever(index).search("music of retrieval")
+    texts = pt.apply.by_query(lambda rows: rows.assign(text=rows["docno"].map(dict(zip("1234", TEXTS, strict=True)))))
+    scored = (texts >> both.scorer(statistics=index))(run).sort_values("rank")
+    assert scored["docno"].tolist() == run["docno"].tolist()
+    assert np.allclose(scored["score"], run["score"], rtol=1e-5)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.evaluation.inspect import inspect
     from pyterrier_saesplade.evaluation.search import search
+    from pyterrier_saesplade.evaluation.suites import evaluate_suite, open_suite
     from pyterrier_saesplade.formats.export import export
     from pyterrier_saesplade.formats.imports import import_vectors
     from pyterrier_saesplade.hybrid import WordsAndConcepts
@@ -89,11 +90,13 @@ __all__ = [
     "encode_corpus",
     "encode_topics",
     "evaluate",
+    "evaluate_suite",
     "export",
     "import_vectors",
     "inspect",
     "mine",
     "open_collection",
+    "open_suite",
     "pseudo_queries",
     "read_dataset",
     "read_distillation",
@@ -120,6 +123,7 @@ _MODULES = {
     "evaluation.experiment": ["evaluate"],
     "evaluation.inspect": ["inspect"],
     "evaluation.search": ["search"],
+    "evaluation.suites": ["evaluate_suite", "open_suite"],
     "formats.export": ["export"],
     "formats.imports": ["import_vectors"],
     "hybrid": ["WordsAndConcepts"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from itertools import islice
@@ -374,8 +375,6 @@ def search(
 
 @app.command()
 def evaluate(
-    collection: _Collection,
-    model: _Model,
     out: Annotated[Path, typer.Option(help="Folder of indexes and results.")],
     baseline: Annotated[
         list[str],
@@ -389,25 +388,62 @@ def evaluate(
     measure: Annotated[
         list[str],
         typer.Option(
-            default_factory=lambda: list(DEFAULT_MEASURES),
+            default_factory=list,
             help="Any ir_measures name, such as AP(rel=2); repeat for several.",
-            show_default=", ".join(DEFAULT_MEASURES),
+            show_default=f"{', '.join(DEFAULT_MEASURES)}, or the suite's",
         ),
     ],
+    collection: Annotated[str | None, _COLLECTION] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="beir, beir/scifact, mmarco-es, ...; a folder of collections, or a YAML file, of your own."),
+    ] = None,
+    set: Annotated[list[str] | None, typer.Option(help="Set of the suite; repeat for several.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="As for search; {set} in it is replaced by the name of a suite's set."),
+    ] = None,
+    pretrain: Annotated[
+        str | None, typer.Option(help="Backbone: in place of a model, pre-train one for each set of a suite.")
+    ] = None,
+    indexes: Annotated[
+        Path | None, typer.Option(help="Folder that indexes are kept in; OUT/indexes unless given.")
+    ] = None,
     k: _K = None,
     doc_max_length: _DocMaxLength = None,
+    query_max_length: Annotated[
+        int | None, typer.Option(help="Word pieces kept per query, in place of the model's or the suite's.")
+    ] = None,
     device: _Device = None,
     precision: _Precision = "auto",
     overwrite: _Overwrite = False,
 ) -> None:
-    """Compare a model with baselines, and write a table, TREC runs and a figure.
+    """Compare a model with baselines, and write a table, TREC runs and a figure; for a suite, of each of its sets.
 
     Example: saesplade evaluate --collection docstrings --model model --baseline bm25 --out comparison
     """
     from pyterrier_saesplade.evaluation.experiment import evaluate as compare
 
-    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
-    print(compare(collection, opened, out, baselines=baseline, measures=measure, overwrite=overwrite))
+    if (collection is None) == (suite is None):
+        raise typer.BadParameter("give either --collection or --suite")
+    settings: dict[str, Any] = {"k": k, "doc_max_length": doc_max_length, "query_max_length": query_max_length}
+    settings |= {"device": device, "precision": precision}
+    common: dict[str, Any] = {"baselines": baseline, "indexes": indexes, "overwrite": overwrite}
+    common["command"] = shlex.join(["saesplade", *sys.argv[1:]])
+    if suite is not None:
+        from pyterrier_saesplade.evaluation.suites import evaluate_suite
+
+        print(
+            evaluate_suite(
+                suite, model, out, sets=set or (), pretrain=pretrain, measures=measure or None, **common, **settings
+            )
+        )
+        return
+    _refuse("for a suite", **{"--set": set, "--pretrain": pretrain})
+    if model is None:
+        raise typer.BadParameter("give --model")
+    assert collection is not None
+    print(compare(collection, _open(model, **settings), out, measures=measure or DEFAULT_MEASURES, **common))
 
 
 @app.command()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import reduce
+from operator import rshift
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyterrier as pt
@@ -18,13 +23,17 @@ from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.plots import require_plots
 from pyterrier_saesplade.evaluation.report import Comparison
 from pyterrier_saesplade.evaluation.runs import write_run
-from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Indexes, System
-from pyterrier_saesplade.files import beside, require_new
+from pyterrier_saesplade.evaluation.systems import NUM_RESULTS, Concepts, Corpus, Indexes, System
+from pyterrier_saesplade.files import beside, installed_versions, require_new
+from pyterrier_saesplade.pipeline.stage import Stage
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
 
-_RESULTS = ("results.json", "results.csv", "results.png", "runs")
+#: What there is of results in a folder: see :func:`evaluate`.
+RESULTS = ("results.json", "results.csv", "results.png", "perquery.csv", "about.json", "runs")
+
+_PACKAGES = ("pyterrier_saesplade", "python-terrier", "ir_measures", "torch", "transformers")
 
 
 def evaluate(
@@ -34,14 +43,19 @@ def evaluate(
     *,
     baselines: Iterable[str] = ("bm25", "dense"),
     measures: Iterable[str] = DEFAULT_MEASURES,
+    query_set: str | None = None,
+    exclude_own: bool = False,
+    indexes: str | os.PathLike[str] | None = None,
+    command: str | None = None,
     overwrite: bool = False,
 ) -> Comparison:
     """Compares a model with baselines on a collection, with one ``pt.Experiment``.
 
-    Indexes that are missing are built under ``out/indexes``; those that are there are used again when they were made
-    from the same documents by the same system. Only queries with judgements are run. The results are ``results.json``,
-    ``results.csv`` and ``results.png`` (see :class:`~pyterrier_saesplade.evaluation.report.Comparison`), and a TREC run
-    of depth 1,000 per system in ``runs/``; they are written beside and moved into place when they are complete.
+    Indexes that are missing are built; those that are there are used again when they were made from the same documents
+    by the same system. Only queries with judgements are run. The results are ``results.json``, ``results.csv`` and
+    ``results.png`` (see :class:`~pyterrier_saesplade.evaluation.report.Comparison`); ``perquery.csv``, with a line
+    ``name,qid,measure,value`` for each system, query and measure; ``about.json``, where the figures come from; and a
+    TREC run of depth 1,000 per system in ``runs/``. They are written beside and moved into place when complete.
 
     Args:
         collection: A collection, or what :func:`~pyterrier_saesplade.evaluation.collections.open_collection` takes.
@@ -51,6 +65,11 @@ def evaluate(
             ``splade=FOLDER``, ``words+concepts`` and others: see
             :func:`~pyterrier_saesplade.evaluation.named.make_systems`.
         measures: Names of ir_measures.
+        query_set: A further query set over the same documents, in place of the collection's own.
+        exclude_own: Whether a query does not find the document that has its qid for docno: the query itself, in
+            collections whose queries are among the documents. Runs keep their depth.
+        indexes: The folder of indexes; ``out/indexes`` unless given.
+        command: The command line to name in ``about.json``.
         overwrite: Replace results that are there; of ``runs/`` only the files of the systems that are compared.
 
     Returns:
@@ -66,36 +85,107 @@ def evaluate(
         >>> print(evaluate("docstrings", "model", "comparison", measures=["nDCG@10", "AP(rel=2)"]))  # doctest: +SKIP
     """
     out = Path(out)
-    for name in _RESULTS:
+    for name in RESULTS:
         require_new(out / name, overwrite=overwrite)
     require_plots()
     parsed = parse_measures(measures)
     collection = collection if isinstance(collection, Collection) else open_collection(collection)
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
+    baselines = baselines if isinstance(baselines, str) else list(baselines)
     systems = make_systems(baselines, model)
     compared = systems[-1]
     assert isinstance(compared, Concepts)
-    topics, qrels = _judged(collection)
-    indexes = Indexes(Corpus.read(collection), out / "indexes")
+    topics, qrels = _judged(collection, query_set)
+    built = Indexes(Corpus.read(collection), out / "indexes" if indexes is None else Path(indexes))
 
-    searches = [_Search(system, indexes) for system in systems]
+    searches = [_Search(system, built, exclude_own=exclude_own) for system in systems]
     table = _run(searches, topics, qrels, parsed)
-    title = f"{collection.name}: {indexes.corpus.n_docs:,} documents, {len(topics):,} judged queries"
-    comparison = Comparison(
-        title,
-        table,
-        [str(measure) for measure in parsed],
-        [system.note for system in systems],
-        indexes.path(compared),
-    )
+    called = f"{collection.name}/{query_set}" if query_set else collection.name
+    title = f"{called}: {built.corpus.n_docs:,} documents, {len(topics):,} judged queries"
+    names = [str(measure) for measure in parsed]
+    comparison = Comparison(title, table, names, [system.note for system in systems], built.path(compared))
+    about = {
+        "title": title,
+        "collection": called,
+        "n_docs": built.corpus.n_docs,
+        "n_queries": len(topics),
+        "measures": names,
+        "notes": comparison.notes,
+        "settings": settings_of(model, baselines, names, query_set=query_set, exclude_own=exclude_own),
+        **provenance(command),
+    }
     with beside(out / "results") as staging:
         (staging / "runs").mkdir(parents=True)
         for search in searches:
             name = search.system.name
             write_run(search.retrieve.output, staging / "runs" / f"{name}.trec.gz", tag=name)
         comparison.write(staging)
+        _perquery(searches, topics, qrels, parsed).to_csv(staging / "perquery.csv", index=False)
+        write_json(about, staging / "about.json")
         _move_in(staging, out)
     return comparison
+
+
+def settings_of(
+    model: SaeSplade,
+    baselines: Sequence[str],
+    measures: Sequence[str],
+    *,
+    query_set: str | None = None,
+    exclude_own: bool = False,
+) -> dict[str, Any]:
+    """Returns what figures on a collection depend on, as ``about.json`` has it."""
+    return {
+        "model": model.fingerprint,
+        "query_max_length": model.query_max_length,  # which is not part of a fingerprint
+        "baselines": list(baselines),
+        "measures": list(measures),
+        "query_set": query_set,
+        "exclude_own": exclude_own,
+    }
+
+
+def provenance(command: str | None) -> dict[str, Any]:
+    """Returns by what results were made, and when: ``command``, ``versions``, ``date``."""
+    versions = {"python": platform.python_version(), **installed_versions(_PACKAGES)}
+    if pt.java.started():
+        versions["terrier"] = str(pt.terrier.version())
+    return {"command": command, "versions": versions, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Writes a file that people read too."""
+    path.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class _OthersOnly(Stage):
+    """Drops each query's own document, of which the docno is the qid, and what is beyond the depth of a run."""
+
+    label: ClassVar[str] = "Others only"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        others = inp[inp["docno"] != inp["qid"]]
+        rank = others.sort_values("rank", kind="stable").groupby("qid", sort=False).cumcount()
+        return others.assign(rank=rank).query("rank < @NUM_RESULTS").reset_index(drop=True)
+
+
+def _deeper(retrieve: pt.Transformer) -> pt.Transformer:
+    """Returns the stages with one more result for each query."""
+    stages = pt.inspect.subtransformers(retrieve).get("transformers", [retrieve])
+    return reduce(rshift, map(_one_more, stages if isinstance(stages, list) else [stages]))
+
+
+def _one_more(stage: pt.Transformer) -> pt.Transformer:
+    try:
+        depths = [a.value for a in pt.inspect.transformer_attributes(stage) if a.name == "num_results"]
+        # Feedback, for one, retrieves less on purpose.
+        deeper = depths == [NUM_RESULTS]
+        return pt.inspect.transformer_apply_attributes(stage, num_results=NUM_RESULTS + 1) if deeper else stage
+    except pt.inspect.InspectError:  # a fusion, which has what it fuses
+        return stage
 
 
 class _Timed(pt.Transformer):
@@ -117,10 +207,12 @@ class _Timed(pt.Transformer):
 class _Search:
     """A system with what it searches, ready to be run."""
 
-    def __init__(self, system: System, indexes: Indexes) -> None:
+    def __init__(self, system: System, indexes: Indexes, *, exclude_own: bool = False) -> None:
         self.system = system
         self.indexes = indexes
-        self.encode, self.retrieve = (_Timed(stage) for stage in system.stages(indexes))
+        encode, retrieve = system.stages(indexes)
+        self.encode = _Timed(encode)
+        self.retrieve = _Timed(_deeper(retrieve) >> _OthersOnly() if exclude_own else retrieve)
 
     def costs(self, queries: list[str]) -> dict[str, float | None]:
         """What the last run cost, beside ``mrt``."""
@@ -133,12 +225,12 @@ class _Search:
         }
 
 
-def _judged(collection: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _judged(collection: Collection, query_set: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The topics that have judgements, and their judgements.
 
     Without the others ``mrt`` is a mean over the queries that were run: PyTerrier divides by the number of judged ones.
     """
-    topics, qrels = collection.topics(), collection.qrels()
+    topics, qrels = collection.topics(query_set), collection.qrels(query_set)
     topics = topics[topics["qid"].isin(set(qrels["qid"]))].reset_index(drop=True)
     if topics.empty:
         raise ValueError(f"the collection {collection.name} has no query with judgements")
@@ -161,10 +253,19 @@ def _run(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame, mea
     return table[["name", *names, "qd_flops", "index_mb", "mrt", *costs.columns[2:]]]
 
 
+def _perquery(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame, measures: list[Any]) -> pd.DataFrame:
+    """The value of each query, of the runs that are there: ``perquery="both"`` would leave ``mrt`` out."""
+    runs: dict[str, pt.Transformer | pd.DataFrame] = {search.system.name: search.retrieve.output for search in searches}
+    values = pt.Experiment(runs, topics, qrels, measures, perquery=True)
+    order = [list(runs), topics["qid"].tolist(), [str(measure) for measure in measures]]
+    keys = ["name", "qid", "measure"]
+    return values.set_index(keys)["value"].reindex(pd.MultiIndex.from_product(order, names=keys)).reset_index()
+
+
 def _move_in(staging: Path, out: Path) -> None:
     """Moves results into place, ``results.json`` last: where it is, all of them are."""
     (out / "results.json").unlink(missing_ok=True)
     (out / "runs").mkdir(exist_ok=True)
     runs = [f"runs/{run.name}" for run in (staging / "runs").iterdir()]
-    for name in (*runs, "results.csv", "results.png", "results.json"):
+    for name in (*runs, *(name for name in reversed(RESULTS) if name != "runs")):
         (staging / name).replace(out / name)

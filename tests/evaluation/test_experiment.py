@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import ir_measures
@@ -12,6 +13,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
+from pyterrier_saesplade.evaluation import experiment, systems
 from pyterrier_saesplade.evaluation.collections import Collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.named import make_systems
@@ -20,6 +22,7 @@ from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Corpus, Index
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
+SYSTEMS = ["bm25", "dense", "saesplade"]
 MEASURES = ["nDCG@10", "AP(rel=2)", "R@1000"]
 COSTS = ["qd_flops", "index_mb", "mrt", "encode_ms_per_query", "retrieve_ms_per_query", "build_seconds"]
 
@@ -51,7 +54,9 @@ def test_the_results_have_the_promised_schema(compared: tuple[Comparison, Path])
         assert all(0 <= system[measure] <= 1 for measure in MEASURES)
         assert (system["qd_flops"] is None) == (system["name"] == "dense")
     assert sorted(path.name for path in out.iterdir()) == [
+        "about.json",
         "indexes",
+        "perquery.csv",
         "results.csv",
         "results.json",
         "results.png",
@@ -75,6 +80,88 @@ def test_the_runs_give_the_measures(compared: tuple[Comparison, Path], small_col
         run = [ir_measures.ScoredDoc(line[0], line[2], float(line[4])) for line in lines]
         for measure, value in ir_measures.calc_aggregate(measures, qrels, run).items():
             assert system[str(measure)] == pytest.approx(value, abs=1e-9), (system["name"], measure)
+
+
+def test_values_of_queries(compared: tuple[Comparison, Path], small_collection: Collection) -> None:
+    """One line for each system, judged query and measure; the mean is the table's figure, ir_measures' the values."""
+    _, out = compared
+    values = pd.read_csv(out / "perquery.csv", dtype={"qid": str})
+    assert list(values) == ["name", "qid", "measure", "value"]
+    judged = [qid for qid in small_collection.topics()["qid"] if qid != "unjudged"]
+    systems = results(out)
+    assert len(values) == len(systems) * len(judged) * len(MEASURES)
+    assert values["qid"].drop_duplicates().tolist() == judged
+    means = values.groupby(["name", "measure"])["value"].mean()
+    for system in systems:
+        for measure in MEASURES:
+            assert means[system["name"], measure] == pytest.approx(system[measure], abs=1e-12)
+    qrels = small_collection.qrels().rename(columns={"qid": "query_id", "docno": "doc_id", "label": "relevance"})
+    run = list(ir_measures.read_trec_run(str(out / "runs" / "saesplade.trec.gz")))
+    ours = values[values["name"] == "saesplade"].set_index(["qid", "measure"])["value"]
+    for metric in ir_measures.iter_calc([ir_measures.parse_measure(name) for name in MEASURES], qrels, run):
+        assert ours[metric.query_id, str(metric.measure)] == pytest.approx(metric.value, abs=1e-9)
+
+
+def test_where_the_figures_come_from(compared: tuple[Comparison, Path], untrained_model: Path) -> None:
+    comparison, out = compared
+    about = json.loads((out / "about.json").read_text(encoding="utf-8"))
+    assert about["title"] == comparison.title
+    assert about["title"].startswith(f"{about['collection']}: {about['n_docs']} documents, {about['n_queries']} judged")
+    assert (about["measures"], about["notes"], about["command"]) == (MEASURES, comparison.notes, None)
+    assert {"python", "python-terrier", "torch", "transformers", "terrier"} <= about["versions"].keys()
+    assert datetime.fromisoformat(about["date"]).tzinfo is not None
+    assert about["settings"]["model"] == SaeSplade.from_pretrained(untrained_model).fingerprint
+
+
+@pytest.fixture(scope="module")
+def arguments_collection(small_collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """As ArguAna is: each query is a document, of the same name, and another document is the relevant one."""
+    documents = list(small_collection.get_corpus_iter())
+    topics = pd.DataFrame({"qid": [d["docno"] for d in documents[:5]], "query": [d["text"] for d in documents[:5]]})
+    qrels = pd.DataFrame({"qid": topics["qid"], "docno": [d["docno"] for d in documents[5:10]], "label": 1})
+    return write_collection(tmp_path_factory.mktemp("collections") / "arguments", documents, topics, qrels)
+
+
+def test_a_query_does_not_find_itself(
+    arguments_collection: Collection, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every system's run is the other one without the query's own document, ranked anew, and as deep."""
+    monkeypatch.setattr(experiment, "NUM_RESULTS", 10)
+    monkeypatch.setattr(systems, "NUM_RESULTS", 10)
+    runs = {}
+    for exclude_own in (False, True):
+        out = tmp_path / str(exclude_own)
+        evaluate(
+            arguments_collection,
+            SaeSplade.from_pretrained(untrained_model, query_max_length=64),
+            out,
+            baselines=["bm25", "dense"],
+            exclude_own=exclude_own,
+            indexes=tmp_path / "indexes",
+        )
+        runs[exclude_own] = {name: pt.io.read_results(str(out / "runs" / f"{name}.trec.gz")) for name in SYSTEMS}
+        assert not (out / "indexes").exists()
+    for name in SYSTEMS:
+        with_own, others = runs[False][name], runs[True][name]
+        own = with_own[with_own["docno"] == with_own["qid"]]
+        assert own["rank"].tolist() == [0] * 5  # or there was nothing to drop
+        assert not (others["docno"] == others["qid"]).any()
+        for qid, found in others.groupby("qid"):
+            before = with_own[(with_own["qid"] == qid) & (with_own["docno"] != qid)]
+            assert len(found) == 10
+            assert found["rank"].tolist() == list(range(10))
+            assert found["docno"].tolist()[:9] == before["docno"].tolist()
+
+
+def test_a_further_query_set(small_collection: Collection, untrained_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_collection.folder, tmp_path / "collection")  # type: ignore[attr-defined]
+    (folder / "late").mkdir()
+    topics, qrels = small_collection.topics().tail(2), small_collection.qrels()
+    (folder / "late" / "queries.tsv").write_text(f"{topics['qid'].iloc[0]}\t{topics['query'].iloc[0]}\n")
+    lines = [f"{q} 0 {d} {r}" for q, d, r in qrels.itertuples(index=False) if q == topics["qid"].iloc[0]]
+    (folder / "late" / "qrels.txt").write_text("\n".join(lines))
+    comparison = evaluate(folder, untrained_model, tmp_path / "out", baselines=[], query_set="late")
+    assert comparison.title == "collection/late: 60 documents, 1 judged queries"
 
 
 def test_times_are_apart_and_sum(compared: tuple[Comparison, Path]) -> None:
@@ -156,7 +243,7 @@ def test_indexes_are_used_again_and_results_are_safe(
     assert sorted(kept) == ["bm25", "dense", "saesplade", "splade", "vectors", "vectors"]
 
 
-@pytest.mark.parametrize("name", ["results.json", "results.csv", "results.png", "runs"])
+@pytest.mark.parametrize("name", experiment.RESULTS)
 def test_nothing_that_is_there_is_replaced(name: str, small_collection: Collection, tmp_path: Path) -> None:
     """Each of the results is looked for before anything else is done."""
     (tmp_path / name).mkdir()

@@ -1,0 +1,250 @@
+"""Evaluation of a suite: set by set, so that what is done is not done again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection
+from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
+from pyterrier_saesplade.evaluation.measures import parse_measures
+from pyterrier_saesplade.evaluation.named import open_model
+from pyterrier_saesplade.evaluation.plots import require_plots
+from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
+from pyterrier_saesplade.files import require_new, written_beside
+from pyterrier_saesplade.model import SaeSpladeConfig
+from pyterrier_saesplade.saesplade import SaeSplade
+
+_log = logging.getLogger(__name__)
+
+_SUITE = "suite.json"
+_PLACE = "{set}"
+
+
+@dataclass(frozen=True)
+class SuiteResults:
+    """The outcome of a suite.
+
+    Attributes:
+        suite: Its name.
+        sets: Of each set the ``title``, the names of its ``measures``, and as ``rows`` what its ``results.json`` holds.
+        mean: A row for each system that all sets have: its ``name``, and the means over the sets of the measures that
+            all sets share.
+        about: ``measures`` (the shared ones), ``notes``, ``command``, ``versions`` and ``date``.
+    """
+
+    suite: str
+    sets: dict[str, dict[str, Any]]
+    mean: list[dict[str, Any]]
+    about: dict[str, Any]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Systems by sets, each set's first measure; the last column is the mean, where the sets share that measure."""
+        columns = {
+            f"{name} {one['measures'][0]}": {row["name"]: row[one["measures"][0]] for row in one["rows"]}
+            for name, one in self.sets.items()
+        }
+        official = {one["measures"][0] for one in self.sets.values()}
+        if len(official) == 1:
+            (measure,) = official
+            columns = dict(zip(self.sets, columns.values(), strict=True))
+            columns["mean"] = {row["name"]: row[measure] for row in self.mean}
+        systems = dict.fromkeys(row["name"] for one in self.sets.values() for row in one["rows"])
+        return pd.DataFrame(columns, index=list(systems))
+
+    def __str__(self) -> str:
+        """The table as text, under the name of the suite."""
+        official = dict.fromkeys(one["measures"][0] for one in self.sets.values())
+        title = f"{self.suite}: {', '.join(official)} of {len(self.sets)} set(s)"
+        return f"{title}\n\n{self.table.to_string(float_format='{:.3f}'.format, na_rep='')}"
+
+
+def evaluate_suite(
+    suite: Suite | str | os.PathLike[str],
+    model: str | None,
+    out: str | os.PathLike[str],
+    *,
+    sets: Sequence[str] = (),
+    pretrain: str | None = None,
+    baselines: Iterable[str] = ("bm25", "dense"),
+    measures: Iterable[str] | None = None,
+    indexes: str | os.PathLike[str] | None = None,
+    command: str | None = None,
+    overwrite: bool = False,
+    **settings: Any,
+) -> SuiteResults:
+    """Compares a model with baselines on each set of a suite; see :func:`~pyterrier_saesplade.evaluate`.
+
+    The results of a set are in ``out/SET``. When this is called again, a set that has a ``results.json`` is done, if it
+    was made with the same model, baselines, measures and lengths (whether the documents changed is not looked at); one
+    that was interrupted is evaluated from its start, with the indexes that are there. At the end ``out/suite.json``
+    holds all rows and the means. Indexes are shared between sets that have the same documents.
+
+    Args:
+        suite: A suite, or what :func:`open_suite` takes.
+        model: Folder or hub name of a model, or ``splade=NAME``; ``{set}`` in it is replaced by the set's name.
+        out: The folder of results.
+        sets: The names of the sets, if not all.
+        pretrain: In place of a model a backbone, of which a label-free model is trained for each set on its documents,
+            into ``out/SET/model``, unless there is one.
+        baselines: As for a single collection.
+        measures: In place of the suite's.
+        indexes: The folder of indexes; ``out/indexes`` unless given.
+        command: The command line to name in what is written.
+        overwrite: Evaluate again what is done, and replace it.
+        **settings: Those of :class:`~pyterrier_saesplade.SaeSplade`; lengths go before the suite's.
+
+    Raises:
+        FileExistsError: If a set was evaluated with other settings, and ``overwrite`` is false.
+        ValueError: If there is no such suite or set, a data set cannot be had, or for the reasons of ``evaluate``.
+
+    Examples:
+        >>> print(evaluate_suite("beir", "model", "beir-results", sets=["scifact", "fiqa"]))  # doctest: +SKIP
+    """
+    out = Path(out)
+    if (model is None) == (pretrain is None):
+        raise ValueError("give either a model or the backbone to pre-train one from")
+    require_plots()
+    suite = (suite if isinstance(suite, Suite) else open_suite(suite)).only(sets)
+    _check_new(out / _SUITE, suite.name, overwrite=overwrite)
+    baselines = list(baselines)
+    chosen = None if measures is None else tuple(str(measure) for measure in parse_measures(measures))
+    given = {name: value for name, value in settings.items() if value is not None}
+    plans = [
+        _Plan(
+            name=name,
+            one=one if chosen is None else replace(one, measures=chosen),
+            collection=open_collection(one.collection),
+            folder=out / name,
+            model=None if model is None else model.replace(_PLACE, name),
+            pretrain=pretrain,
+            baselines=baselines,
+            settings=given,
+        )
+        for name, one in suite.sets.items()
+    ]
+    # All of them before long work.
+    waiting = [plan for plan in plans if not plan.is_done(overwrite=overwrite)]
+    for number, plan in enumerate(waiting, start=1):
+        _log.info("%s (%d of %d)", plan.name, number, len(waiting))
+        plan.run(Path(indexes or out / "indexes"), command)
+    results = _joined(suite, out, command)
+    with written_beside(out / _SUITE) as partial:
+        write_json(vars(results), partial)
+    return results
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to be done for a set."""
+
+    name: str
+    one: SuiteSet
+    collection: Collection
+    folder: Path
+    model: str | None
+    pretrain: str | None
+    baselines: list[str]
+    settings: dict[str, Any]
+
+    def is_done(self, *, overwrite: bool) -> bool:
+        """Whether the set has the results that would come out.
+
+        Raises:
+            FileExistsError: If it has others.
+        """
+        trained = self.pretrain is None or (self.folder / "model").exists()
+        opened = self._open() if trained else None  # a wrong name is found at the first set, not at the last
+        if overwrite or not (self.folder / "results.json").exists():
+            return False
+        made = json.loads((self.folder / "about.json").read_text(encoding="utf-8")).get("settings")
+        expected = None if opened is None else settings_of(opened, self.baselines, self.one.measures, **self._of_set())
+        if made != expected:
+            raise FileExistsError(
+                f"{self.folder} holds results with other settings (model, baselines, measures or lengths): "
+                "name another folder, or ask to overwrite them"
+            )
+        return True
+
+    def run(self, indexes: Path, command: str | None) -> None:
+        """Evaluates the set; what an interrupted evaluation left is replaced."""
+        _fetch(self.collection, self.one.query_set)
+        evaluate(
+            self.collection,
+            self._open(),
+            self.folder,
+            baselines=self.baselines,
+            measures=self.one.measures,
+            indexes=indexes,
+            command=command,
+            overwrite=True,
+            **self._of_set(),
+        )
+
+    def _of_set(self) -> dict[str, Any]:
+        return {"query_set": self.one.query_set, "exclude_own": self.one.exclude_own}
+
+    def _open(self) -> SaeSplade:
+        lengths = {name: getattr(self.one, name) for name in ("doc_max_length", "query_max_length")}
+        settings = {name: value for name, value in lengths.items() if value is not None} | self.settings
+        return open_model(self.model or str(self._pretrained()), **settings)
+
+    def _pretrained(self) -> Path:
+        folder = self.folder / "model"
+        if not folder.exists():
+            device = self.settings.get("device")
+            SaeSplade.pretrain(
+                str(self.pretrain), self.collection.get_corpus_iter(), out=folder, device=device, verbose=True
+            )
+        elif (found := SaeSpladeConfig.from_pretrained(folder).backbone) != self.pretrain:
+            raise ValueError(f"{folder} was trained from {found}, not from {self.pretrain}: name another folder")
+        return folder
+
+
+def _check_new(path: Path, suite: str, *, overwrite: bool) -> None:
+    """A suite may be continued; another suite's results are not touched."""
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("suite") != suite:
+        require_new(path, overwrite=overwrite)
+    for name in RESULTS:
+        require_new(path.parent / name, overwrite=overwrite)
+
+
+def _fetch(collection: Collection, query_set: str | None) -> None:
+    """Has a data set downloaded before anything else is done."""
+    try:
+        collection.topics(query_set)
+        collection.qrels(query_set)
+        next(collection.get_corpus_iter(), None)
+    except (RuntimeError, OSError) as error:  # ir_datasets raises either when no source of a download works
+        raise ValueError(f"{collection.name} cannot be had: {error}") from error
+
+
+def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
+    sets, notes = {}, {}
+    for name in suite.sets:
+        about = json.loads((out / name / "about.json").read_text(encoding="utf-8"))
+        rows = json.loads((out / name / "results.json").read_text(encoding="utf-8"))
+        sets[name] = {"title": about["title"], "measures": about["measures"], "rows": rows}
+        notes[name] = about["notes"]
+    mean, shared = _means([(one["measures"], one["rows"]) for one in sets.values()])
+    return SuiteResults(suite.name, sets, mean, {"measures": shared, "notes": notes, **provenance(command)})
+
+
+def _means(sets: Sequence[tuple[list[str], list[dict[str, Any]]]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The means of the measures that all sets share, by the systems that all have."""
+    shared = [measure for measure in sets[0][0] if all(measure in measures for measures, _ in sets)]
+    tables = [{row["name"]: row for row in rows} for _, rows in sets]
+    systems = [name for name in tables[0] if all(name in table for table in tables)]
+    rows = [
+        {"name": name, **{measure: sum(table[name][measure] for table in tables) / len(tables) for measure in shared}}
+        for name in systems
+    ]
+    return rows, shared

@@ -1,0 +1,336 @@
+"""Suites: their data, their results, and how they go on."""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import ir_datasets
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pyterrier_saesplade.cli import app
+from pyterrier_saesplade.evaluation.collections import Collection, write_collection
+from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.evaluation.measures import parse_measures
+from pyterrier_saesplade.evaluation.suites import Suite, SuiteSet, evaluate_suite, open_suite, run, suite_names
+from pyterrier_saesplade.saesplade import SaeSplade
+
+BEIR = ["arguana", "climate-fever", "dbpedia-entity", "fever", "fiqa", "hotpotqa", "nfcorpus", "nq", "quora"]
+BEIR += ["scidocs", "scifact", "trec-covid", "webis-touche2020"]
+MEASURES = ["nDCG@10", "AP"]
+
+
+@pytest.fixture(scope="module")
+def folder(small_collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two collections, one of them a level deeper, and folders that are none."""
+    folder = tmp_path_factory.mktemp("suites") / "mine"
+    documents, qrels = list(small_collection.get_corpus_iter()), small_collection.qrels()
+    for name, kept in (("all", documents), ("parts/half", documents[:30])):
+        known = qrels[qrels["docno"].isin([document["docno"] for document in kept])]
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_collection(folder / name, kept, small_collection.topics(), known)
+    (folder / "notes").mkdir()
+    shutil.copytree(folder / "all", folder / "unjudged").joinpath("qrels.txt").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path, untrained_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of that suite."""
+    out = tmp_path_factory.mktemp("suite") / "out"
+    results = evaluate_suite(folder, str(untrained_model), out, baselines=["bm25"], measures=MEASURES)
+    assert read(out / "suite.json") == json.loads(json.dumps(vars(results)))
+    return out
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------- data
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_data_sets_exist(name: str) -> None:
+    """In the registry of the installed ir_datasets, with all that an evaluation needs; nothing is downloaded."""
+    for one in open_suite(name).sets.values():
+        assert one.collection.startswith("irds:")
+        dataset = ir_datasets.registry[one.collection.removeprefix("irds:")]
+        assert dataset.has_docs()
+        assert dataset.has_queries()
+        assert dataset.has_qrels()
+        assert parse_measures(one.measures)
+        assert one.doc_max_length == 256
+        assert one.query_max_length in (32, 256)
+
+
+def test_the_suites_are_those_of_the_paper() -> None:
+    beir = open_suite("beir").sets
+    assert list(beir) == BEIR
+    assert {name for name, one in beir.items() if one.query_max_length == 256} == {"arguana", "climate-fever"}
+    assert {name for name, one in beir.items() if one.exclude_own} == {"arguana", "quora"}
+    counts = {"webis-touche2020": 49, "dbpedia-entity": 400, "nq": 3452, "arguana": 1406}  # of BEIR's paper
+    for name, count in counts.items():
+        metadata = ir_datasets.registry[beir[name].collection.removeprefix("irds:")].metadata()
+        assert metadata["queries"]["count"] == count
+    official = {"msmarco-dev": "RR@10", "trec-dl-19": "nDCG@10", "mmarco": "RR@10", "miracl": "nDCG@10"}
+    official |= {"beir": "nDCG@10", "lotte-search": "Success@5", "lotte-forum": "Success@5", "trec-dl-20": "nDCG@10"}
+    assert {name: next(iter(open_suite(name).sets.values())).measures[0] for name in suite_names()} == official
+    assert "rel=2" not in str(official)
+    for measure in open_suite("trec-dl-20").sets["trec-dl-20"].measures[1:]:
+        assert "rel=2" in measure
+    domains = ["writing", "recreation", "science", "technology", "lifestyle"]
+    assert [*open_suite("lotte-search").sets] == [*open_suite("lotte-forum").sets] == domains
+
+
+def test_one_set_of_a_suite() -> None:
+    assert list(open_suite("beir/scifact").sets) == ["scifact"]
+    assert open_suite("mmarco-zh").sets["zh"].collection == "irds:mmarco/v2/zh/dev/small"
+    assert open_suite("miracl/sw").sets["sw"].measures[0] == "nDCG@10"
+    for name in ("beir/trec", "beir-", "mmarco-en", "cqadupstack"):
+        with pytest.raises(ValueError, match=r"is no suite: .* beir, lotte-forum, .*, trec-dl-20, or a set of one"):
+            open_suite(name)
+    with pytest.raises(ValueError, match="the suite beir has no set 'msmarco': it has arguana, climate-fever"):
+        open_suite("beir").only(["msmarco"])
+
+
+def test_a_folder_is_a_suite(folder: Path) -> None:
+    suite = open_suite(folder)
+    assert suite.name == "mine"
+    assert list(suite.sets) == ["all", "parts/half"]
+    assert suite.sets["parts/half"] == SuiteSet(collection=str(folder / "parts" / "half"))
+    with pytest.raises(ValueError, match="all is a collection, not a folder of several: give it as --collection"):
+        open_suite(folder / "all")
+    with pytest.raises(ValueError, match=r"notes holds no folder with docs\.jsonl"):
+        open_suite(folder / "notes")
+
+
+def test_a_file_is_a_suite(folder: Path) -> None:
+    """Folders are found from where the file is; settings of all sets give way to a set's own."""
+    file = folder / "mine.yaml"
+    file.write_text(
+        "measures: ['P@5']\ndoc_max_length: 50\nsets:\n  a: {collection: all, doc_max_length: 20}\n"
+        "  b/c: {collection: 'irds:beir/nq', measures: [RR(rel=2)@10], query_set: x}\n"
+    )
+    suite = open_suite(file)
+    assert suite.sets["a"] == SuiteSet(collection=str(folder / "all"), measures=("P@5",), doc_max_length=20)
+    assert suite.sets["b/c"].measures == ("RR(rel=2)@10",)
+    assert suite.sets["b/c"].doc_max_length == 50
+    assert suite.sets["b/c"].query_set == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sets: [", "is no YAML"),
+        ("measures: [AP]", "must have 'sets:'"),
+        ("sets: {a: all}", "set a: expected settings"),
+        ("sets: {a: {}}", "set a: 'collection: ...' is missing"),
+        ("sets: {a: {collection: all, depth: 3}}", "set a: unknown setting depth; there are collection, "),
+        ("sets: {a: {collection: all, doc_max_length: 0}}", "doc_max_length must be a whole number, at least 1, not 0"),
+        ("sets: {a: {collection: all, exclude_own: 1}}", "exclude_own must be true or false"),
+        ("sets: {a: {collection: all, query_set: 2019}}", "query_set must be a text"),
+        ("sets: {a: {collection: all, measures: AP}}", "measures must be a list of names"),
+        ("sets: {a: {collection: all, measures: [speed]}}", "set a: 'speed' is no measure"),
+        ("sets: {no: {collection: all}}", "False cannot be the name of a set"),
+        ("sets: {../a: {collection: all}}", "'../a' cannot be the name"),
+        ("sets: {indexes: {collection: all}}", "'indexes' cannot be the name"),
+    ],
+)
+def test_files_that_are_no_suite(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"suite\.yaml") as error:
+        open_suite(tmp_path / "suite.yaml")
+    assert message in str(error.value)
+
+
+# ---------------------------------------------------------------------- results
+
+
+def test_a_set_is_what_its_collection_is(folder: Path, done: Path, untrained_model: Path, tmp_path: Path) -> None:
+    """The figures of a set are those of an evaluation of its folder, file by file, times aside."""
+    evaluate(folder / "parts" / "half", untrained_model, tmp_path, baselines=["bm25"], measures=MEASURES)
+    of_set = done / "parts" / "half"
+    columns = ["name", *MEASURES, "qd_flops"]
+    rows = read(of_set / "results.json")
+    pd.testing.assert_frame_equal(
+        pd.DataFrame(rows)[columns], pd.DataFrame(read(tmp_path / "results.json"))[columns], check_exact=True
+    )
+    assert (of_set / "perquery.csv").read_bytes() == (tmp_path / "perquery.csv").read_bytes()
+    assert read(done / "suite.json")["sets"]["parts/half"]["rows"] == rows
+
+
+def test_the_mean_is_the_mean_of_the_sets(done: Path) -> None:
+    suite = read(done / "suite.json")
+    assert suite["suite"] == "mine"
+    assert [row["name"] for row in suite["mean"]] == ["bm25", "saesplade"]
+    for position, mean in enumerate(suite["mean"]):
+        assert list(mean) == ["name", *MEASURES]
+        for measure in MEASURES:
+            values = [one["rows"][position][measure] for one in suite["sets"].values()]
+            assert mean[measure] == pytest.approx(sum(values) / 2, abs=1e-12)
+            assert values[0] != values[1]
+    assert suite["about"]["measures"] == MEASURES
+    assert suite["sets"]["all"]["title"].startswith("all: 60 documents")
+
+
+def test_means_over_what_is_shared() -> None:
+    """Measures that a set lacks, and systems that it lacks, have no mean; without a shared measure there is none."""
+    one = (["AP", "RR"], [{"name": "a", "AP": 0.2, "RR": 1.0}, {"name": "b", "AP": 0.1, "RR": 0.5}])
+    other = (["P@5", "AP"], [{"name": "b", "AP": 0.3, "P@5": 0.5}])
+    rows, measures = run._means([one, other])
+    assert (rows, measures) == ([{"name": "b", "AP": pytest.approx(0.2)}], ["AP"])
+    sets = {
+        "x": dict(zip(("measures", "rows"), one, strict=True)),
+        "y": dict(zip(("measures", "rows"), other, strict=True)),
+    }
+    results = run.SuiteResults("s", sets, rows, {})
+    assert list(results.table) == ["x AP", "y P@5"]
+    assert str(results).splitlines()[0] == "s: AP, P@5 of 2 set(s)"
+
+
+def test_goes_on_after_a_crash(
+    folder: Path, done: Path, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done stays as it is; the set that was interrupted is evaluated again."""
+    out = shutil.copytree(done, tmp_path / "out")
+    for name in ("suite.json", "parts/half/results.json"):  # the last that are moved into place
+        (out / name).unlink()
+    before = (out / "all" / "results.json").stat().st_mtime_ns
+    results = evaluate_suite(folder, str(untrained_model), out, baselines=["bm25"], measures=MEASURES)
+    assert (out / "all" / "results.json").stat().st_mtime_ns == before
+    assert results.mean == read(done / "suite.json")["mean"]
+
+    def evaluated(*arguments: object, **options: object) -> None:
+        raise AssertionError("all is done")
+
+    monkeypatch.setattr(run, "evaluate", evaluated)
+    again = evaluate_suite(folder, str(untrained_model), out, baselines=["bm25"], measures=MEASURES)
+    assert again.sets == results.sets
+    one = evaluate_suite(folder, str(untrained_model), out, sets=["all"], baselines=["bm25"], measures=MEASURES)
+    assert list(one.sets) == ["all"]
+
+
+def test_other_settings_are_not_mixed(folder: Path, done: Path, untrained_model: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(done, tmp_path / "out")
+    common = {"baselines": ["bm25"], "measures": MEASURES}
+    for changed in ({"measures": ["AP"]}, {"baselines": []}, {"k": 2}, {"query_max_length": 9}, {"doc_max_length": 9}):
+        with pytest.raises(FileExistsError, match="all holds results with other settings"):
+            evaluate_suite(folder, str(untrained_model), out, **(common | changed))
+    other = Suite("other", open_suite(folder).sets)
+    with pytest.raises(FileExistsError, match=r"suite\.json exists already"):
+        evaluate_suite(other, str(untrained_model), out, **common)
+    results = evaluate_suite(
+        folder, str(untrained_model), out, sets=["all"], baselines=[], measures=["AP"], overwrite=True
+    )
+    assert results.mean == [{"name": "saesplade", "AP": results.sets["all"]["rows"][0]["AP"]}]
+    names = {path.name for path in (done / "indexes").iterdir()}
+    assert {path.name for path in (out / "indexes").iterdir()} == names  # none was built again
+
+
+def test_lengths_of_a_set_and_of_the_call(folder: Path, untrained_model: Path, tmp_path: Path) -> None:
+    """A set's lengths go before the model's, and those of the call before the set's."""
+    one = SuiteSet(collection=str(folder / "all"), doc_max_length=16, query_max_length=8, measures=("AP",))
+    for out, given, lengths in ((tmp_path / "a", {}, (16, 8)), (tmp_path / "b", {"query_max_length": 5}, (16, 5))):
+        evaluate_suite(Suite("s", {"x": one}), str(untrained_model), out, baselines=[], indexes=tmp_path / "i", **given)
+        settings = read(out / "x" / "about.json")["settings"]
+        expected = SaeSplade.from_pretrained(untrained_model, doc_max_length=lengths[0]).fingerprint
+        assert (settings["model"], settings["query_max_length"]) == (expected, lengths[1])
+    assert len(list((tmp_path / "i").glob("saesplade-*"))) == 1
+
+
+def test_mistakes_cost_no_work(folder: Path, untrained_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="give either a model or the backbone"):
+        evaluate_suite(folder, None, out)
+    with pytest.raises(FileNotFoundError, match="there is no model at nowhere-parts/half"):
+        evaluate_suite(folder, "nowhere-{set}", out, sets=["parts/half"])
+    with pytest.raises(ValueError, match="'irds:beir/nothing' is neither a folder"):
+        evaluate_suite(Suite("s", {"x": SuiteSet(collection="irds:beir/nothing")}), str(untrained_model), out)
+    assert not out.exists()
+
+
+def test_a_data_set_that_cannot_be_had(
+    folder: Path, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is one line; ir_datasets raises a RuntimeError when all sources of a download fail."""
+
+    def unreachable(self: Collection, query_set: str | None = None) -> None:
+        raise RuntimeError("All download sources failed")
+
+    monkeypatch.setattr("pyterrier_saesplade.evaluation.collections.FolderCollection.topics", unreachable)
+    with pytest.raises(ValueError, match="all cannot be had: All download sources failed"):
+        evaluate_suite(folder, str(untrained_model), tmp_path / "out", sets=["all"])
+
+
+def test_command_line(folder: Path, untrained_model: Path, tmp_path: Path) -> None:
+    """A model for each set, the table, and what cannot be."""
+
+    def saesplade(*arguments: object) -> tuple[int, str]:
+        given = [str(argument) for argument in arguments]
+        result = CliRunner().invoke(app, ["evaluate", *given], catch_exceptions=False)
+        return result.exit_code, result.stdout or result.stderr
+
+    models = tmp_path / "models"
+    shutil.copytree(untrained_model, models / "all")
+    shutil.copytree(untrained_model, models / "parts" / "half")
+    suite = ["--suite", folder, "--out", tmp_path / "out", "--baseline", "bm25"]
+    code, printed = saesplade(*suite, "--model", f"{models}/{{set}}", "--measure", "AP")
+    assert code == 0, printed
+    rows = read(tmp_path / "out" / "suite.json")
+    shown = [line.split() for line in printed.splitlines() if line.startswith(("bm25", "saesplade"))]
+    for line, mean in zip(shown, rows["mean"], strict=True):
+        assert line[0] == mean["name"]
+        assert line[-1] == f"{mean['AP']:.3f}"
+    assert rows["about"]["command"].startswith("saesplade ")
+
+    for arguments, message in (
+        (["--out", "x", "--model", "x"], "give either --collection or --suite"),
+        (["--out", "x", "--model", "x", "--suite", "x", "--collection", "x"], "give either --collection or --suite"),
+        (["--out", "x", "--model", "x", "--suite", "nothing"], "'nothing' is no suite: give a folder of collections"),
+        (["--out", "x", "--model", "x", "--collection", "x", "--set", "x"], "--set is for a suite"),
+        (["--out", "x", "--collection", "x"], "give --model"),
+        (["--out", "x", "--suite", folder], "give either a model or the backbone"),
+    ):
+        code, printed = saesplade(*arguments)
+        assert code == 2
+        assert message in printed
+
+
+def test_a_model_is_trained_for_each_set(minilm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: the next call takes the one that is there, and refuses one of another backbone."""
+    monkeypatch.setattr(SaeSplade, "pretrain", functools.partial(SaeSplade.pretrain, width=64, steps=3))
+    write_collection(
+        tmp_path / "suite" / "tiny",
+        [{"docno": f"d{i}", "text": f"text {i} about sparse vectors and number {i * i}"} for i in range(12)],
+        pd.DataFrame({"qid": ["q"], "query": ["number 9"]}),
+        pd.DataFrame({"qid": ["q"], "docno": ["d3"], "label": [1]}),
+    )
+    out = tmp_path / "out"
+    given = {"pretrain": str(minilm_path), "baselines": [], "measures": ["AP"]}
+    first = evaluate_suite(tmp_path / "suite", None, out, **given)
+    model = SaeSplade.from_pretrained(out / "tiny" / "model")
+    assert read(out / "tiny" / "about.json")["settings"]["model"] == model.fingerprint
+    assert evaluate_suite(tmp_path / "suite", None, out, **given).sets == first.sets
+    with pytest.raises(ValueError, match=r"model was trained from .*, not from elsewhere"):
+        evaluate_suite(tmp_path / "suite", None, out, **(given | {"pretrain": "elsewhere"}))
+
+
+def test_a_collection_as_it_is(
+    collection_folder: Callable[[str], Path], random_model_path: Path, tmp_path: Path
+) -> None:
+    """A real one (or the docstrings) from a file; the set that is not asked for is not touched."""
+    cranfield = collection_folder("cranfield")
+    file = tmp_path / "real.yaml"
+    file.write_text(
+        f"measures: [nDCG@10]\nsets:\n  deep/real: {{collection: '{cranfield}'}}\n"
+        "  never: {collection: 'irds:beir/nq'}\n"
+    )
+    results = evaluate_suite(file, str(random_model_path), tmp_path / "out", sets=["deep/real"], baselines=["bm25"])
+    assert list(results.table) == ["deep/real", "mean"]
+    if cranfield.name == "cranfield":  # the figure of its read-me, with other stop words
+        assert results.table["mean"]["bm25"] == pytest.approx(0.352, abs=0.05)
+    assert (tmp_path / "out" / "deep" / "real" / "runs" / "bm25.trec.gz").exists()

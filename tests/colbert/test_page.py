@@ -47,9 +47,7 @@ def test_the_page_runs(
     words.indexer(meta={"docno": 200}).index(dataset.get_corpus_iter())
     names: dict[str, Any] = {"pt": pt, "dataset": dataset, "bm25": pt.rewrite.tokenise() >> words.bm25(num_results=10)}
     text = PAGE.read_text("utf-8")
-    blocks = re.findall(
-        r"^    \.\. code-block:: python\n        :caption: .*\n((?: {8}.*\n|\n)+)", PAGE.read_text(), re.M
-    )
+    blocks = re.findall(r"^    \.\. code-block:: python\n        :caption: .*\n((?: {8}.*\n|\n)+)", text, re.MULTILINE)
     assert len(blocks) == 4
     for block in blocks:
         block = textwrap.dedent(block)

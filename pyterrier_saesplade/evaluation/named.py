@@ -75,7 +75,8 @@ def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
         raise ValueError(f"baselines must be a list, such as [{baselines!r}]")
     baselines = list(baselines)
     compared = Concepts("saesplade" if model.head == "sae" else "splade", model)
-    several = sum(name.startswith(SPLADE) for name in baselines) + (model.head == "mlm") > 1
+    checkpoints = {source for kind, source, _ in map(_parsed, baselines) if kind == "splade"}
+    several = len(checkpoints) + (model.head == "mlm") > 1
     systems = [*(_baseline(name, model, several) for name in baselines), compared]
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:

@@ -21,9 +21,16 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
     from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.efficiency import add_efficiency, latency, query_costs
     from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.evaluation.inspect import inspect
     from pyterrier_saesplade.evaluation.search import search
+    from pyterrier_saesplade.evaluation.statistics import (
+        by_query_length,
+        compare,
+        randomisation_test,
+        wins_and_losses,
+    )
     from pyterrier_saesplade.evaluation.suites import evaluate_suite, open_suite
     from pyterrier_saesplade.formats.export import export
     from pyterrier_saesplade.formats.imports import import_vectors
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
         ConceptFeedback,
         DocEncoder,
         LatentWeighting,
+        Normalise,
         Prune,
         Quantizer,
         QueryEncoder,
@@ -69,6 +77,7 @@ __all__ = [
     "LatentStatistics",
     "LatentWeighting",
     "MilvusConceptIndex",
+    "Normalise",
     "PisaConceptIndex",
     "PlaidIndex",
     "PlaidIndexer",
@@ -87,6 +96,9 @@ __all__ = [
     "TrainingData",
     "Words",
     "WordsAndConcepts",
+    "add_efficiency",
+    "by_query_length",
+    "compare",
     "encode_corpus",
     "encode_topics",
     "evaluate",
@@ -94,16 +106,20 @@ __all__ = [
     "export",
     "import_vectors",
     "inspect",
+    "latency",
     "mine",
     "open_collection",
     "open_suite",
     "pseudo_queries",
+    "query_costs",
+    "randomisation_test",
     "read_dataset",
     "read_distillation",
     "read_labels",
     "read_queries",
     "read_triples",
     "search",
+    "wins_and_losses",
 ]
 
 _MODULES = {
@@ -120,9 +136,11 @@ _MODULES = {
     "engines.seismic": ["SeismicConceptIndex"],
     "engines.terrier": ["TerrierConceptIndex"],
     "evaluation.collections": ["open_collection"],
+    "evaluation.efficiency": ["add_efficiency", "latency", "query_costs"],
     "evaluation.experiment": ["evaluate"],
     "evaluation.inspect": ["inspect"],
     "evaluation.search": ["search"],
+    "evaluation.statistics": ["by_query_length", "compare", "randomisation_test", "wins_and_losses"],
     "evaluation.suites": ["evaluate_suite", "open_suite"],
     "formats.export": ["export"],
     "formats.imports": ["import_vectors"],
@@ -133,6 +151,7 @@ _MODULES = {
         "ConceptFeedback",
         "DocEncoder",
         "LatentWeighting",
+        "Normalise",
         "Prune",
         "Quantizer",
         "QueryEncoder",

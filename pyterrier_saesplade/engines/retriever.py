@@ -10,7 +10,7 @@ import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.impacts import Quantization, Weighting
+from pyterrier_saesplade.impacts import Weighting
 from pyterrier_saesplade.impacts.toks import FINGERPRINT, from_float_toks
 from pyterrier_saesplade.pipeline.stage import Stage, require_positive
 
@@ -64,7 +64,7 @@ class ConceptRetriever(Stage):
                 hits += self.index.search(window, self.num_results)
                 bar.update(len(window))
         rows = inp.iloc[np.repeat(np.arange(len(hits)), [len(found.docnos) for found in hits])].reset_index(drop=True)
-        unit = self._unit()
+        unit = self.index.unit
         return rows.assign(
             docno=pd.Series([docno for found in hits for docno in found.docnos], dtype=object),
             score=np.concatenate([found.scores / unit for found in hits] or [np.empty(0)]),
@@ -94,12 +94,4 @@ class ConceptRetriever(Stage):
             )
 
     def _prepare(self, query_toks: pd.Series) -> ConceptVectors:
-        queries = from_float_toks(query_toks, self.index.terms)
-        if (self.weighting or self.index.weighting) == "idf":
-            queries = self.index.statistics.weigh(queries)
-        scale = self.index.query_scale
-        return queries if scale is None else Quantization(scale).vectors(queries)
-
-    def _unit(self) -> float:
-        quantization, query_scale = self.index.quantization, self.index.query_scale
-        return 1.0 if quantization is None or query_scale is None else quantization.scale * query_scale
+        return self.index.as_searched(from_float_toks(query_toks, self.index.terms), self.weighting)

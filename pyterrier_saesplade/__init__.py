@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyterrier_saesplade.concepts.cooccurrence import cooccurrence
+    from pyterrier_saesplade.concepts.lexicon import Lexicon
     from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
     from pyterrier_saesplade.engines.bmp import BmpConceptIndex
     from pyterrier_saesplade.engines.build import ConceptIndexer
@@ -56,6 +58,7 @@ __all__ = [
     "FinetuneConfig",
     "LatentStatistics",
     "LatentWeighting",
+    "Lexicon",
     "MilvusConceptIndex",
     "PisaConceptIndex",
     "PretrainConfig",
@@ -70,6 +73,7 @@ __all__ = [
     "Standardise",
     "TerrierConceptIndex",
     "TrainingData",
+    "cooccurrence",
     "encode_corpus",
     "encode_topics",
     "evaluate",
@@ -88,6 +92,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "concepts.cooccurrence": ["cooccurrence"],
+    "concepts.lexicon": ["Lexicon"],
     "engines.anserini": ["AnseriniConceptIndex"],
     "engines.bmp": ["BmpConceptIndex"],
     "engines.build": ["ConceptIndexer"],

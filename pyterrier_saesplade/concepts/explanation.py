@@ -130,7 +130,7 @@ class Explanation:
         query = _shaded(self.query, ((concept.query_token, concept) for concept in self.shared), len(self.query))
         document = _shaded(self.document, ((concept.document_token, concept) for concept in self.shared), self.read)
         rounded = self.frame.head(_SHOWN_LATENTS).round({"contribution": 3, "share": 3})
-        table = str(rounded.to_html(index=False, border=0))  # escapes what it is given
+        table: str = rounded.to_html(index=False, border=0)  # escapes what it is given
         more = len(self.shared) - _SHOWN_LATENTS
         return (
             f'<div style="line-height: 1.6"><p><b>score</b> {self.score:.3f}, {len(self.shared)} shared latents</p>'

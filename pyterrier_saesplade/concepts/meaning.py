@@ -304,7 +304,7 @@ def _unit_rows(rows: Any) -> Any:
     """Scales rows, sparse or dense, to unit length; zeros stay zeros."""
     norms = np.sqrt(np.asarray((rows * rows).sum(axis=1), np.float64))
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-    return sparse.diags_array(scale) @ rows if sparse.issparse(rows) else rows * scale[:, None]
+    return rows * sparse.csr_array(scale[:, None]) if sparse.issparse(rows) else rows * scale[:, None]
 
 
 def _paired(first: Any, second: Any) -> NDArray[np.float64]:
@@ -356,5 +356,5 @@ def _common(first: sparse.csr_array, second: sparse.csr_array) -> float:
 
 def _found(similarities: Any) -> float:
     """Returns the share of rows that are largest on the diagonal of a square."""
-    dense = similarities.toarray() if sparse.issparse(similarities) else similarities
+    dense = similarities if isinstance(similarities, np.ndarray) else similarities.toarray()
     return float((dense.argmax(axis=1) == np.arange(len(dense))).mean())

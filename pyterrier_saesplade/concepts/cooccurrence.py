@@ -149,7 +149,7 @@ class _Counts:
         """Tests all pairs and returns those that belong together."""
         tokens, latents = np.divmod(self._keys, self._model.width)
         together, of_token, of_latent = self._of_pair, self._of_token[tokens], self._of_latent[latents]
-        chance: NDArray[np.float64] = stats.binom.sf(together - 1, of_token, of_latent / self.occurrences)
+        chance = np.asarray(stats.binom.sf(together - 1, of_token, of_latent / self.occurrences))
         adjusted = np.asarray(stats.false_discovery_control(chance))
         latent_given_token, token_given_latent = together / of_token, together / of_latent
         associated = np.minimum(latent_given_token, token_given_latent) > _ASSOCIATED

@@ -112,15 +112,14 @@ class Explanation:
             f"document  {_shortened(self.document)}",
             f"score     {self.score:.3f}",
         ]
-        frame = self.frame.head(_SHOWN_LATENTS)
-        width = frame["term"].str.len().max() if len(frame) else 0
-        for row in frame.itertuples(index=False):
-            words = f"  ({row.words})" if row.words else ""
+        shown, rest = self.shared[:_SHOWN_LATENTS], self.shared[_SHOWN_LATENTS:]
+        width = max((len(concept.term) for concept in shown), default=0)
+        for concept in shown:
+            words = f"  ({', '.join(concept.words)})" if concept.words else ""
             lines.append(
-                f"  {row.contribution:6.3f} {row.share:6.1%}  {row.term:<{width}}  "
-                f"{row.query_token} = {row.document_token}{words}"
+                f"  {concept.contribution:6.3f} {concept.contribution / self.score:6.1%}  {concept.term:<{width}}  "
+                f"{concept.query_token.word(self.query)} = {concept.document_token.word(self.document)}{words}"
             )
-        rest = self.shared[_SHOWN_LATENTS:]
         if rest:
             lines.append(f"  {sum(concept.contribution for concept in rest):6.3f}  of {len(rest)} more")
         return "\n".join(lines)

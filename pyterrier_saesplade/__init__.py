@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.baselines.colbert import ColbertModel, ColbertQueryEncoder, ColbertScorer
     from pyterrier_saesplade.baselines.late_interaction import LateInteraction
     from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer, PlaidRetriever
+    from pyterrier_saesplade.concepts.cooccurrence import cooccurrence
+    from pyterrier_saesplade.concepts.lexicon import Lexicon
     from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
     from pyterrier_saesplade.engines.bmp import BmpConceptIndex
     from pyterrier_saesplade.engines.build import ConceptIndexer
@@ -76,6 +78,7 @@ __all__ = [
     "LateInteraction",
     "LatentStatistics",
     "LatentWeighting",
+    "Lexicon",
     "MilvusConceptIndex",
     "Normalise",
     "PisaConceptIndex",
@@ -99,6 +102,7 @@ __all__ = [
     "add_efficiency",
     "by_query_length",
     "compare",
+    "cooccurrence",
     "encode_corpus",
     "encode_topics",
     "evaluate",
@@ -126,6 +130,8 @@ _MODULES = {
     "baselines.colbert": ["ColbertModel", "ColbertQueryEncoder", "ColbertScorer"],
     "baselines.late_interaction": ["LateInteraction"],
     "baselines.plaid": ["PlaidIndex", "PlaidIndexer", "PlaidRetriever"],
+    "concepts.cooccurrence": ["cooccurrence"],
+    "concepts.lexicon": ["Lexicon"],
     "engines.anserini": ["AnseriniConceptIndex"],
     "engines.bmp": ["BmpConceptIndex"],
     "engines.build": ["ConceptIndexer"],

@@ -163,6 +163,7 @@ def test_the_guides_run(
     bm25 = pt.rewrite.tokenise() >> words.bm25(num_results=10)
     names: dict[str, Any] = {"dataset": dataset, "documents": list(dataset.get_corpus_iter()), "bm25": bm25}
     pages = ("how-to", "training", "paper", "figures")
+    pages = ("how-to", "training", "paper", "concepts")
     for block in (block for page in pages for block in rst_blocks(page, "code-block:: python")):
         for hub in ("distilbert-base-uncased", "naver/splade-v3"):
             block = block.replace(f'"{hub}"', repr(str(splade_path)))

@@ -598,6 +598,31 @@ def demo(
 
 
 @app.command()
+def compare(
+    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.", show_default=False)],
+    baseline: Annotated[str | None, typer.Option(help="System to compare with; the first unless given.")] = None,
+    measure: Annotated[list[str] | None, typer.Option(help="Measure, if not all; repeat for several.")] = None,
+    test: Annotated[str, typer.Option(help="t, wilcoxon or randomisation.")] = "t",
+    correction: Annotated[str, typer.Option(help="holm or another of statsmodels; none for none.")] = "holm",
+    collection: Annotated[
+        str | None, typer.Option(help="Collection whose queries are shown: means by length, wins and losses.")
+    ] = None,
+    query_set: Annotated[str | None, typer.Option(help="Its query set, if not the main one.")] = None,
+) -> None:
+    """Test differences of systems for significance, with their sizes, and count queries won and lost.
+
+    Example: saesplade compare comparison --baseline bm25 --collection docstrings
+    """
+    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.statistics import comparisons
+
+    topics = None if collection is None else open_collection(collection).topics(query_set)
+    settings = {"test": test, "correction": None if correction == "none" else correction}
+    for text in comparisons(folder, baseline, measures=measure or (), topics=topics, **settings):
+        print(text, end="\n\n", flush=True)
+
+
+@app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Folders that evaluate wrote.", show_default=False)],
     out: Annotated[Path, typer.Option(help="HTML page to write.")],

@@ -332,6 +332,7 @@ VERBS = [
     "import",
     "inspect",
     "demo",
+    "compare",
     "report",
     "plot",
 ]

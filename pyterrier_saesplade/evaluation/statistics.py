@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from pyterrier_saesplade.evaluation.results import read_results
+
 Values = NDArray[np.float64]
 #: A paired test of two systems' values, query by query, as ``scipy.stats.ttest_rel``: its second result is the p-value.
 Test = Callable[[Values, Values], Any]
 
 #: Permutations of the randomisation test; with no more queries than allow that many, it takes all of them.
 _PERMUTATIONS = 9_999
+#: Queries that are shown as won by most, and as lost by most.
+_ENDS = 5
 #: Values of permutations that are in memory together.
 _BATCH = 2_000_000
 
@@ -181,6 +186,61 @@ def by_query_length(
     table = frame.pivot_table(index=["measure", "name"], columns="group", values="value", sort=False)[order]
     table.columns.name = None
     return table.reset_index()
+
+
+def comparisons(
+    folder: str | os.PathLike[str],
+    baseline: str | None = None,
+    *,
+    measures: Sequence[str] = (),
+    topics: pd.DataFrame | None = None,
+    **settings: Any,
+) -> Iterator[str]:
+    """Compares the systems of a folder of results, or of each set of a suite, as text.
+
+    Args:
+        folder: What ``saesplade evaluate`` wrote.
+        baseline: The system that the others are compared with; ``None``: the first.
+        measures: Their names, if not all.
+        topics: The queries: with them the means by length of queries, and the last system's queries that were won and
+            lost by most, in the first measure.
+        **settings: Those of :func:`compare`.
+
+    Yields:
+        The text of each table.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If the values of each query are missing, or for the reasons of :func:`compare`.
+
+    Examples:
+        >>> for text in comparisons("comparison", "bm25"):  # doctest: +SKIP
+        ...     print(text)
+    """
+    with_queries = [results for results in read_results(folder) if results.perquery is not None]
+    if not with_queries:
+        raise ValueError(f"{folder} has no perquery.csv, the values of each query: evaluate again")
+    for results in with_queries:
+        perquery = results.perquery
+        assert perquery is not None
+        for unknown in set(measures) - set(results.measures):
+            raise ValueError(f"{results.folder} has no measure {unknown}; known are: {', '.join(results.measures)}")
+        perquery = perquery[perquery["measure"].isin(measures or results.measures)]
+        first = baseline or results.systems[0]
+        yield f"{results.title}, against {first}\n\n{_shown(compare(perquery, first, **settings))}"
+        if topics is not None:
+            yield f"by length of queries\n\n{_shown(by_query_length(perquery, topics))}"
+            ours, measure = results.systems[-1], str(perquery["measure"].iloc[0])
+            if ours != first:
+                queries = wins_and_losses(perquery, topics, ours, first, measure)
+                ends = queries if len(queries) <= 2 * _ENDS else pd.concat([queries.head(_ENDS), queries.tail(_ENDS)])
+                yield f"queries that {ours} won and lost by most, {measure}\n\n{_shown(ends)}"
+
+
+def _shown(table: pd.DataFrame) -> str:
+    floats = table.select_dtypes("float").columns
+    texts = {name: table[name].map(("{:.4f}" if name in ("p", "p_corrected") else "{:.3f}").format) for name in floats}
+    return table.assign(**texts).to_string(index=False)
 
 
 def _by_measure(perquery: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -1,12 +1,18 @@
 """Significance: the figures of scipy, of statsmodels and of ``pt.Experiment``, and what cannot be compared."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyterrier as pt
 import pytest
 from ir_measures import RR, nDCG
 from scipy import stats
+from typer.testing import CliRunner
 
+from pyterrier_saesplade.cli import app
+from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.statistics import by_query_length, compare, randomisation_test, wins_and_losses
 
 RNG = np.random.default_rng(7)
@@ -120,3 +126,28 @@ def test_systems_without_any_difference() -> None:
     for test in ("t", "wilcoxon", "randomisation"):
         row = compare(perquery, "a", test=test).iloc[0]
         assert (row["p"], row["effect"], row["significant"]) == (1.0, 0.0, False)
+
+
+def test_the_verb_compares_what_evaluate_wrote(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    evaluate(small_collection, untrained_model, out, baselines=["bm25"], measures=["nDCG@10", "AP"])
+    perquery = pd.read_csv(out / "perquery.csv", dtype={"qid": str})
+    expected = compare(perquery, "bm25", test="wilcoxon", correction=None)
+    arguments = ["compare", str(out), "--test", "wilcoxon", "--correction", "none"]
+    folder = str(small_collection.folder)
+    result = CliRunner().invoke(app, [*arguments, "--collection", folder], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert f"{expected['difference'][0]:.3f}" in result.stdout
+    assert f"{expected['p'][0]:.4f}" in result.stdout
+    assert "by length of queries" in result.stdout
+    query = small_collection.topics()["query"][0]
+    assert query in result.stdout
+    alone = CliRunner().invoke(app, [*arguments, "--measure", "AP"], catch_exceptions=False).stdout
+    assert "nDCG@10" not in alone
+    for more, message in ((["--measure", "RR"], "has no measure RR; known are: nDCG@10, AP"), ([], "evaluate again")):
+        failed = CliRunner().invoke(app, [*arguments, *more])
+        assert failed.exit_code == 2
+        assert message in failed.stderr
+        (out / "perquery.csv").unlink(missing_ok=True)

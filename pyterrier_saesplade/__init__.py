@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.evaluation.inspect import inspect
+    from pyterrier_saesplade.evaluation.reproduce import reproduce
     from pyterrier_saesplade.evaluation.search import search
     from pyterrier_saesplade.evaluation.suites import evaluate_suite, open_suite
     from pyterrier_saesplade.formats.export import export
@@ -103,6 +104,7 @@ __all__ = [
     "read_labels",
     "read_queries",
     "read_triples",
+    "reproduce",
     "search",
 ]
 
@@ -122,6 +124,7 @@ _MODULES = {
     "evaluation.collections": ["open_collection"],
     "evaluation.experiment": ["evaluate"],
     "evaluation.inspect": ["inspect"],
+    "evaluation.reproduce": ["reproduce"],
     "evaluation.search": ["search"],
     "evaluation.suites": ["evaluate_suite", "open_suite"],
     "formats.export": ["export"],

@@ -305,6 +305,7 @@ VERBS = [
     "inspect",
     "demo",
     "report",
+    "reproduce",
     "plot",
 ]
 KINDS = [

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.resources import files
 from itertools import pairwise
@@ -24,6 +24,9 @@ Made = TypeVar("Made")
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
 _OPTION = re.compile(r"\$(\w+)")
+
+#: What a command can begin with.
+PROGRAMS = ("saesplade", "python")
 
 #: What a folder holds when it is complete: a model, an index, results, a collection.
 _COMPLETE = ("config.json", "pt_meta.json", "suite.json", "results.json", "docs.jsonl.gz")
@@ -178,10 +181,8 @@ class Tables:
             content = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ValueError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("tables", "steps")):
-            raise ValueError(f"{where} must have 'tables:' and 'steps:', each a mapping from names")
-        content["tables"] = {str(name): _table(one, f"{where}: {name}") for name, one in content["tables"].items()}
-        return _made(cls, content, where)
+        made = _made(cls, content, where)
+        return replace(made, tables={str(name): _table(one, f"{where}, {name}") for name, one in made.tables.items()})
 
     def table(self, name: str) -> Table:
         """Returns a table.
@@ -217,7 +218,9 @@ class Tables:
         steps[name] = None
         inputs: dict[Path, str] = {}
         words = [self._filled(word, name, folders, steps, inputs) for word in shlex.split(self._command(name))]
-        del steps[name]
+        if not words or words[0] not in PROGRAMS:
+            raise ValueError(f"the command of the step {name} must begin with {' or '.join(PROGRAMS)}, not {words[:1]}")
+        del steps[name]  # so that it stands after those that it needs
         steps[name] = Step(name, folders.out / name, words, inputs)
         return folders.out / name
 
@@ -246,7 +249,7 @@ class Tables:
                 raise ValueError(f"the step {rule} names ${match[1]}, which is none of the options")
             return self.options[match[1]]
 
-        return _OPTION.sub(option, self.steps[rule]).replace("%", stem)
+        return _OPTION.sub(option, str(self.steps[rule])).replace("%", stem)
 
     @cached_property
     def _datasets(self) -> list[str]:
@@ -307,7 +310,7 @@ class Tables:
     def listing(self) -> str:
         """Returns the names of the tables, with their titles and the number of their commands."""
         width = max(map(len, self.tables))
-        lines = (f"{name:{width}}  {one.title} ({len(self.plan(name))})" for name, one in self.tables.items())
+        lines = (f"{name:{width}}  {one.title} ({len(self.plan(name))} commands)" for name, one in self.tables.items())
         return "\n".join(lines)
 
     def markdown(self) -> str:
@@ -332,17 +335,26 @@ def open_tables(path: str | os.PathLike[str] | None = None) -> Tables:
 
 
 def _table(settings: Any, where: str) -> Table:
+    table = _made(Table, settings, where)
+    columns = {str(name): _made(Column, one, f"{where}, {name}") for name, one in table.columns.items()}
+    return replace(table, columns=columns, rows={str(name): str(run) for name, run in table.rows.items()})
+
+
+def _made(kind: type[Made], settings: Any, where: str) -> Made:
+    """Makes a table, or what belongs to one, of YAML's mappings, lists and texts."""
     if not isinstance(settings, dict):
         raise ValueError(f"{where}: expected settings, such as 'title: ...', found {settings!r}")
-    columns = {str(name): _made(Column, one, f"{where}, {name}") for name, one in settings.get("columns", {}).items()}
-    rows = {str(name): str(row) for name, row in settings.get("rows", {}).items()}
-    return _made(Table, settings | {"columns": columns, "rows": rows}, where)
-
-
-def _made(kind: type[Made], settings: Mapping[str, Any], where: str) -> Made:
-    known = [one.name for one in fields(kind)]  # type: ignore[arg-type]
-    if unknown := sorted(str(name) for name in settings if name not in known):
-        raise ValueError(f"{where}: unknown setting {', '.join(unknown)}; there are {', '.join(known)}")
+    known = {one.name: str(one.type) for one in fields(kind)}  # type: ignore[arg-type]
+    for name, value in settings.items():
+        if name not in known:
+            raise ValueError(f"{where}: unknown setting {name}; there are {', '.join(known)}")
+        for begins, wanted, noun in (
+            ("str", str, "a text"),
+            ("Sequence", list, "a list"),
+            ("Mapping", dict, "a mapping"),
+        ):
+            if known[name].startswith(begins) and value is not None and not isinstance(value, wanted):
+                raise ValueError(f"{where}: {name} must be {noun}, not {value!r}")
     try:
         return kind(**settings)
     except TypeError as error:

@@ -200,13 +200,20 @@ def test_names_and_mistakes() -> None:
     ("text", "message"),
     [
         ("tables: [", "mine is no YAML"),
-        ("tables: {}", "mine must have 'tables:' and 'steps:'"),
-        ("{tables: {a: 3}, steps: {}}", "mine: a: expected settings"),
-        ("{tables: {a: {title: A, rank: 3}}, steps: {}}", "mine: a: unknown setting rank; there are title, about"),
-        ("{tables: {a: {}}, steps: {}}", "mine: a: .*title"),
+        ("[]", "mine: expected settings"),
+        ("tables: {}", "mine: .*steps"),
+        ("{tables: [], steps: {}}", r"mine: tables must be a mapping, not \[\]"),
+        ("{tables: {a: 3}, steps: {}}", "mine, a: expected settings"),
+        ("{tables: {a: {title: A, rank: 3}}, steps: {}}", "mine, a: unknown setting rank; there are title, about"),
+        ("{tables: {a: {}}, steps: {}}", "mine, a: .*title"),
+        ("{tables: {a: {title: A, columns: {b: {steps: c}}}}, steps: {}}", "mine, a, b: steps must be a list, not 'c'"),
+        ("{tables: {a: {title: A, also: [b]}}, steps: {b: rm x}}", "must begin with saesplade or python, not .'rm'"),
         ("{tables: {a: {title: A, also: [b]}}, steps: {}}", "there is no step 'b', nor a rule for it"),
-        ("{tables: {a: {title: A, also: [b]}}, steps: {b: 'x {c}', c: 'x {b}'}}", "the step b needs itself"),
-        ("{tables: {a: {title: A, also: [b]}}, steps: {b: x $c}}", r"the step b names \$c, which is none"),
+        (
+            "{tables: {a: {title: A, also: [b]}}, steps: {b: 'saesplade {c}', c: 'saesplade {b}'}}",
+            "the step b needs itself",
+        ),
+        ("{tables: {a: {title: A, also: [b]}}, steps: {b: saesplade $c}}", r"the step b names \$c, which is none"),
     ],
 )
 def test_a_file_of_tables_that_cannot_be(text: str, message: str) -> None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.baselines.colbert import ColbertModel, ColbertQueryEncoder, ColbertScorer
     from pyterrier_saesplade.baselines.late_interaction import LateInteraction
     from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer, PlaidRetriever
+    from pyterrier_saesplade.concepts.cooccurrence import cooccurrence
+    from pyterrier_saesplade.concepts.lexicon import Lexicon
     from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
     from pyterrier_saesplade.engines.bmp import BmpConceptIndex
     from pyterrier_saesplade.engines.build import ConceptIndexer
@@ -21,10 +23,17 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
     from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.efficiency import add_efficiency, latency, query_costs
     from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.evaluation.inspect import inspect
     from pyterrier_saesplade.evaluation.reproduce import reproduce
     from pyterrier_saesplade.evaluation.search import search
+    from pyterrier_saesplade.evaluation.statistics import (
+        by_query_length,
+        compare,
+        randomisation_test,
+        wins_and_losses,
+    )
     from pyterrier_saesplade.evaluation.suites import evaluate_suite, open_suite
     from pyterrier_saesplade.formats.export import export
     from pyterrier_saesplade.formats.imports import import_vectors
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
         ConceptFeedback,
         DocEncoder,
         LatentWeighting,
+        Normalise,
         Prune,
         Quantizer,
         QueryEncoder,
@@ -69,7 +79,9 @@ __all__ = [
     "LateInteraction",
     "LatentStatistics",
     "LatentWeighting",
+    "Lexicon",
     "MilvusConceptIndex",
+    "Normalise",
     "PisaConceptIndex",
     "PlaidIndex",
     "PlaidIndexer",
@@ -88,6 +100,10 @@ __all__ = [
     "TrainingData",
     "Words",
     "WordsAndConcepts",
+    "add_efficiency",
+    "by_query_length",
+    "compare",
+    "cooccurrence",
     "encode_corpus",
     "encode_topics",
     "evaluate",
@@ -95,10 +111,13 @@ __all__ = [
     "export",
     "import_vectors",
     "inspect",
+    "latency",
     "mine",
     "open_collection",
     "open_suite",
     "pseudo_queries",
+    "query_costs",
+    "randomisation_test",
     "read_dataset",
     "read_distillation",
     "read_labels",
@@ -106,12 +125,15 @@ __all__ = [
     "read_triples",
     "reproduce",
     "search",
+    "wins_and_losses",
 ]
 
 _MODULES = {
     "baselines.colbert": ["ColbertModel", "ColbertQueryEncoder", "ColbertScorer"],
     "baselines.late_interaction": ["LateInteraction"],
     "baselines.plaid": ["PlaidIndex", "PlaidIndexer", "PlaidRetriever"],
+    "concepts.cooccurrence": ["cooccurrence"],
+    "concepts.lexicon": ["Lexicon"],
     "engines.anserini": ["AnseriniConceptIndex"],
     "engines.bmp": ["BmpConceptIndex"],
     "engines.build": ["ConceptIndexer"],
@@ -122,10 +144,12 @@ _MODULES = {
     "engines.seismic": ["SeismicConceptIndex"],
     "engines.terrier": ["TerrierConceptIndex"],
     "evaluation.collections": ["open_collection"],
+    "evaluation.efficiency": ["add_efficiency", "latency", "query_costs"],
     "evaluation.experiment": ["evaluate"],
     "evaluation.inspect": ["inspect"],
     "evaluation.reproduce": ["reproduce"],
     "evaluation.search": ["search"],
+    "evaluation.statistics": ["by_query_length", "compare", "randomisation_test", "wins_and_losses"],
     "evaluation.suites": ["evaluate_suite", "open_suite"],
     "formats.export": ["export"],
     "formats.imports": ["import_vectors"],
@@ -136,6 +160,7 @@ _MODULES = {
         "ConceptFeedback",
         "DocEncoder",
         "LatentWeighting",
+        "Normalise",
         "Prune",
         "Quantizer",
         "QueryEncoder",

@@ -502,6 +502,86 @@ def inspect(
 
 
 @app.command()
+def explain(
+    model: _Model,
+    query: Annotated[str, typer.Option(help="The query.")],
+    document: Annotated[str | None, typer.Option(help="The document's text.")] = None,
+    docno: Annotated[str | None, typer.Option(help="Its docno in --collection, in place of the text.")] = None,
+    collection: Annotated[str | None, _COLLECTION] = None,
+    index: Annotated[Path | None, typer.Option(help="Index whose score it is; else that of the vectors.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon that names the latents' words.")] = None,
+    k: _K = None,
+    doc_max_length: _DocMaxLength = None,
+    device: _Device = None,
+    precision: _Precision = "auto",
+) -> None:
+    """Say why a document has its score: the latents that it shares with a query, and the words that light them.
+
+    Example: saesplade explain --index concepts.index --model model --query "a query" --document "a text"
+    """
+    from pyterrier_saesplade.concepts.lexicon import Lexicon
+    from pyterrier_saesplade.evaluation.collections import open_collection
+
+    if (document is None) == (docno is None) or (docno is None) != (collection is None):
+        raise typer.BadParameter("give either --document, or --docno and --collection")
+    if collection is not None:
+        documents = open_collection(collection).get_corpus_iter()
+        document = next((known["text"] for known in documents if known["docno"] == docno), None)
+        if document is None:
+            raise typer.BadParameter(f"there is no document {docno!r} in {collection}")
+    assert document is not None
+    words = None if lexicon is None else Lexicon.open(lexicon)
+    opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    print(opened.explain(query, document, index=index, lexicon=words))
+
+
+@app.command()
+def concepts(
+    lexicon: Annotated[Path, typer.Option(help="File of the lexicon (.parquet); made of --collection.")],
+    word: Annotated[str | None, typer.Argument(help="Word whose latents are printed.", show_default=False)] = None,
+    model: Annotated[str | None, _MODEL] = None,
+    collection: Annotated[str | None, _COLLECTION] = None,
+    limit: Annotated[int, typer.Option(help="Latents that are printed at most.", min=1)] = 5,
+    k: _K = None,
+    doc_max_length: _DocMaxLength = None,
+    device: _Device = None,
+    precision: _Precision = "auto",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Read off a collection what a model's latents stand for, or print those that a word lights.
+
+    Example: saesplade concepts --model model --collection docstrings --lexicon concepts.parquet
+    """
+    from pyterrier_saesplade.concepts.lexicon import Lexicon
+    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.files import require_new
+
+    if word is None and collection is None:
+        raise typer.BadParameter("name a word, or give --collection to make the lexicon of")
+    if model is None:
+        _refuse("for a model", **{"--collection": collection, "--k": k, "--doc-max-length": doc_max_length})
+    settings: dict[str, Any] = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
+    opened = None if model is None else _open(model, **settings)
+    if collection is None:
+        found = Lexicon.open(lexicon)
+    else:
+        assert opened is not None  # else --collection was refused
+        require_new(lexicon, overwrite=overwrite)
+        found = Lexicon.build(opened, open_collection(collection).get_corpus_iter(), verbose=True)
+        found.write(lexicon, overwrite=overwrite)
+    if word is None:
+        return
+    if opened is not None:
+        print(f"latents that the model lights for {word!r}:")
+        for weight, concept in found.lit(opened, word)[:limit]:
+            print(f"{weight:5.2f}  {concept}")
+        print()
+    print(f"latents that {word!r} lights in the collection:")
+    for concept in found.of_word(word)[:limit]:
+        print(concept)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder that everything is kept in.")] = Path("demo"),
     backbone: Annotated[str | None, typer.Option(help="Encoder in place of MiniLM-L6, folder or hub name.")] = None,
@@ -515,6 +595,31 @@ def demo(
 
     for part in run_demo(out, backbone=backbone, splade=splade):
         print(part, end="\n\n", flush=True)
+
+
+@app.command()
+def compare(
+    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.", show_default=False)],
+    baseline: Annotated[str | None, typer.Option(help="System to compare with; the first unless given.")] = None,
+    measure: Annotated[list[str] | None, typer.Option(help="Measure, if not all; repeat for several.")] = None,
+    test: Annotated[str, typer.Option(help="t, wilcoxon or randomisation.")] = "t",
+    correction: Annotated[str, typer.Option(help="holm or another of statsmodels; none for none.")] = "holm",
+    collection: Annotated[
+        str | None, typer.Option(help="Collection whose queries are shown: means by length, wins and losses.")
+    ] = None,
+    query_set: Annotated[str | None, typer.Option(help="Its query set, if not the main one.")] = None,
+) -> None:
+    """Test differences of systems for significance, with their sizes, and count queries won and lost.
+
+    Example: saesplade compare comparison --baseline bm25 --collection docstrings
+    """
+    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.evaluation.statistics import comparisons
+
+    topics = None if collection is None else open_collection(collection).topics(query_set)
+    settings = {"test": test, "correction": None if correction == "none" else correction}
+    for text in comparisons(folder, baseline, measures=measure or (), topics=topics, **settings):
+        print(text, end="\n\n", flush=True)
 
 
 @app.command()

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyterrier_saesplade.concepts.lexicon import Lexicon, shared_concepts
-from pyterrier_saesplade.encoding.encoder import Encoder
+from pyterrier_saesplade.concepts.lexicon import Lexicon
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.evaluation.docstrings import docstring_collection
@@ -21,7 +20,6 @@ from pyterrier_saesplade.saesplade import SaeSplade
 
 _SHOWN_QUERIES = 3
 _SHOWN_CONCEPTS = 5
-_SHOWN_WORDS = 4
 #: Latents are named by the words of the first so many documents: enough for those that occur often.
 _LEXICON_DOCUMENTS = 1000
 
@@ -75,26 +73,23 @@ def explain(
         the words that it most often comes from.
     """
     documents = {document["docno"]: document["text"] for document in collection.get_corpus_iter()}
-    encoder = Encoder.from_pretrained(model)
+    saesplade = SaeSplade.from_pretrained(model)
     concepts = TerrierConceptIndex(index)
-    idf = concepts.statistics.idf() if concepts.weighting == "idf" else None
-    hits = SaeSplade.from_pretrained(model).retriever(concepts, num_results=1).transform(topics)
+    hits = saesplade.retriever(concepts, num_results=1).transform(topics)
     best = dict(zip(hits["qid"], hits["docno"], strict=True))
     # The best hits are among them, so that every shared latent has a word.
     named = dict.fromkeys([*best.values(), *islice(documents, _LEXICON_DOCUMENTS)])
-    lexicon = Lexicon.of(encoder, [documents[docno] for docno in named])
+    lexicon = Lexicon.build(saesplade, ({"docno": docno, "text": documents[docno]} for docno in named))
     for qid, query in zip(topics["qid"], topics["query"], strict=True):
         if qid not in best:
             yield f"query     {query}\nbest hit  none"
             continue
         docno = best[qid]
-        shared = shared_concepts(
-            encoder.encode([query], side="query").row(0), encoder.encode([documents[docno]], side="doc").row(0), idf
-        )
+        explanation = saesplade.explain(query, documents[docno], index=concepts, lexicon=lexicon)
         lines = [f"query     {query}", f"best hit  {docno}: {documents[docno][:80]}"]
-        for latent, contribution in shared[:_SHOWN_CONCEPTS]:
-            words = ", ".join(lexicon.words(latent, _SHOWN_WORDS))
-            lines.append(f"  {contribution:5.2f}  {concepts.terms.name(latent):<7} {words}")
+        for concept in explanation.shared[:_SHOWN_CONCEPTS]:
+            words = ", ".join(concept.words)
+            lines.append(f"  {concept.contribution:5.2f}  {concept.term:<7} {words}")
         yield "\n".join(lines)
 
 

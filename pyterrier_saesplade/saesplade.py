@@ -7,15 +7,16 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from pyterrier_saesplade.encoding.encoder import Encoder
+from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
 from pyterrier_saesplade.encoding.precision import Precision, check_precision, pick_device
+from pyterrier_saesplade.encoding.tokens import Token
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.files import require_new, written_beside
@@ -27,6 +28,9 @@ from pyterrier_saesplade.pipeline.stage import require_positive
 from pyterrier_saesplade.stages import Stages
 
 if TYPE_CHECKING:
+    from pyterrier_saesplade.concepts.explanation import Explanation
+    from pyterrier_saesplade.concepts.lexicon import Lexicon
+    from pyterrier_saesplade.engines.index import ConceptIndex
     from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
     from pyterrier_saesplade.training.data import TrainingData
 
@@ -324,18 +328,67 @@ class SaeSplade(Stages):
         Examples:
             >>> latents, weights = model.encode(["a text"]).row(0)  # doctest: +SKIP
         """
-        if isinstance(texts, str):
-            raise ValueError(f"encode takes a list of texts: write encode([{texts[:20]!r}])")
-        if side not in ("doc", "query"):
-            raise ValueError(f"side must be 'doc' or 'query', not {side!r}")
+        max_length = self._length("encode", texts, side)
         return self._encoder.encode(
             texts,
             side=side,
             k=self.k if k is None else k,
-            max_length=self.doc_max_length if side == "doc" else self.query_max_length,
+            max_length=max_length,
             positions=positions,
             verbose=self._verbose(verbose),
         )
+
+    def tokens(self, texts: Sequence[str], side: Side = "doc") -> list[list[Token]]:
+        """Returns the word pieces of texts, with their words, in the positions that :meth:`encode` counts.
+
+        Examples:
+            >>> [token.word("a text") for token in model.tokens(["a text"])[0]]  # doctest: +SKIP
+            ['[CLS]', 'a', 'text', '[SEP]']
+        """
+        return self._encoder.tokenize.tokens(texts, side, self._length("tokens", texts, side))
+
+    def encode_tokens(self, texts: Sequence[str | None], side: Side = "doc") -> Iterator[EncodedTokens]:
+        """Encodes the tokens of texts one by one, in their contexts: what each lights by itself.
+
+        Yields:
+            For each text the number of each word piece, its state, and its concept vector.
+        """
+        max_length = self._length("encode_tokens", texts, side)
+        return self._encoder.encode_tokens(texts, side=side, k=self.k, max_length=max_length)
+
+    def explain(
+        self,
+        query: str,
+        document: str,
+        *,
+        index: ConceptIndex | str | os.PathLike[str] | None = None,
+        lexicon: Lexicon | None = None,
+    ) -> Explanation:
+        """Says why a document has its score: the latents that it shares with the query, and where they come from.
+
+        The contributions sum to the score that the index gives the document, which idf, quantisation and pruning of the
+        index are part of. The document is encoded again, by itself: see :class:`~pyterrier_saesplade.encoding.Encoder`
+        for what the texts beside it changed when it was indexed (a rounding, which can move an impact by one level).
+
+        Args:
+            query: The query.
+            document: The document's text.
+            index: The index that this model built, or its folder. ``None``: the float vectors, not weighted.
+            lexicon: What names the latents' words: see :class:`~pyterrier_saesplade.concepts.lexicon.Lexicon`.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+            ValueError: If another model built the index or the lexicon.
+
+        Examples:
+            >>> model.explain("a query", "the document's text", index="concepts.index").frame  # doctest: +SKIP
+        """
+        from pyterrier_saesplade.concepts.explanation import explain
+
+        opened = None if index is None else self._built(index)
+        if lexicon is not None:
+            lexicon.check(self)
+        return explain(self, query, document, opened, lexicon)
 
     def replace(self, **settings: Any) -> SaeSplade:
         """Returns the same model with other settings, which are the constructor's keyword arguments.
@@ -389,12 +442,17 @@ class SaeSplade(Stages):
         config = self._full_config
         return self.query_max_length or config.query_max_length, config.query_marker, config.weighting
 
+    def _length(self, method: str, texts: object, side: Side) -> int | None:
+        """Returns how texts are cut, if not as the model says."""
+        if isinstance(texts, str):
+            raise ValueError(f"{method} takes a list of texts: write {method}([{texts[:20]!r}])")
+        if side not in ("doc", "query"):
+            raise ValueError(f"side must be 'doc' or 'query', not {side!r}")
+        return self.doc_max_length if side == "doc" else self.query_max_length
+
     def _settings(self) -> dict[str, Any]:
         names = ("head", "k", "doc_max_length", "query_max_length", "device", "precision")
         return {name: getattr(self, name) for name in names} | {"width": self._width}
-
-    def _verbose(self, verbose: bool | None) -> bool:
-        return self.verbose if verbose is None else verbose
 
 
 def _passing_folder() -> Path:

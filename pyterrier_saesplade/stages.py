@@ -208,20 +208,17 @@ class Stages(ABC):
             FileNotFoundError: If there is no such folder.
             ValueError: If another model built the index, or this one with other document-side settings.
         """
-        index = _opened(index)
-        self._check_built(index)
-        search = index.retriever(num_results, weighting=weighting, verbose=self._verbose(verbose))
+        search = self._built(index).retriever(num_results, weighting=weighting, verbose=self._verbose(verbose))
         return self.query_encoder(verbose=verbose) >> search
 
     def _statistics(
         self, given: ConceptIndex | LatentStatistics | str | os.PathLike[str] | None
     ) -> ConceptIndex | LatentStatistics | None:
-        statistics = _opened(given) if isinstance(given, str | os.PathLike) else given
-        if isinstance(statistics, ConceptIndex):
-            self._check_built(statistics)
-        return statistics
+        return given if given is None or isinstance(given, LatentStatistics) else self._built(given)
 
-    def _check_built(self, index: ConceptIndex) -> None:
+    def _built(self, index: ConceptIndex | str | os.PathLike[str]) -> ConceptIndex:
+        """Returns an index that this model built, open."""
+        index = index if isinstance(index, ConceptIndex) else open_index(index)
         if index.fingerprint != self.fingerprint:
             raise ValueError(
                 f"{index.path} was built by another model, {index.metadata['model']} "
@@ -229,10 +226,7 @@ class Stages(ABC):
                 "search it with the model that built it, with the same k and doc_max_length, or index the documents "
                 "again with this one"
             )
+        return index
 
     def _verbose(self, verbose: bool | None) -> bool:
         return self.verbose if verbose is None else verbose
-
-
-def _opened(index: ConceptIndex | str | os.PathLike[str]) -> ConceptIndex:
-    return index if isinstance(index, ConceptIndex) else open_index(index)

@@ -219,6 +219,34 @@ def test_evaluate(folder: Path, tmp_path: Path) -> None:
     assert "results.json exists already" in mistake(*arguments)
 
 
+def test_explain_and_concepts(folder: Path, tmp_path: Path) -> None:
+    """A score taken apart, of a text or a known document; a lexicon made, used, and looked up."""
+    model, docs, lexicon = ["--model", folder / "model"], ["--collection", folder / "docs"], tmp_path / "l.parquet"
+    made = ["concepts", *model, *docs, "--lexicon", lexicon]
+    saesplade(*made)
+    assert "l.parquet exists already" in mistake(*made)
+    looked_up = saesplade("concepts", "sparse", *model, "--lexicon", lexicon, "--limit", 2)
+    assert looked_up.count("  df ") >= 3
+    assert "«sparse»" in looked_up
+    assert saesplade("concepts", "sparse", "--lexicon", lexicon, "--limit", 2) in looked_up
+    saesplade("index", *docs, *model, "--out", tmp_path / "index", "--engine", "exact")
+    retriever = SaeSplade.from_pretrained(folder / "model").retriever(tmp_path / "index", 1)
+    query = "sparse latent concept"
+    best = retriever.search(query).iloc[0]
+    asked = ["explain", *model, "--query", query]
+    printed = saesplade(*asked, "--index", tmp_path / "index", "--lexicon", lexicon, *docs, "--docno", best["docno"])
+    assert f"score     {best['score']:.3f}" in printed
+    assert re.search(r"^ +\d\.\d{3} +\d+\.\d%  c\d+ +\S+ = \S+  \(.+\)$", printed, re.M)
+    assert "document  a sparse text" in saesplade(*asked, "--document", "a sparse text")
+    assert "give either --document, or --docno" in mistake(*asked, "--docno", "d1")
+    assert "give either --document, or --docno" in mistake(*asked)
+    assert "there is no document 'd99'" in mistake(*asked, *docs, "--docno", "d99")
+    assert "there is no lexicon at" in mistake(*asked, "--document", "a", "--lexicon", tmp_path / "none")
+    assert "the lexicon is of another model" in mistake(*asked, "--document", "a", "--lexicon", lexicon, "--k", 2)
+    assert "name a word, or give --collection" in mistake("concepts", *model, "--lexicon", lexicon)
+    assert "--collection is for a model" in mistake("concepts", *docs, "--lexicon", tmp_path / "new.parquet")
+
+
 def test_demo_uses_what_is_there(folder: Path, minilm_path: Path, tmp_path: Path) -> None:
     """On a collection and a model that are there it compares four systems and explains the best hits, twice alike."""
     out = tmp_path / "demo"
@@ -304,6 +332,7 @@ VERBS = [
     "import",
     "inspect",
     "demo",
+    "compare",
     "report",
     "reproduce",
     "plot",

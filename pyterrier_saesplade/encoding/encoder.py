@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,22 @@ from pyterrier_saesplade.model.pooling import Pooled
 BATCH_TOKENS = 4096
 #: Texts that are sorted by length together.
 WINDOW = 4096
+#: The same where the states of all tokens are kept.
+_STATES_WINDOW = 256
+
+
+class EncodedTokens(NamedTuple):
+    """The tokens of a text, each encoded by itself in its context.
+
+    Attributes:
+        pieces: ``[T]``, their numbers in the tokenizer's vocabulary.
+        states: ``[T, d]``, what the head reads.
+        vectors: One row per token: the latents that it lights, weighted as if it were a text.
+    """
+
+    pieces: NDArray[np.int64]
+    states: NDArray[np.float32]
+    vectors: ConceptVectors
 
 
 class Encoder:
@@ -156,12 +172,51 @@ class Encoder:
                 parts.append(ConceptVectors.concatenate(rows).take(np.argsort(np.concatenate(order))))
         return ConceptVectors.concatenate(parts)
 
+    def encode_tokens(
+        self, texts: Sequence[str | None], *, side: Side, k: int | None = None, max_length: int | None = None
+    ) -> Iterator[EncodedTokens]:
+        """Encodes the tokens of texts; the maximum over a text's tokens is the text's vector.
+
+        Args:
+            texts: The texts; ``None``, empty and blank ones have no token.
+            side: Whether they are documents or queries.
+            k: Latents kept per token; ``None``: as the model is configured.
+            max_length: Word pieces kept per text, markers included; ``None``: as the model is configured.
+
+        Yields:
+            Each text's tokens, in the positions that :meth:`encode` counts.
+        """
+        for start in range(0, len(texts), _STATES_WINDOW):
+            ids = self.tokenize(texts[start : start + _STATES_WINDOW], side, max_length)
+            encoded: dict[int, EncodedTokens] = {}
+            for batch in token_batches(np.array([len(pieces) for pieces in ids]), BATCH_TOKENS):
+                pieces = [ids[i] for i in batch]
+                states, vectors = self._encode_packed(pieces, side, k)
+                bounds = np.cumsum([0, *map(len, pieces)])
+                for i, first, last in zip(batch.tolist(), bounds[:-1], bounds[1:], strict=True):
+                    rows = np.arange(first, last)
+                    encoded[i] = EncodedTokens(np.array(ids[i], np.int64), states[first:last], vectors.take(rows))
+            yield from (encoded[i] for i in range(len(ids)))
+
     def token_states(self, ids: list[list[int]]) -> Tensor:
         """Returns the states ``[T, d]`` of one batch of tokenised texts (none of them empty), text after text."""
         input_ids, mask = pad(ids, self.tokenizer.pad_token_id or 0)
         with torch.inference_mode(), autocast(self.device, self.backbone_dtype):
             states: Tensor = self.model.token_states(input_ids.to(self.device), mask.to(self.device))
             return states
+
+    def _encode_packed(
+        self, ids: list[list[int]], side: Side, k: int | None
+    ) -> tuple[NDArray[np.float32], ConceptVectors]:
+        """Returns the states of all tokens, and their vectors: each is pooled as a text of one token."""
+        if not any(ids):
+            return np.empty((0, int(self.model.backbone.config.hidden_size)), np.float32), ConceptVectors.from_rows([])
+        states = self.token_states([pieces for pieces in ids if pieces])
+        bounds = np.arange(len(states) + 1)
+        with torch.inference_mode():
+            k = self.config.k if k is None else k
+            pooled = self.model.pool(states, bounds.tolist(), k, side=side, dtype=self.dtype)
+        return states.float().cpu().numpy(), _to_numpy(pooled, bounds, positions=False)
 
     def _encode_batch(self, ids: list[list[int]], side: Side, k: int | None, positions: bool) -> ConceptVectors:
         bounds = np.cumsum([0, *map(len, ids)])

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
+
+
+class Token(NamedTuple):
+    """A word piece of a text, and the whole word that it is a part of.
+
+    Attributes:
+        piece: The word piece, as the vocabulary has it.
+        start: Where the word begins in the text, in characters.
+        end: Where it ends; special tokens and markers begin and end at 0.
+    """
+
+    piece: str
+    start: int
+    end: int
+
+    def word(self, text: str) -> str:
+        """Returns the word; of a special token its name.
+
+        Examples:
+            >>> Token("##coders", 0, 12).word("Autoencoders learn"), Token("[CLS]", 0, 0).word("Autoencoders learn")
+            ('Autoencoders', '[CLS]')
+        """
+        return text[self.start : self.end].strip() if self.end > self.start else self.piece
 
 
 class TextTokenizer:
@@ -40,6 +64,39 @@ class TextTokenizer:
             max_length: A length other than the model's, markers included.
         """
         marker = self._markers[side]
+        full = [i for i, text in enumerate(texts) if text is not None and text.strip()]
+        ids: list[list[int]] = [[] for _ in texts]
+        if full:
+            tokens = self._cut([texts[i] for i in full], side, max_length)["input_ids"]
+            for i, pieces in zip(full, tokens, strict=True):
+                ids[i] = pieces[: self._head] + marker + pieces[self._head :]
+        return ids
+
+    def tokens(self, texts: Sequence[str], side: Side, max_length: int | None = None) -> list[list[Token]]:
+        """Returns the same word pieces with the words that they are of, in the positions that vectors count.
+
+        Args:
+            texts: The texts; an empty or blank one has no token.
+            side: As in a call.
+            max_length: As in a call.
+
+        Raises:
+            ValueError: If the tokenizer does not tell where in the text a piece comes from.
+        """
+        if not self.tokenizer.is_fast:
+            raise ValueError(f"{type(self.tokenizer).__name__} does not tell where in a text its word pieces come from")
+        if not texts:
+            return []
+        cut = self._cut(texts, side, max_length, return_offsets_mapping=True)
+        markers = [Token(piece, 0, 0) for piece in self.tokenizer.convert_ids_to_tokens(self._markers[side])]
+        found = []
+        for i, text in enumerate(texts):
+            tokens = _tokens(cut.tokens(i), cut.word_ids(i), cut["offset_mapping"][i]) if text.strip() else []
+            found.append(tokens[: self._head] + markers + tokens[self._head :] if tokens else [])
+        return found
+
+    def _cut(self, texts: Sequence[str | None], side: Side, max_length: int | None, **options: Any) -> Any:
+        marker = self._markers[side]
         max_length = max_length or self._lengths[side]
         if max_length > self.longest:
             raise ValueError(f"max_length {max_length} is beyond the backbone, which reads {self.longest} word pieces")
@@ -47,22 +104,31 @@ class TextTokenizer:
         smallest = self.tokenizer.num_special_tokens_to_add() + 1
         if length < smallest:
             raise ValueError(f"max_length must leave room for a word piece: at least {smallest + len(marker)}")
-        full = [i for i, text in enumerate(texts) if text is not None and text.strip()]
-        ids: list[list[int]] = [[] for _ in texts]
-        if full:
-            tokens = self.tokenizer(
-                [texts[i] for i in full],
-                truncation=True,
-                max_length=length,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )["input_ids"]
-            for i, pieces in zip(full, tokens, strict=True):
-                ids[i] = pieces[: self._head] + marker + pieces[self._head :]
-        return ids
+        return self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            **options,
+        )
 
     def _marker(self, piece: str) -> int:
         number = self.tokenizer.get_vocab().get(piece)
         if number is None:
             raise ValueError(f"the tokenizer has no word piece {piece!r} to mark texts with: use markers=False")
         return number
+
+
+def _tokens(pieces: list[str], words: list[int | None], spans: list[tuple[int, int]]) -> list[Token]:
+    """Joins the spans of the pieces of each word."""
+    starts: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    for word, (start, end) in zip(words, spans, strict=True):
+        if word is not None:
+            starts.setdefault(word, start)
+            ends[word] = end
+    return [
+        Token(piece, 0, 0) if word is None else Token(piece, starts[word], ends[word])
+        for piece, word in zip(pieces, words, strict=True)
+    ]

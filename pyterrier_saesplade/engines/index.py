@@ -20,7 +20,7 @@ from pyterrier_saesplade.engines.description import STATISTICS, TERMS
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import INDEX_TYPE
 from pyterrier_saesplade.files import installed_versions, read_metadata
-from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, Weighting
+from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms, Weighting
 from pyterrier_saesplade.store.card import brief, fill_readme, opening
 
 
@@ -156,6 +156,36 @@ class ConceptIndex(pt.Artifact):
     def statistics(self) -> LatentStatistics:
         """How many of the indexed documents hold each latent."""
         return LatentStatistics.load(self._folder / STATISTICS)
+
+    @property
+    def unit(self) -> float:
+        """What a dot product of stored weights is divided by, so that scores are in units of weight."""
+        quantization, query_scale = self.quantization, self.query_scale
+        return 1.0 if quantization is None or query_scale is None else quantization.scale * query_scale
+
+    def as_searched(self, queries: ConceptVectors, weighting: Weighting | None = None) -> ConceptVectors:
+        """Returns queries as the engine gets them: weighted, then quantised if the index holds integers.
+
+        Args:
+            queries: Float vectors of the model that built the index.
+            weighting: ``"idf"`` or ``"none"`` in place of the index's own.
+        """
+        if (weighting or self.weighting) == "idf":
+            queries = self.statistics.weigh(queries)
+        return queries if self.query_scale is None else Quantization(self.query_scale).vectors(queries)
+
+    def as_stored(self, documents: ConceptVectors) -> ConceptVectors:
+        """Returns documents as the index stores them: pruned, quantised, without the latents that it drops.
+
+        Args:
+            documents: Float vectors of the model that built the index.
+        """
+        pruning = (self.metadata.get("pruning") or {}).get("documents")
+        if pruning is not None:
+            documents = Pruning(**pruning).vectors(documents)
+        if self.quantization is not None:
+            documents = self.quantization.vectors(documents)
+        return documents.where(~np.isin(documents.latents, self.statistics.dropped))
 
     def __len__(self) -> int:
         """Returns the number of documents, empty ones included."""

@@ -11,7 +11,7 @@ import pyterrier as pt
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.frames import result_frame
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
-from pyterrier_saesplade.impacts import Quantization, Weighting
+from pyterrier_saesplade.impacts import Weighting
 from pyterrier_saesplade.impacts.toks import FINGERPRINT, from_float_toks
 from pyterrier_saesplade.pipeline.stage import Stage, require_positive
 
@@ -64,7 +64,7 @@ class ConceptRetriever(Stage):
                 window = queries.take(np.arange(start, min(start + _WINDOW, len(queries))))
                 hits += self.index.search(window, self.num_results)
                 bar.update(len(window))
-        unit = self._unit()
+        unit = self.index.unit
         return result_frame(inp, [Hits(found.docnos, found.scores / unit) for found in hits])
 
     def fuse_rank_cutoff(self, k: int) -> ConceptRetriever | None:
@@ -90,12 +90,4 @@ class ConceptRetriever(Stage):
             )
 
     def _prepare(self, query_toks: pd.Series) -> ConceptVectors:
-        queries = from_float_toks(query_toks, self.index.terms)
-        if (self.weighting or self.index.weighting) == "idf":
-            queries = self.index.statistics.weigh(queries)
-        scale = self.index.query_scale
-        return queries if scale is None else Quantization(scale).vectors(queries)
-
-    def _unit(self) -> float:
-        quantization, query_scale = self.index.quantization, self.index.query_scale
-        return 1.0 if quantization is None or query_scale is None else quantization.scale * query_scale
+        return self.index.as_searched(from_float_toks(query_toks, self.index.terms), self.weighting)

@@ -27,6 +27,7 @@ from pyterrier_saesplade.evaluation.systems import (
 from pyterrier_saesplade.hybrid import WordsAndConcepts
 from pyterrier_saesplade.impacts.toks import from_toks
 from pyterrier_saesplade.impacts.words import Words
+from pyterrier_saesplade.pipeline import Normalise
 from pyterrier_saesplade.pipeline.stage import Stage
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store.reader import StoredVectors
@@ -112,8 +113,7 @@ class Fused(System):
             parts.append(encode >> retrieve >> AsAsked())
         if self.name == "rrf":
             return pt.Transformer.identity(), pta.fusion.RRFusion(*parts, num_results=NUM_RESULTS)
-        normalise = pta.fusion.PerQueryMaxMinScore()
-        fused = ((parts[0] >> normalise) + (parts[1] >> normalise)) % NUM_RESULTS
+        fused = ((parts[0] >> Normalise()) + (parts[1] >> Normalise())) % NUM_RESULTS
         return pt.Transformer.identity(), fused
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:

@@ -6,13 +6,14 @@ from pyterrier_saesplade.pipeline.prune import Prune
 from pyterrier_saesplade.pipeline.quantizer import Quantizer
 from pyterrier_saesplade.pipeline.query_encoder import QueryEncoder
 from pyterrier_saesplade.pipeline.scorer import Scorer
-from pyterrier_saesplade.pipeline.standardise import Standardise
+from pyterrier_saesplade.pipeline.standardise import Normalise, Standardise
 from pyterrier_saesplade.pipeline.weighting import LatentWeighting
 
 __all__ = [
     "ConceptFeedback",
     "DocEncoder",
     "LatentWeighting",
+    "Normalise",
     "Prune",
     "Quantizer",
     "QueryEncoder",

@@ -1,93 +1,141 @@
-"""The words of latents, and scores taken apart."""
+"""The words and contexts of latents: counted by hand, kept in a file, refused to other models."""
 
 import doctest
+from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-import torch
-from transformers import AutoTokenizer
 
-from pyterrier_saesplade.concepts import lexicon
-from pyterrier_saesplade.concepts.lexicon import Lexicon, shared_concepts
-from pyterrier_saesplade.encoding.encoder import Encoder
-from pyterrier_saesplade.model import SaeSpladeModel
+from pyterrier_saesplade.concepts import lexicon as module
+from pyterrier_saesplade.concepts.lexicon import Lexicon
+from pyterrier_saesplade.saesplade import SaeSplade
 
-TEXTS = ["Sparse autoencoders, unbelievably.", "", "  ", "unbelievably sparse Naïveté"]
+Documents = list[dict[str, str]]
 
 
-def encoder(backbone: Path, **settings: object) -> Encoder:
-    torch.manual_seed(0)
-    model = SaeSpladeModel.from_backbone(backbone, width=64, k=2, k_sae=2, **settings)
-    return Encoder(model, AutoTokenizer.from_pretrained(backbone), precision="float32")
+@pytest.fixture(scope="module")
+def lexicon(model: SaeSplade, documents: Documents) -> Lexicon:
+    return Lexicon.build(model, iter(documents))
 
 
 def test_the_docstrings_examples_hold() -> None:
-    results = doctest.testmod(lexicon)
-    assert results.attempted > 4
-    assert results.failed == 0
+    assert doctest.testmod(module) == (0, 1)
 
 
-@pytest.mark.parametrize("markers", [False, True])
-def test_words_are_those_at_the_positions(minilm_path: Path, markers: bool) -> None:
-    """Whole words in lower case at every one of their pieces, with markers or not; special tokens by name."""
-    model = encoder(minilm_path, markers=markers, doc_max_length=32)
-    words = lexicon._words_by_position(model, TEXTS)
-    marker = ["[unused1]"] if markers else []
-    pieces = model.tokenizer.tokenize("unbelievably")
-    assert len(pieces) > 1
-    last = ["unbelievably"] * len(pieces) + ["sparse"]
-    accented = ["naïveté"] * len(model.tokenizer.tokenize("Naïveté"))
-    assert words[3] == ["[CLS]", *marker, *last, *accented, "[SEP]"]
-    vectors = model.encode(TEXTS, side="doc", positions=True)
+def test_it_is_what_the_vectors_say(model: SaeSplade, documents: Documents, lexicon: Lexicon) -> None:
+    """Document frequencies, the weights that each word gave, and the strongest places."""
+    texts = [document["text"] for document in documents]
+    vectors = model.encode(texts, positions=True)
+    tokens = model.tokens(texts)
     assert vectors.positions is not None
-    assert vectors.positions.max() < max(map(len, words))
+    weight_of: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    strongest: dict[int, float] = defaultdict(float)
+    df: dict[int, int] = defaultdict(int)
+    for i, text in enumerate(texts):
+        for j in range(vectors.indptr[i], vectors.indptr[i + 1]):
+            latent, weight = int(vectors.latents[j]), float(vectors.weights[j])
+            token = tokens[i][vectors.positions[j]]
+            weight_of[latent][token.word(text).lower() if token.end else token.piece] += weight
+            strongest[latent] = max(strongest[latent], weight)
+            df[latent] += 1
+    assert len(lexicon) == len(df) > 100
+    assert lexicon.n_docs == len(documents)
+    by_docno = {document["docno"]: document["text"] for document in documents}
+    for concept in lexicon:
+        assert concept.df == df[concept.latent]
+        counted = weight_of[concept.latent]
+        weights = [counted[word] for word in concept.words]
+        assert weights == sorted(weights, reverse=True)
+        assert sum(weights) == pytest.approx(sum(sorted(counted.values(), reverse=True)[: len(weights)]))
+        assert len(concept.words) == min(len(counted), 16)
+        assert concept.contexts[0].weight == pytest.approx(strongest[concept.latent])
+        assert 1 <= len(concept.contexts) <= 5
+        for context in concept.contexts:
+            assert context.word in ("[CLS]", "[SEP]") or context.word in by_docno[context.docno]
+    assert lexicon.words(concept.latent, 1) == [concept.words[0]]
+    unused = next(latent for latent in range(model.width) if latent not in df)
+    assert lexicon.concept(unused) is None
+    assert lexicon.words(unused) == lexicon.words(model.width) == []
 
 
-@pytest.mark.parametrize("markers", [False, True])
-def test_a_latents_words_are_those_that_excite_it_most(minilm_path: Path, markers: bool) -> None:
-    """Counted by hand from the model's own activations, token by token."""
-    model = encoder(minilm_path, markers=markers, doc_max_length=32)
-    found = Lexicon.of(model, TEXTS)
-    expected: dict[int, list[str]] = {}
-    for text, words in zip(TEXTS, lexicon._words_by_position(model, TEXTS), strict=True):
-        if not text.strip():
-            continue
-        ids = model.tokenizer(text)["input_ids"]
-        ids = [ids[0], *([model.tokenizer.convert_tokens_to_ids("[unused1]")] if markers else []), *ids[1:]]
-        with torch.no_grad():
-            states = model.token_states([ids])
-            head = model.model.head
-            activations = (states - head.b_dec) @ head.W_enc.T + head.b_enc
-        top = torch.zeros_like(activations).scatter(1, *reversed(activations.topk(2, dim=1)))
-        for latent in (top.amax(0) > 0).nonzero().flatten().tolist():
-            expected.setdefault(latent, []).append(words[int(top[:, latent].argmax())])
-    assert expected
-    for latent in range(64):
-        assert sorted(found.words(latent)) == sorted(set(expected.get(latent, []))), latent
+def test_windows_change_nothing(
+    model: SaeSplade, documents: Documents, lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as no word is forgotten."""
+    monkeypatch.setattr(module, "_WINDOW", 13)
+    monkeypatch.setattr(module, "_COUNTED_WORDS", 10_000)
+    again = Lexicon.build(model, documents)
+    for one, other in zip(lexicon, again, strict=True):
+        assert (one.latent, one.df) == (other.latent, other.df)
+        assert [context.weight for context in one.contexts] == pytest.approx([c.weight for c in other.contexts])
+        assert one.words[0] == other.words[0] or one.df > 1  # sums differ by rounding
 
 
-def test_long_texts_are_cut_where_the_encoder_cuts_them(minilm_path: Path) -> None:
-    """No word is named that the encoder did not see."""
-    model = encoder(minilm_path, markers=True, doc_max_length=8)
-    text = "alpha beta gamma delta epsilon zeta eta theta"
-    seen = set(lexicon._words_by_position(model, [text])[0])
-    named = {word for latent in range(64) for word in Lexicon.of(model, [text]).words(latent)}
-    assert named <= seen
-    assert "theta" not in seen
-    assert len(lexicon._words_by_position(model, [text])[0]) == 8
+def test_light_words_are_forgotten(model: SaeSplade, documents: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WINDOW", 13)
+    monkeypatch.setattr(module, "_COUNTED_WORDS", 3)
+    found = Lexicon.build(model, documents)
+    assert max(len(concept.words) for concept in found) == 3
 
 
-def test_contributions_sum_to_the_score(minilm_path: Path) -> None:
-    """With idf and without; by descending contribution."""
-    model = encoder(minilm_path)
-    vectors = model.encode(["sparse vectors", "vectors that are sparse"], side="doc")
-    idf = np.linspace(0.5, 3.0, 64, dtype=np.float32)
-    dense = vectors.to_csr(64).toarray().astype(np.float64)
-    for weights in (None, idf):
-        shared = shared_concepts(vectors.row(0), vectors.row(1), weights)
-        contributions = [concept.contribution for concept in shared]
-        assert contributions == sorted(contributions, reverse=True)
-        score = float((dense[0] * dense[1] * (1 if weights is None else idf)).sum())
-        assert sum(contributions) == pytest.approx(score, rel=1e-6)
-        assert {concept.latent for concept in shared} == set(np.flatnonzero(dense[0] * dense[1]).tolist())
+def test_a_file_keeps_it(model: SaeSplade, lexicon: Lexicon, documents: Documents, tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.parquet"
+    lexicon.write(path)
+    opened = Lexicon.open(path)
+    assert list(opened) == list(lexicon)
+    assert opened.description == lexicon.description
+    assert opened.description["fingerprint"] == model.fingerprint
+    Lexicon.build(model, documents).write(tmp_path / "again.parquet")
+    assert (tmp_path / "again.parquet").read_bytes() == path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"lexicon.parquet exists already"):
+        lexicon.write(path)
+    lexicon.write(path, overwrite=True)
+    frame = pd.read_parquet(path)
+    assert frame.columns.tolist() == ["latent", "term", "df", "words", "contexts"]
+    assert frame["words"][0][0].keys() == {"word", "documents", "weight"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"lexicon.parquet", "again.parquet"}
+
+
+def test_words_are_looked_up(model: SaeSplade, lexicon: Lexicon) -> None:
+    """By what the model lights, and by what the collection's words lit."""
+    lit = lexicon.lit(model, "Return")
+    weights = [weight for weight, _ in lit]
+    assert weights == sorted(weights, reverse=True)
+    assert {concept.latent for _, concept in lit} == set(model.encode(["Return"]).latents.tolist())
+    found = lexicon.of_word("Return")
+    assert found
+    assert all("return" in concept.words for concept in found)
+    assert sum("return" in concept.words for concept in lexicon) == len(found)
+    assert lexicon.of_word("xylophone") == []
+    with pytest.raises(ValueError, match="the lexicon is of another model"):
+        lexicon.lit(SaeSplade.from_pretrained(model.source, k=4), "return")
+
+
+def test_repetitions_are_one_context(model: SaeSplade) -> None:
+    found = Lexicon.build(model, [{"docno": f"d{i}", "text": "the same text"} for i in range(9)])
+    assert all(len(concept.contexts) == 1 for concept in found)
+    assert all(concept.df == 9 for concept in found)
+
+
+def test_word_pieces_have_words_too(splade: SaeSplade, documents: Documents) -> None:
+    found = Lexicon.build(splade, documents[:9])
+    assert found.of_word("return")
+    assert all(concept.term == splade.terms.name(concept.latent) for concept in found)
+
+
+def test_what_is_no_lexicon(model: SaeSplade, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no lexicon at"):
+        Lexicon.open(tmp_path / "nowhere.parquet")
+    (tmp_path / "text.parquet").write_text("text")
+    with pytest.raises(ValueError, match="it is not a Parquet file"):
+        Lexicon.open(tmp_path / "text.parquet")
+    pq.write_table(pa.table({"docno": ["d1"]}), tmp_path / "store.parquet")
+    with pytest.raises(ValueError, match="its columns are docno"):
+        Lexicon.open(tmp_path / "store.parquet")
+    with pytest.raises(ValueError, match="there are no documents"):
+        Lexicon.build(model, [])
+    with pytest.raises(ValueError, match="has no 'text'"):
+        Lexicon.build(model, [{"docno": "d1"}])

@@ -15,6 +15,7 @@ from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.evaluation.collections import Collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.measures import parse_measures
+from pyterrier_saesplade.evaluation.report import COSTS
 from pyterrier_saesplade.evaluation.suites import Suite, SuiteSet, evaluate_suite, open_suite, run, suite_names
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -168,28 +169,43 @@ def test_the_mean_is_the_mean_of_the_sets(done: Path) -> None:
     assert suite["suite"] == "mine"
     assert [row["name"] for row in suite["mean"]] == ["bm25", "saesplade"]
     for position, mean in enumerate(suite["mean"]):
-        assert list(mean) == ["name", *MEASURES]
-        for measure in MEASURES:
-            values = [one["rows"][position][measure] for one in suite["sets"].values()]
-            assert mean[measure] == pytest.approx(sum(values) / 2, abs=1e-12)
-            assert values[0] != values[1]
+        assert list(mean) == ["name", *MEASURES, *COSTS]
+        for column in [*MEASURES, "qd_flops", "index_mb"]:
+            values = [one["rows"][position][column] for one in suite["sets"].values()]
+            assert mean[column] == pytest.approx(sum(values) / 2, abs=1e-12)
+            assert values[0] != values[1] or column == "qd_flops"  # the documents are the same
     assert suite["about"]["measures"] == MEASURES
     assert suite["sets"]["all"]["title"].startswith("all: 60 documents")
 
 
 def test_means_over_what_is_shared() -> None:
     """Measures that a set lacks, and systems that it lacks, have no mean; without a shared measure there is none."""
-    one = (["AP", "RR"], [{"name": "a", "AP": 0.2, "RR": 1.0}, {"name": "b", "AP": 0.1, "RR": 0.5}])
-    other = (["P@5", "AP"], [{"name": "b", "AP": 0.3, "P@5": 0.5}])
+    costs = dict.fromkeys(COSTS, 2.0)
+    dense = costs | {"qd_flops": None}
+    one = (["AP", "RR"], [{"name": "a", "AP": 0.2, "RR": 1.0, **costs}, {"name": "b", "AP": 0.1, "RR": 0.5, **costs}])
+    other = (["P@5", "AP"], [{"name": "b", "AP": 0.3, "P@5": 0.5, **dense}])
     rows, measures = run._means([one, other])
-    assert (rows, measures) == ([{"name": "b", "AP": pytest.approx(0.2)}], ["AP"])
+    assert (rows, measures) == ([{"name": "b", "AP": pytest.approx(0.2), **dense}], ["AP"])
     sets = {
-        "x": dict(zip(("measures", "rows"), one, strict=True)),
-        "y": dict(zip(("measures", "rows"), other, strict=True)),
+        "x": dict(zip(("measures", "rows"), one, strict=True)) | {"significance": {"b": "-"}},
+        "y": dict(zip(("measures", "rows"), other, strict=True)) | {"significance": {}},
     }
     results = run.SuiteResults("s", sets, rows, {})
     assert list(results.table) == ["x AP", "y P@5"]
-    assert str(results).splitlines()[0] == "s: AP, P@5 of 2 set(s)"
+    title, _, _, a, b, _, note = str(results).splitlines()
+    assert title == "s: AP, P@5 of 2 set(s)"
+    assert a.split() == ["a", "0.200"]
+    assert b.split() == ["b", "0.100-", "0.500", "2.0", "2.0"]
+    assert note.startswith("+ and -: significantly above and below a ")
+
+
+def test_significance_is_that_of_the_first_measure_against_the_first_system(tmp_path: Path) -> None:
+    values = {"bm25": [0.1] * 9, "better": [0.3 + i / 100 for i in range(9)], "like": [0.1] * 8 + [0.2]}
+    rows = [(name, str(i), "AP", value) for name, all_ in values.items() for i, value in enumerate(all_)]
+    rows += [(name, str(i), "RR", 0.5) for name in values for i in range(9)]
+    pd.DataFrame(rows, columns=["name", "qid", "measure", "value"]).to_csv(tmp_path / "perquery.csv", index=False)
+    assert run._significance(tmp_path, "AP", "bm25") == {"better": "+", "like": ""}
+    assert run._significance(tmp_path, "AP", "better") == {"bm25": "-", "like": "-"}
 
 
 def test_goes_on_after_a_crash(
@@ -202,7 +218,9 @@ def test_goes_on_after_a_crash(
     before = (out / "all" / "results.json").stat().st_mtime_ns
     results = evaluate_suite(folder, str(untrained_model), out, baselines=["bm25"], measures=MEASURES)
     assert (out / "all" / "results.json").stat().st_mtime_ns == before
-    assert results.mean == read(done / "suite.json")["mean"]
+    measured = ["name", *MEASURES, "qd_flops", "index_mb", "build_seconds"]  # times of searches differ
+    means = (pd.DataFrame(rows)[measured] for rows in (results.mean, read(done / "suite.json")["mean"]))
+    pd.testing.assert_frame_equal(*means)
 
     def evaluated(*arguments: object, **options: object) -> None:
         raise AssertionError("all is done")
@@ -226,7 +244,7 @@ def test_other_settings_are_not_mixed(folder: Path, done: Path, untrained_model:
     results = evaluate_suite(
         folder, str(untrained_model), out, sets=["all"], baselines=[], measures=["AP"], overwrite=True
     )
-    assert results.mean == [{"name": "saesplade", "AP": results.sets["all"]["rows"][0]["AP"]}]
+    assert results.mean == [results.sets["all"]["rows"][0]]
     names = {path.name for path in (done / "indexes").iterdir()}
     assert {path.name for path in (out / "indexes").iterdir()} == names  # none was built again
 

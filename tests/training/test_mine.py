@@ -10,7 +10,7 @@ import pytest
 
 from pyterrier_saesplade.evaluation.collections import Collection, read_topics, write_collection
 from pyterrier_saesplade.evaluation.pipelines import Pipelines, TextLoader
-from pyterrier_saesplade.pipeline import Standardise
+from pyterrier_saesplade.pipeline import Normalise, Standardise
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune
 from pyterrier_saesplade.training.data.sources import passages_of, read_distillation
@@ -202,6 +202,7 @@ def test_a_cross_encoder_is_a_teacher(
 
 def test_stages_of_pipelines_keep_their_contract(judged: Collection, check_contract: object) -> None:
     check_contract(Standardise())  # type: ignore[operator]
+    check_contract(Normalise())  # type: ignore[operator]
     loader = TextLoader(passages_of(judged))
     check_contract(loader)  # type: ignore[operator]
     document = next(judged.get_corpus_iter())
@@ -209,6 +210,7 @@ def test_stages_of_pipelines_keep_their_contract(judged: Collection, check_contr
     assert loaded["text"].tolist() == ["", document["text"]]
     one = pd.DataFrame({"qid": ["1"], "query": ["a"], "docno": ["d"], "score": [3.0], "rank": [0]})
     assert Standardise()(one)["score"].tolist() == [0.0]
+    assert Normalise()(one)["score"].tolist() == [1.0]
 
 
 DOCUMENTS = [

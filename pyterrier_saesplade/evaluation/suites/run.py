@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
@@ -17,6 +18,8 @@ from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provena
 from pyterrier_saesplade.evaluation.measures import parse_measures
 from pyterrier_saesplade.evaluation.named import open_model
 from pyterrier_saesplade.evaluation.plots import require_plots
+from pyterrier_saesplade.evaluation.report import COSTS
+from pyterrier_saesplade.evaluation.statistics import compare
 from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
 from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.model import SaeSpladeConfig
@@ -34,9 +37,11 @@ class SuiteResults:
 
     Attributes:
         suite: Its name.
-        sets: Of each set the ``title``, the names of its ``measures``, and as ``rows`` what its ``results.json`` holds.
+        sets: Of each set the ``title``, the names of its ``measures``, as ``rows`` what its ``results.json`` holds, and
+            as ``significance``, by system, ``"+"`` or ``"-"`` where its first measure is above or below that of the
+            first system (paired t-test, Holm's correction, p < 0.05), else ``""``.
         mean: A row for each system that all sets have: its ``name``, and the means over the sets of the measures that
-            all sets share.
+            all sets share and of the costs.
         about: ``measures`` (the shared ones), ``notes``, ``command``, ``versions`` and ``date``.
     """
 
@@ -61,10 +66,19 @@ class SuiteResults:
         return pd.DataFrame(columns, index=list(systems))
 
     def __str__(self) -> str:
-        """The table as text, under the name of the suite."""
+        """The table as text, with marks of significance and the mean costs, under the name of the suite."""
         official = dict.fromkeys(one["measures"][0] for one in self.sets.values())
         title = f"{self.suite}: {', '.join(official)} of {len(self.sets)} set(s)"
-        return f"{title}\n\n{self.table.to_string(float_format='{:.3f}'.format, na_rep='')}"
+        table = self.table.map(lambda value: "" if pd.isna(value) else f"{value:.3f}")
+        for column, one in zip(table.columns, self.sets.values(), strict=False):  # the mean is tested nowhere
+            table[column] += [one["significance"].get(name) or " " for name in table.index]
+        for cost, name, decimals in (("qd_flops", "QD-FLOPs", 2), ("index_mb", "MB", 1), ("mrt", "ms/query", 1)):
+            means = {row["name"]: row[cost] for row in self.mean}
+            values = [means.get(system) for system in table.index]
+            table[name] = ["" if value is None else f"{value:.{decimals}f}" for value in values]
+        first = next(iter(self.sets.values()))["rows"][0]["name"]
+        note = f"+ and -: significantly above and below {first} (paired t-test, Holm's correction, p < 0.05); "
+        return f"{title}\n\n{table.to_string()}\n\n{note}costs are means over the sets"
 
 
 def evaluate_suite(
@@ -232,19 +246,40 @@ def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
     for name in suite.sets:
         about = json.loads((out / name / "about.json").read_text(encoding="utf-8"))
         rows = json.loads((out / name / "results.json").read_text(encoding="utf-8"))
-        sets[name] = {"title": about["title"], "measures": about["measures"], "rows": rows}
+        significance = _significance(out / name, about["measures"][0], rows[0]["name"])
+        sets[name] = {
+            "title": about["title"],
+            "measures": about["measures"],
+            "rows": rows,
+            "significance": significance,
+        }
         notes[name] = about["notes"]
     mean, shared = _means([(one["measures"], one["rows"]) for one in sets.values()])
     return SuiteResults(suite.name, sets, mean, {"measures": shared, "notes": notes, **provenance(command)})
 
 
+def _significance(folder: Path, measure: str, baseline: str) -> dict[str, str]:
+    perquery = pd.read_csv(folder / "perquery.csv", dtype={"name": str, "qid": str})
+    compared = compare(perquery[perquery["measure"] == measure], baseline)
+    if compared.empty:
+        return {}
+    marks = np.where(compared["significant"], np.where(compared["difference"] > 0, "+", "-"), "")
+    return dict(zip(compared["name"], marks.tolist(), strict=True))
+
+
 def _means(sets: Sequence[tuple[list[str], list[dict[str, Any]]]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The means of the measures that all sets share, by the systems that all have."""
+    """The means of the measures that all sets share and of the costs, by the systems that all have."""
     shared = [measure for measure in sets[0][0] if all(measure in measures for measures, _ in sets)]
     tables = [{row["name"]: row for row in rows} for _, rows in sets]
     systems = [name for name in tables[0] if all(name in table for table in tables)]
     rows = [
-        {"name": name, **{measure: sum(table[name][measure] for table in tables) / len(tables) for measure in shared}}
+        {"name": name, **{column: _mean([table[name][column] for table in tables]) for column in [*shared, *COSTS]}}
         for name in systems
     ]
     return rows, shared
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean; ``None`` if one is missing, as the QD-FLOPs of a dense system."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None

@@ -1,0 +1,98 @@
+"""What latents mean, in figures: synonyms, ambiguous words, translations, and pairs of a token and a latent.
+
+python benchmarks/meaning.py --model MODEL --splade SPLADE --data ../shared/data --collection ../shared/data/msmarco-dl
+
+`data` has the folders `wordsim`, `mcl-wic`, `tatoeba` and `xquad`; those that are missing are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from pyterrier_saesplade import SaeSplade, open_collection
+from pyterrier_saesplade.concepts.cooccurrence import cooccurrence
+from pyterrier_saesplade.concepts.meaning import (
+    alignment,
+    polysemy,
+    read_occurrences,
+    read_translations,
+    read_word_pairs,
+    synonymy,
+)
+
+LANGUAGES = ("deu", "fra", "spa", "rus", "ara", "cmn")
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of the judged data.")],
+    model: Annotated[list[Path], typer.Option(help="Folder of a SAE-SPLADE model; repeat for several.")],
+    splade: Annotated[list[Path], typer.Option(help="Folder of a SPLADE checkpoint; repeat for several.")],
+    k: Annotated[list[int] | None, typer.Option(help="Latents per token of the SAEs; repeat for several.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Whose passages co-occurrences are counted in.")] = None,
+    passages: Annotated[int, typer.Option(help="How many of them.")] = 10_000,
+) -> None:
+    """Print one Markdown table per analysis."""
+    models = {
+        f"{folder.name}{f', k = {kept}' if kept else ''}": SaeSplade.from_pretrained(folder, k=kept)
+        for folder in model
+        for kept in (k or [None])
+    }
+    models |= {folder.parent.name: SaeSplade.from_splade(folder) for folder in splade}
+    for title, table in tables(models, data):
+        print(f"\n{title}\n\n{markdown(table)}", flush=True)
+    if collection is not None:
+        rows = {}
+        for name, opened in models.items():
+            found = cooccurrence(opened, open_collection(collection).get_corpus_iter(), passages)
+            rows[name] = {"pairs": len(found.pairs), **found.counts}
+        print(
+            f"\nCo-occurrence in {passages:,} passages\n\n{markdown(pd.DataFrame(rows).T.reset_index(names='model'))}"
+        )
+
+
+def tables(models: dict[str, SaeSplade], data: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Run the analyses whose data are there."""
+    words = of_each(data / "wordsim", "*.tsv", read_word_pairs)
+    if words:
+        found = synonymy(models, words)
+        for measure in ("spearman", "jaccard"):
+            table = found.pivot_table(measure, ["model", "vectors"], "data", sort=False)
+            yield f"Synonymy, {measure}", table.assign(mean=table.mean(axis=1)).reset_index()
+    contexts = data / "mcl-wic"
+    if contexts.is_dir():
+        training, test = (read_occurrences(contexts / f"{part}.en-en.jsonl.gz") for part in ("dev", "test"))
+        yield "Polysemy", polysemy(models, training, test)
+    texts = {}
+    if (data / "tatoeba").is_dir():
+        texts |= {language: read_translations(data / "tatoeba" / f"{language}-eng.tsv.gz") for language in LANGUAGES}
+    if (data / "xquad").is_dir():
+        english, german = (paragraphs(data / "xquad" / language) for language in ("en", "de"))
+        texts["xquad de"] = pd.DataFrame({"text": german, "translation": english})  # of the same docno
+    if texts:
+        yield "Alignment", alignment(models, texts)
+
+
+def of_each(folder: Path, pattern: str, read: Callable[[Path], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Read all files of a folder."""
+    return {path.stem: read(path) for path in sorted(folder.glob(pattern))}
+
+
+def paragraphs(folder: Path) -> pd.Series:
+    """Return a collection's texts by docno."""
+    return pd.DataFrame(open_collection(folder).get_corpus_iter()).set_index("docno")["text"]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Write a frame as a Markdown table, floats with three digits."""
+    cells = table.map(lambda cell: ("" if pd.isna(cell) else f"{cell:.3f}") if isinstance(cell, float) else str(cell))
+    rows = [table.columns.tolist(), ["---"] * len(table.columns), *cells.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)

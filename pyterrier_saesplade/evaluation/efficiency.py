@@ -1,0 +1,175 @@
+"""What searches cost: multiplications counted from document frequencies, and time measured as it should be."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.engines.build import open_index
+from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.evaluation.measures import delta_e
+from pyterrier_saesplade.pipeline.stage import require_positive
+from pyterrier_saesplade.stages import Stages
+
+#: The measure of effectiveness in ΔE.
+_RR = "RR@10"
+
+
+def query_costs(model: Stages, index: ConceptIndex | str | os.PathLike[str], topics: pd.DataFrame) -> pd.DataFrame:
+    """Counts what each query costs, from the index's document frequencies alone: no posting is read.
+
+    Args:
+        model: What encodes the queries: a model, or words and concepts together.
+        index: Its index, or the index's folder.
+        topics: ``qid`` and ``query``.
+
+    Returns:
+        ``qid``; ``latents``, those that the query has; ``postings``, the sum of their document frequencies, which a
+        search without pruning touches; ``qd_flops``, postings per document. The mean of ``qd_flops`` over queries is
+        that of the collection: :func:`~pyterrier_saesplade.evaluation.measures.qd_flops`.
+
+    Examples:
+        >>> query_costs(model, "concepts.index", topics)["qd_flops"].mean()  # doctest: +SKIP
+    """
+    index = index if isinstance(index, ConceptIndex) else open_index(index)
+    statistics = index.statistics
+    queries = model.encode(topics["query"].tolist(), side="query")
+    of_entry = np.repeat(np.arange(len(queries)), np.diff(queries.indptr))
+    postings = np.bincount(of_entry, statistics.df[queries.latents], minlength=len(queries)).astype(np.int64)
+    return pd.DataFrame(
+        {
+            "qid": topics["qid"].to_numpy(),
+            "latents": np.diff(queries.indptr),
+            "postings": postings,
+            "qd_flops": postings / statistics.n_docs,
+        }
+    )
+
+
+def add_efficiency(
+    results: pd.DataFrame,
+    systems: Mapping[str, tuple[Stages, ConceptIndex | str | os.PathLike[str]]],
+    topics: pd.DataFrame,
+) -> pd.DataFrame:
+    """Adds the cost of scoring to what ``pt.Experiment`` returns.
+
+    Args:
+        results: The means, with a column ``name``.
+        systems: For each system of concepts, by its name there, the model and its index.
+        topics: The queries that were run.
+
+    Returns:
+        ``results`` with ``qd_flops`` and ``postings``, means over the queries, and, if there is ``RR@10``, ``delta_e``;
+        missing for other systems.
+
+    Raises:
+        ValueError: If a system is not in the results.
+
+    Examples:
+        >>> results = pt.Experiment({"bm25": bm25, "concepts": retriever}, topics, qrels, [RR @ 10])  # doctest: +SKIP
+        >>> add_efficiency(results, {"concepts": (model, index)}, topics)  # doctest: +SKIP
+    """
+    unknown = set(systems) - set(results["name"])
+    if unknown:
+        raise ValueError(f"the results have no system {min(unknown)!r}; they have: {', '.join(results['name'])}")
+    costs = {
+        name: query_costs(model, index, topics)[["qd_flops", "postings"]].mean()
+        for name, (model, index) in systems.items()
+    }
+    missing = {"qd_flops": math.nan, "postings": math.nan}
+    columns = pd.DataFrame([costs.get(name, missing) for name in results["name"]], index=results.index)
+    out = results.assign(**{column: columns[column] for column in missing})
+    if _RR in out:
+        out["delta_e"] = [
+            delta_e(rr, flops) if flops == flops else math.nan
+            for rr, flops in zip(out[_RR], out["qd_flops"], strict=True)
+        ]
+    return out
+
+
+def latency(
+    pipelines: Mapping[str, pt.Transformer | tuple[pt.Transformer, pt.Transformer]],
+    topics: pd.DataFrame,
+    *,
+    batch_sizes: tuple[int, ...] = (1, 64),
+    rounds: int = 3,
+    warm_up: int = 10,
+) -> pd.DataFrame:
+    """Measures how long queries take, one at a time and together, on a machine that should do nothing else.
+
+    Pipelines take turns, round by round, so that a noisy minute is nobody's alone. Before that each runs the first
+    queries, which loads models and starts Java.
+
+    Args:
+        pipelines: By name, a retriever; or what encodes queries and what retrieves for them, which are timed apart.
+        topics: ``qid`` and ``query``.
+        batch_sizes: How many queries are run together.
+        rounds: How often all queries are run.
+        warm_up: Queries that are run first and not timed.
+
+    Returns:
+        A row for each name, ``part`` (``"encode"``, ``"retrieve"``, ``"total"``) and ``batch_size``: milliseconds per
+        query, ``mean``, ``p50``, ``p95`` and ``p99`` over the batches of all rounds.
+
+    Raises:
+        ValueError: If a number is not positive, or there are no topics.
+
+    Examples:
+        >>> latency({"concepts": (model.query_encoder(), index.retriever())}, topics)  # doctest: +SKIP
+    """
+    require_positive(rounds=rounds, warm_up=warm_up)
+    for size in batch_sizes:
+        require_positive(batch_sizes=size)
+    if topics.empty:
+        raise ValueError("there are no topics to time")
+    stages = {name: given if isinstance(given, tuple) else (given,) for name, given in pipelines.items()}
+    for parts in stages.values():
+        _run(parts, topics.head(warm_up))
+    rows: list[dict[str, object]] = []
+    for size in batch_sizes:
+        times: dict[str, list[list[float]]] = {name: [] for name in stages}
+        for _ in range(rounds):
+            for name, parts in stages.items():
+                times[name] += [_run(parts, batch) for batch in _batches(topics, size)]
+        for name, measured in times.items():
+            rows += _summaries(name, size, np.array(measured))
+    return pd.DataFrame(rows)
+
+
+def _batches(topics: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(topics), size):
+        yield topics.iloc[start : start + size].reset_index(drop=True)
+
+
+def _run(parts: tuple[pt.Transformer, ...], batch: pd.DataFrame) -> list[float]:
+    """Returns the milliseconds per query of each part."""
+    spent, frame = [], batch
+    for part in parts:
+        start = time.perf_counter()
+        frame = part.transform(frame)
+        spent.append((time.perf_counter() - start) * 1000 / len(batch))
+    return spent
+
+
+def _summaries(name: str, size: int, times: NDArray[np.float64]) -> Iterator[dict[str, object]]:
+    parts = {"total": times.sum(axis=1)}
+    if times.shape[1] == 2:
+        parts = {"encode": times[:, 0], "retrieve": times[:, 1]} | parts
+    for part, values in parts.items():
+        p50, p95, p99 = np.percentile(values, [50, 95, 99])
+        yield {
+            "name": name,
+            "part": part,
+            "batch_size": size,
+            "mean": values.mean(),
+            "p50": p50,
+            "p95": p95,
+            "p99": p99,
+        }

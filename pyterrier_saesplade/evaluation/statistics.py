@@ -1,0 +1,287 @@
+"""Whether differences between systems are more than chance, and for which queries. Imports no PyTerrier."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from pyterrier_saesplade.evaluation.results import read_results
+
+Values = NDArray[np.float64]
+#: A paired test of two systems' values, query by query, as ``scipy.stats.ttest_rel``: its second result is the p-value.
+Test = Callable[[Values, Values], Any]
+
+#: Permutations of the randomisation test; with no more queries than allow that many, it takes all of them.
+_PERMUTATIONS = 9_999
+#: Queries that are shown as won by most, and as lost by most.
+_ENDS = 5
+#: Values of permutations that are in memory together.
+_BATCH = 2_000_000
+
+
+def randomisation_test(ours: Values, theirs: Values) -> tuple[float, float]:
+    """Tests paired values by flipping the signs of their differences at random, always the same ones.
+
+    It goes to ``pt.Experiment(…, test=randomisation_test)`` too.
+
+    Returns:
+        The mean difference, and the share of permutations whose mean is as far from 0 (two-sided).
+
+    Examples:
+        >>> import numpy as np
+        >>> _, p = randomisation_test(np.array([.5, .6, .7]), np.array([.4, .5, .6]))
+        >>> p  # two of the eight ways to flip three signs are as extreme
+        0.25
+
+    References:
+        Smucker, Allan and Carterette, A Comparison of Statistical Significance Tests for IR Evaluation, CIKM 2007.
+    """
+    differences = np.asarray(ours) - np.asarray(theirs)
+    result = stats.permutation_test(
+        (differences,),
+        lambda flipped, axis: np.abs(np.mean(flipped, axis=axis)),
+        permutation_type="samples",
+        alternative="greater",
+        vectorized=True,
+        n_resamples=_PERMUTATIONS,
+        batch=max(1, _BATCH // max(1, len(differences))),
+        rng=np.random.default_rng(0),
+    )
+    return float(differences.mean()), float(result.pvalue)
+
+
+_TESTS: dict[str, Test] = {"t": stats.ttest_rel, "wilcoxon": stats.wilcoxon, "randomisation": randomisation_test}
+
+
+def compare(
+    perquery: pd.DataFrame,
+    baseline: str,
+    *,
+    test: Literal["t", "wilcoxon", "randomisation"] | Test = "t",
+    correction: str | None = "holm",
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Compares systems with a baseline, query by query.
+
+    Args:
+        perquery: What ``pt.Experiment(…, perquery=True)`` returns, or ``perquery.csv`` of ``saesplade evaluate``:
+            ``name``, ``qid``, ``measure`` and ``value``.
+        baseline: The name of the system that the others are compared with.
+        test: Of paired values: Student's, Wilcoxon's, by randomisation, or a function as ``pt.Experiment`` takes it.
+        correction: How p-values are corrected for the number of systems, for each measure: a name of statsmodels'
+            ``multipletests``; ``None``: they are not, as in the paper.
+        alpha: The level of significance, and one less the confidence of intervals.
+
+    Returns:
+        A row for each measure and system: ``measure``, ``name``, ``queries`` (how many), ``mean``, ``difference`` (of
+        means), ``low`` and ``high`` (its Student's confidence interval), ``effect`` (Cohen's d of paired values: the
+        mean difference over its standard deviation), ``wins``, ``ties`` and ``losses`` (queries), ``p``,
+        ``p_corrected`` and ``significant``.
+
+    Raises:
+        ValueError: If the baseline or the test is unknown, or systems were not run on the same queries.
+
+    Examples:
+        >>> values = {"bm25": [.2, .4, .3, .5], "ours": [.3, .5, .5, .6], "same": [.2, .4, .3, .5]}
+        >>> perquery = pd.DataFrame(
+        ...     [(name, str(qid), "nDCG@10", value) for name, all in values.items() for qid, value in enumerate(all)],
+        ...     columns=["name", "qid", "measure", "value"],
+        ... )
+        >>> compare(perquery, "bm25")[["name", "difference", "effect", "wins", "p", "p_corrected"]].round(3)
+           name  difference  effect  wins      p  p_corrected
+        0  ours       0.125     2.5     4  0.015        0.031
+        1  same       0.000     0.0     0  1.000        1.000
+
+    References:
+        Fuhr, Some Common Mistakes In IR Evaluation, And How They Can Be Avoided, SIGIR Forum 2017.
+        Sakai, Statistical Reform in Information Retrieval?, SIGIR Forum 2014.
+    """
+    if isinstance(test, str) and test not in _TESTS:
+        raise ValueError(f"there is no test {test!r}: give one of {', '.join(_TESTS)}, or a function")
+    systems = list(dict.fromkeys(perquery["name"]))
+    if baseline not in systems:
+        raise ValueError(f"there is no system {baseline!r}; there are: {', '.join(systems)}")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1, not {alpha!r}")
+    tested = _TESTS[test] if isinstance(test, str) else test
+    rows = []
+    for measure, values in _by_measure(perquery):
+        others = [name for name in values.columns if name != baseline]
+        compared = [_row(values[name], values[baseline], tested, alpha) for name in others]
+        corrected = _corrected([row["p"] for row in compared], correction, alpha)
+        for name, row, p in zip(others, compared, corrected, strict=True):
+            rows.append({"measure": measure, "name": name, **row, "p_corrected": p, "significant": p < alpha})
+    return pd.DataFrame(rows)
+
+
+def wins_and_losses(
+    perquery: pd.DataFrame, topics: pd.DataFrame, name: str, baseline: str, measure: str
+) -> pd.DataFrame:
+    """Returns what a system gains over a baseline on each query, the largest gain first.
+
+    Args:
+        perquery: See :func:`compare`.
+        topics: ``qid`` and ``query``.
+        name: The system.
+        baseline: The other.
+        measure: The measure.
+
+    Returns:
+        ``qid``, ``query``, the two systems' values under their names, and ``difference``.
+
+    Raises:
+        ValueError: If a system or the measure is unknown, or the two were not run on the same queries.
+
+    Examples:
+        >>> wins_and_losses(perquery, topics, "concepts", "bm25", "nDCG@10").tail(5)  # doctest: +SKIP
+    """
+    for column, wanted in (("name", name), ("name", baseline), ("measure", measure)):
+        if wanted not in set(perquery[column]):
+            raise ValueError(f"there is no {wanted!r}; there are: {', '.join(dict.fromkeys(perquery[column]))}")
+    ((_, values),) = _by_measure(perquery[(perquery["measure"] == measure) & perquery["name"].isin([name, baseline])])
+    frame = values[[name, baseline]].assign(difference=values[name] - values[baseline]).reset_index()
+    frame = frame.merge(topics[["qid", "query"]], on="qid", how="left")[["qid", "query", name, baseline, "difference"]]
+    return frame.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
+
+
+def by_query_length(
+    perquery: pd.DataFrame, topics: pd.DataFrame, longest: tuple[int, ...] = (3, 6, 10)
+) -> pd.DataFrame:
+    """Returns the means of short and of long queries apart: hybrids of words and concepts differ there.
+
+    Args:
+        perquery: See :func:`compare`.
+        topics: ``qid`` and ``query``.
+        longest: The most words of a query in each group but the last, ascending.
+
+    Returns:
+        A row for each measure and system, a column for each group that has queries, called ``"1-3 words (12)"`` with
+        the number of its queries.
+
+    Examples:
+        >>> topics = pd.DataFrame({"qid": ["1", "2"], "query": ["one two", "a query of no less than seven words"]})
+        >>> perquery = pd.DataFrame(
+        ...     {"name": "bm25", "qid": ["1", "2"], "measure": "RR", "value": [1.0, 0.5]}
+        ... )
+        >>> by_query_length(perquery, topics)
+          measure  name  1-3 words (1)  7-10 words (1)
+        0      RR  bm25            1.0             0.5
+    """
+    words = topics.set_index("qid")["query"].map(lambda query: len(query.split()))
+    words = words[words.index.isin(set(perquery["qid"]))]
+    edges = [0, *longest]
+    labels = [f"{low + 1}-{high} words" for low, high in zip(edges, longest, strict=False)]
+    labels.append(f"more than {longest[-1]} words")
+    group = pd.cut(words.clip(lower=1), [*edges, np.inf], labels=labels)
+    counts = group.value_counts()
+    group = group.map(lambda label: f"{label} ({counts[label]})").astype(object)
+    order = [f"{label} ({counts[label]})" for label in labels if counts[label]]
+    frame = perquery.assign(group=perquery["qid"].map(group))
+    table = frame.pivot_table(index=["measure", "name"], columns="group", values="value", sort=False)[order]
+    table.columns.name = None
+    return table.reset_index()
+
+
+def comparisons(
+    folder: str | os.PathLike[str],
+    baseline: str | None = None,
+    *,
+    measures: Sequence[str] = (),
+    topics: pd.DataFrame | None = None,
+    **settings: Any,
+) -> Iterator[str]:
+    """Compares the systems of a folder of results, or of each set of a suite, as text.
+
+    Args:
+        folder: What ``saesplade evaluate`` wrote.
+        baseline: The system that the others are compared with; ``None``: the first.
+        measures: Their names, if not all.
+        topics: The queries: with them the means by length of queries, and the last system's queries that were won and
+            lost by most, in the first measure.
+        **settings: Those of :func:`compare`.
+
+    Yields:
+        The text of each table.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If the values of each query are missing, or for the reasons of :func:`compare`.
+
+    Examples:
+        >>> for text in comparisons("comparison", "bm25"):  # doctest: +SKIP
+        ...     print(text)
+    """
+    with_queries = [results for results in read_results(folder) if results.perquery is not None]
+    if not with_queries:
+        raise ValueError(f"{folder} has no perquery.csv, the values of each query: evaluate again")
+    for results in with_queries:
+        perquery = results.perquery
+        assert perquery is not None
+        for unknown in set(measures) - set(results.measures):
+            raise ValueError(f"{results.folder} has no measure {unknown}; known are: {', '.join(results.measures)}")
+        perquery = perquery[perquery["measure"].isin(measures or results.measures)]
+        first = baseline or results.systems[0]
+        yield f"{results.title}, against {first}\n\n{_shown(compare(perquery, first, **settings))}"
+        if topics is not None:
+            yield f"by length of queries\n\n{_shown(by_query_length(perquery, topics))}"
+            ours, measure = results.systems[-1], str(perquery["measure"].iloc[0])
+            if ours != first:
+                queries = wins_and_losses(perquery, topics, ours, first, measure)
+                ends = queries if len(queries) <= 2 * _ENDS else pd.concat([queries.head(_ENDS), queries.tail(_ENDS)])
+                yield f"queries that {ours} won and lost by most, {measure}\n\n{_shown(ends)}"
+
+
+def _shown(table: pd.DataFrame) -> str:
+    floats = table.select_dtypes("float").columns
+    texts = {name: table[name].map(("{:.4f}" if name in ("p", "p_corrected") else "{:.3f}").format) for name in floats}
+    return table.assign(**texts).to_string(index=False)
+
+
+def _by_measure(perquery: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields each measure with a row for each query and a column for each system, in the order given."""
+    for measure, values in perquery.groupby("measure", sort=False):
+        table = values.pivot(index="qid", columns="name", values="value")
+        if table.isna().any(axis=None):
+            name = next(name for name in table if table[name].isna().any())
+            qid = table.index[table[name].isna()][0]
+            raise ValueError(f"{name} has no {measure} of the query {qid}, which others have: run the same queries")
+        yield str(measure), table[list(dict.fromkeys(values["name"]))]
+
+
+def _row(ours: pd.Series, theirs: pd.Series, test: Test, alpha: float) -> dict[str, Any]:
+    differences = (ours - theirs).to_numpy()
+    count, mean = len(differences), float(differences.mean())
+    deviation = float(differences.std(ddof=1)) if count > 1 else float("nan")
+    margin = float(stats.t.ppf(1 - alpha / 2, count - 1)) * deviation / np.sqrt(count) if count > 1 else float("nan")
+    # Tests divide by the deviation, or leave out queries that tie: without any difference there is nothing to test.
+    equal = not differences.any()
+    return {
+        "queries": count,
+        "mean": float(ours.mean()),
+        "difference": mean,
+        "low": mean - margin,
+        "high": mean + margin,
+        "effect": 0.0 if equal else mean / deviation if deviation > 0 else float("inf") * np.sign(mean),
+        "wins": int((differences > 0).sum()),
+        "ties": int((differences == 0).sum()),
+        "losses": int((differences < 0).sum()),
+        "p": 1.0 if equal else float(test(ours.to_numpy(), theirs.to_numpy())[1]),
+    }
+
+
+def _corrected(p_values: list[float], correction: str | None, alpha: float) -> list[float]:
+    if correction is None or not p_values:
+        return p_values
+    from statsmodels.stats.multitest import multipletests
+
+    try:
+        corrected: list[float] = multipletests(p_values, alpha=alpha, method=correction)[1].tolist()
+    except ValueError as error:
+        raise ValueError(f"{correction!r} is no correction of statsmodels: give holm, bonferroni, fdr_bh, …") from error
+    return corrected

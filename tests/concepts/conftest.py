@@ -1,0 +1,27 @@
+"""A model of 2,048 latents on a collection of texts that repeat themselves."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from pyterrier_saesplade.evaluation.collections import open_collection
+from pyterrier_saesplade.saesplade import SaeSplade
+
+Documents = list[dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def documents(docstrings_path: Path) -> Documents:
+    return list(islice(open_collection(docstrings_path).get_corpus_iter(), 120))
+
+
+@pytest.fixture(scope="session")
+def model(random_model_path: Path) -> SaeSplade:
+    """Its heads are random, its queries weighted by idf."""
+    return SaeSplade.from_pretrained(random_model_path)
+
+
+@pytest.fixture(scope="session")
+def splade(splade_path: Path) -> SaeSplade:
+    return SaeSplade.from_splade(splade_path, doc_max_length=32)

@@ -1,0 +1,80 @@
+"""Tokens and latents: counted again by hand, pair by pair."""
+
+import doctest
+from collections import Counter
+
+import pytest
+from scipy import stats
+
+from pyterrier_saesplade.concepts import cooccurrence as module
+from pyterrier_saesplade.concepts.cooccurrence import KINDS, cooccurrence
+from pyterrier_saesplade.saesplade import SaeSplade
+
+Documents = list[dict[str, str]]
+
+
+def test_the_docstrings_examples_hold() -> None:
+    assert doctest.testmod(module) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["model", "splade"])
+def test_counted_by_hand(request: pytest.FixtureRequest, documents: Documents, kind: str) -> None:
+    model: SaeSplade = request.getfixturevalue(kind)
+    documents = documents[:30]
+    found = cooccurrence(model, documents)
+    of_token: Counter[str] = Counter()
+    of_latent: Counter[int] = Counter()
+    together: Counter[tuple[str, int]] = Counter()
+    texts = [document["text"] for document in documents]
+    for tokens, encoded in zip(model.tokens(texts), model.encode_tokens(texts), strict=True):
+        for row, token in enumerate(tokens):
+            if token.piece in ("[CLS]", "[SEP]"):
+                continue
+            of_token[token.piece] += 1
+            for latent in encoded.vectors.row(row)[0].tolist():
+                of_latent[latent] += 1
+                together[token.piece, latent] += 1
+    assert found.occurrences == sum(of_token.values())
+    assert found.passages == 30
+    chances = {
+        (token, latent): stats.binomtest(
+            count, of_token[token], of_latent[latent] / found.occurrences, alternative="greater"
+        ).pvalue
+        for (token, latent), count in together.items()
+    }
+    adjusted = dict(zip(chances, stats.false_discovery_control(list(chances.values())), strict=True))
+    expected = {
+        (token, latent)
+        for (token, latent), count in together.items()
+        if count / of_token[token] > 0.1 and count / of_latent[latent] > 0.1 and adjusted[token, latent] <= 0.05
+    }
+    assert len(expected) > 20
+    assert set(zip(found.pairs["token"], found.pairs["latent"], strict=True)) == expected
+    assert found.pairs["count"].is_monotonic_decreasing
+    counts = zip(found.pairs["token"], found.pairs["latent"], found.pairs["count"], strict=True)
+    assert all(together[token, latent] == count for token, latent, count in counts)
+    for row in found.pairs.itertuples():
+        assert row.latent_given_token == together[row.token, row.latent] / of_token[row.token]
+        assert row.token_given_latent == together[row.token, row.latent] / of_latent[row.latent]
+        assert row.p_value == pytest.approx(adjusted[row.token, row.latent], rel=1e-6, abs=1e-300)
+        assert row.term == model.terms.name(row.latent)
+    assert sum(found.counts.values()) == (found.pairs["kind"] != "").sum()
+    assert tuple(found.counts) == KINDS
+
+
+def test_passages_are_drawn(model: SaeSplade, documents: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed draws the same, another one others; windows change nothing; texts without a word are none."""
+    first = cooccurrence(model, iter(documents), 10)
+    monkeypatch.setattr(module, "_WINDOW", 3)
+    again = cooccurrence(model, iter(documents), 10)
+    assert first.passages == 10
+    assert first.pairs.equals(again.pairs)
+    assert not cooccurrence(model, iter(documents), 10, seed=7).pairs.equals(first.pairs)
+    assert cooccurrence(model, [*documents[:5], {"docno": "d", "text": "  "}]).passages == 5
+
+
+def test_nothing_to_count(model: SaeSplade, documents: Documents) -> None:
+    with pytest.raises(ValueError, match="there is no document with a text"):
+        cooccurrence(model, [])
+    with pytest.raises(ValueError, match="passages must be a positive integer"):
+        cooccurrence(model, documents, 0)

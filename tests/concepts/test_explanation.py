@@ -1,0 +1,118 @@
+"""Scores taken apart: the contributions are what the engines score."""
+
+import doctest
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade.concepts import explanation
+from pyterrier_saesplade.concepts.lexicon import Lexicon
+from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.impacts import Pruning, Quantization
+from pyterrier_saesplade.saesplade import SaeSplade
+
+Documents = list[dict[str, str]]
+
+QUERIES = ["return the eigenvalues of a matrix", "read a file, line by line", "raise an error"]
+
+
+def test_the_docstrings_examples_hold() -> None:
+    assert doctest.testmod(explanation) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("engine", "settings"),
+    [
+        ("terrier", {}),
+        ("pisa", {"quantization": Quantization(25)}),
+        ("exact", {}),
+        ("exact", {"quantization": Quantization(40, clip=50)}),
+        ("terrier", {"pruning": Pruning(k=30, mass=0.9), "max_df": 0.3}),
+        ("exact", {"pruning": Pruning(max_ratio=0.3), "max_df": 0.2}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["model", "splade"])
+@pytest.mark.filterwarnings("ignore:.*clipped")
+def test_contributions_sum_to_the_score(
+    request: pytest.FixtureRequest, documents: Documents, tmp_path: Path, kind: str, engine: str, settings: dict
+) -> None:
+    """Of every engine, quantised and pruned as the index is, with the weighting that the model has.
+
+    Each text is encoded by itself: those beside it change floats by a rounding.
+    """
+    model: SaeSplade = request.getfixturevalue(kind)
+    texts = {document["docno"]: document["text"] for document in documents}
+    vectors = ConceptVectors.concatenate([model.encode([text]) for text in texts.values()])
+    index = model.indexer(tmp_path / "index", engine, **settings).index_vectors([(list(texts), vectors)])
+    found = pd.concat([model.retriever(index, 6)(pt.new.queries([query])) for query in QUERIES])
+    assert len(found) >= 12
+    for row in found.itertuples():
+        explained = model.explain(row.query, texts[row.docno], index=index)
+        frame = explained.frame
+        assert explained.score == pytest.approx(row.score, abs=1e-6)
+        assert frame["contribution"].sum() == pytest.approx(row.score, abs=1e-6)
+        assert frame["share"].sum() == pytest.approx(1)
+        assert frame["contribution"].is_monotonic_decreasing
+        assert (frame["contribution"] > 0).all()
+        assert frame["latent"].is_unique
+
+
+def test_without_an_index_the_vectors_are_floats(model: SaeSplade, documents: Documents) -> None:
+    """Not weighted, not rounded; the tokens are where a latent is strongest, token by token."""
+    query, document = QUERIES[0], documents[0]["text"]
+    explained = model.explain(query, document)
+    query_vector, document_vector = (
+        model.encode([text], side).to_csr(model.width) for text, side in ((query, "query"), (document, "doc"))
+    )
+    assert explained.score == pytest.approx(float((query_vector @ document_vector.T).toarray()[0, 0]), rel=1e-6)
+    (encoded,), (tokens,) = model.encode_tokens([document]), model.tokens([document])
+    alone = encoded.vectors.to_csr(model.width).toarray()
+    for concept in explained.shared:
+        strongest = alone[:, concept.latent] == alone[:, concept.latent].max()
+        assert concept.document_token in {tokens[i] for i in np.flatnonzero(strongest)}
+        assert concept.term == f"c{concept.latent}"
+
+
+def test_nothing_in_common(model: SaeSplade) -> None:
+    explained = model.explain("", "a text")
+    assert (explained.score, explained.shared, len(explained.frame)) == (0.0, (), 0)
+    assert str(explained).splitlines() == ["query     ", "document  a text", "score     0.000"]
+    assert "0 shared latents" in explained._repr_html_()
+
+
+def test_what_a_terminal_shows(model: SaeSplade, documents: Documents) -> None:
+    explained = model.explain(QUERIES[0], documents[0]["text"], lexicon=Lexicon.build(model, documents[:9]))
+    header, document, score, *lines = str(explained).splitlines()
+    assert header == f"query     {QUERIES[0]}"
+    assert len(document) <= 210
+    assert score == f"score     {explained.score:.3f}"
+    assert len(lines) == min(len(explained.shared), 11)
+    assert re.match(r" +\d\.\d{3} +\d+\.\d%  c\d+ +\S+ = \S+  \(.+\)$", lines[0])
+
+
+def test_what_a_notebook_shows(model: SaeSplade) -> None:
+    """Texts are escaped, each word once; what was cut off is paler."""
+    text = 'A <b>bold</b> & "quoted" unbelievably text' + " that goes on" * 20
+    page = model.explain("<i>bold</i> unbelievably", text)._repr_html_()
+    body = re.sub(r"<table.*</table>", "", page, flags=re.DOTALL)
+    assert "<b>bold" not in page
+    assert "<i>" not in page
+    shown = re.sub(r"<[^>]*>", "", body).replace("[CLS]", "").replace("[SEP]", "")
+    assert "A &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; unbelievably text" in " ".join(shown.split())
+    assert body.count("that goes on") + body.count("opacity: 0.5") > 2
+    assert re.search(r'background: rgba\(255, 140, 0, 0\.60\); border-radius: 3px" title="c\d+ \d\.\d{3}', body)
+
+
+def test_another_models_index_and_lexicon(model: SaeSplade, documents: Documents, tmp_path: Path) -> None:
+    index = model.indexer(tmp_path / "index", "exact").index(documents[:5])
+    other = SaeSplade.from_pretrained(model.source, k=4)
+    with pytest.raises(ValueError, match="was built by another model"):
+        other.explain("a", "b", index=index)
+    with pytest.raises(ValueError, match="the lexicon is of another model"):
+        other.explain("a", "b", lexicon=Lexicon.build(model, documents[:5]))
+    with pytest.raises(FileNotFoundError):
+        model.explain("a", "b", index=tmp_path / "nowhere")

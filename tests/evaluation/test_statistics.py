@@ -1,0 +1,153 @@
+"""Significance: the figures of scipy, of statsmodels and of ``pt.Experiment``, and what cannot be compared."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+from ir_measures import RR, nDCG
+from scipy import stats
+from typer.testing import CliRunner
+
+from pyterrier_saesplade.cli import app
+from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.evaluation.statistics import by_query_length, compare, randomisation_test, wins_and_losses
+
+RNG = np.random.default_rng(7)
+QIDS = [f"q{i}" for i in range(20)]
+
+
+@pytest.fixture(scope="module")
+def runs() -> tuple[list[pd.DataFrame], pd.DataFrame, pd.DataFrame]:
+    """Three runs over twenty queries; the second is better than the first, the third is as good."""
+    topics = pd.DataFrame({"qid": QIDS, "query": ["word " * (1 + i % 12) for i in range(20)]})
+    qrels = pd.DataFrame([(qid, f"d{i}", 1) for qid in QIDS for i in range(3)], columns=["qid", "docno", "label"])
+    frames = []
+    for gain in (0.0, 1.5, 0.1):
+        scores = RNG.normal(size=(20, 30))
+        scores[:, :3] += gain
+        rows = [(qid, f"d{j}", scores[i, j]) for i, qid in enumerate(QIDS) for j in range(30)]
+        frame = pd.DataFrame(rows, columns=["qid", "docno", "score"]).merge(topics, on="qid")
+        frames.append(pt.model.add_ranks(frame))
+    return frames, topics, qrels
+
+
+def test_p_values_are_those_of_pt_experiment(
+    runs: tuple[list[pd.DataFrame], pd.DataFrame, pd.DataFrame],
+) -> None:
+    frames, topics, qrels = runs
+    arguments = dict(zip(["a", "b", "c"], frames, strict=True)), topics, qrels, [nDCG @ 10, RR]
+    perquery = pt.Experiment(*arguments, perquery=True)
+    for test, correction in (("t", "holm"), ("wilcoxon", "bonferroni"), (randomisation_test, "fdr_bh"), ("t", None)):
+        table = pt.Experiment(*arguments, baseline="a", test=test, correction=correction).set_index("name")
+        mine = compare(perquery, "a", test=test, correction=correction)
+        assert len(mine) == 4
+        for row in mine.itertuples():
+            assert row.mean == pytest.approx(table.loc[row.name, row.measure])
+            # Randomly chosen permutations depend on the order of the queries.
+            bound = 0.02 if test is randomisation_test else 1e-9
+            assert row.p == pytest.approx(table.loc[row.name, f"{row.measure} p-value"], abs=bound)
+            assert (row.wins, row.losses) == (
+                table.loc[row.name, f"{row.measure} +"],
+                table.loc[row.name, f"{row.measure} -"],
+            )
+            if correction:
+                assert row.p_corrected == pytest.approx(
+                    table.loc[row.name, f"{row.measure} p-value corrected"], abs=2 * bound
+                )
+                assert row.significant == table.loc[row.name, f"{row.measure} reject"]
+            else:
+                assert row.p_corrected == row.p
+
+
+def test_effects_and_intervals(runs: tuple[list[pd.DataFrame], pd.DataFrame, pd.DataFrame]) -> None:
+    frames, topics, qrels = runs
+    perquery = pt.Experiment(dict(zip("ab", frames[:2], strict=True)), topics, qrels, [RR], perquery=True)
+    values = perquery.pivot(index="qid", columns="name", values="value")
+    differences = values["b"] - values["a"]
+    row = compare(perquery, "a", alpha=0.1).iloc[0]
+    interval = stats.ttest_rel(values["b"], values["a"]).confidence_interval(0.9)
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert row["effect"] == pytest.approx(differences.mean() / differences.std())
+    assert row["wins"] + row["ties"] + row["losses"] == row["queries"] == 20
+
+
+def test_randomisation_agrees_with_student_on_normal_values_and_is_repeatable() -> None:
+    ours = RNG.normal(0.3, 1, 200)
+    theirs = RNG.normal(0.0, 1, 200)
+    assert randomisation_test(ours, theirs)[1] == pytest.approx(stats.ttest_rel(ours, theirs).pvalue, abs=0.01)
+    assert randomisation_test(ours, theirs) == randomisation_test(ours, theirs)
+
+
+def test_wins_and_losses_have_the_text_of_queries(
+    runs: tuple[list[pd.DataFrame], pd.DataFrame, pd.DataFrame],
+) -> None:
+    frames, topics, qrels = runs
+    perquery = pt.Experiment(dict(zip("ab", frames[:2], strict=True)), topics, qrels, [RR], perquery=True)
+    table = wins_and_losses(perquery, topics, "b", "a", "RR")
+    assert table.columns.tolist() == ["qid", "query", "b", "a", "difference"]
+    assert table["difference"].is_monotonic_decreasing
+    assert table["query"].tolist() == topics.set_index("qid").loc[table["qid"], "query"].tolist()
+    with pytest.raises(ValueError, match="there is no 'c'; there are: a, b"):
+        wins_and_losses(perquery, topics, "c", "a", "RR")
+
+
+def test_short_and_long_queries(runs: tuple[list[pd.DataFrame], pd.DataFrame, pd.DataFrame]) -> None:
+    frames, topics, qrels = runs
+    perquery = pt.Experiment({"a": frames[0]}, topics, qrels, [RR], perquery=True)
+    table = by_query_length(perquery, topics)
+    columns = ["1-3 words (6)", "4-6 words (6)", "7-10 words (6)", "more than 10 words (2)"]
+    assert table.columns.tolist() == ["measure", "name", *columns]
+    long = perquery[perquery["qid"].isin(["q10", "q11"])]["value"].mean()
+    assert table[columns[3]].item() == pytest.approx(long)
+
+
+def test_what_cannot_be_compared() -> None:
+    perquery = pd.DataFrame(
+        {"name": ["a", "a", "b"], "qid": ["1", "2", "1"], "measure": "RR", "value": [0.1, 0.2, 0.3]}
+    )
+    with pytest.raises(ValueError, match="b has no RR of the query 2, which others have"):
+        compare(perquery, "a")
+    for options, message in (
+        ({"baseline": "c"}, "there is no system 'c'; there are: a, b"),
+        ({"baseline": "a", "test": "u"}, "there is no test 'u'"),
+        ({"baseline": "a", "alpha": 5}, "alpha must lie between 0 and 1"),
+        ({"baseline": "a", "correction": "prayer"}, "'prayer' is no correction"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare(perquery[perquery["qid"] == "1"].assign(value=[0.1, 0.1]), **options)
+
+
+def test_systems_without_any_difference() -> None:
+    """Student's test would divide by nothing, and Wilcoxon's would have no query left."""
+    perquery = pd.DataFrame({"name": [*"aabb"], "qid": [*"1212"], "measure": "RR", "value": [0.1, 0.2] * 2})
+    for test in ("t", "wilcoxon", "randomisation"):
+        row = compare(perquery, "a", test=test).iloc[0]
+        assert (row["p"], row["effect"], row["significant"]) == (1.0, 0.0, False)
+
+
+def test_the_verb_compares_what_evaluate_wrote(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    evaluate(small_collection, untrained_model, out, baselines=["bm25"], measures=["nDCG@10", "AP"])
+    perquery = pd.read_csv(out / "perquery.csv", dtype={"qid": str})
+    expected = compare(perquery, "bm25", test="wilcoxon", correction=None)
+    arguments = ["compare", str(out), "--test", "wilcoxon", "--correction", "none"]
+    folder = str(small_collection.folder)
+    result = CliRunner().invoke(app, [*arguments, "--collection", folder], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert f"{expected['difference'][0]:.3f}" in result.stdout
+    assert f"{expected['p'][0]:.4f}" in result.stdout
+    assert "by length of queries" in result.stdout
+    query = small_collection.topics()["query"][0]
+    assert query in result.stdout
+    alone = CliRunner().invoke(app, [*arguments, "--measure", "AP"], catch_exceptions=False).stdout
+    assert "nDCG@10" not in alone
+    for more, message in ((["--measure", "RR"], "has no measure RR; known are: nDCG@10, AP"), ([], "evaluate again")):
+        failed = CliRunner().invoke(app, [*arguments, *more])
+        assert failed.exit_code == 2
+        assert message in failed.stderr
+        (out / "perquery.csv").unlink(missing_ok=True)

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from pyterrier_saesplade.evaluation.tables import Folders, Step, Tables, open_tables
+from pyterrier_saesplade.files import beside
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +57,7 @@ def reproduce(
     _check_inputs(waiting, opened)
     for number, step in enumerate(waiting, start=1):
         _log.info("%d of %d: %s", number, len(waiting), step)
-        code = subprocess.run(_command(step, gpus), check=False).returncode
-        if code != 0:
-            raise ChildProcessError(f"{step.name} was not made, exit code {code} (the same call goes on there): {step}")
+        _run(step, _command(step, gpus))
         if not step.is_done:
             raise ChildProcessError(f"{step} ended without an error, but {step.path} is not complete")
     return opened.describe(table, folders)
@@ -69,6 +69,15 @@ def _check_inputs(steps: Sequence[Step], tables: Tables) -> None:
             raise FileNotFoundError(f"there is no {path}: name the folder examples/paper of the repository (--configs)")
         what = tables.files.get(path.name, "which has to be brought")
         raise FileNotFoundError(f"there is no {path}, {what}: name the folder that holds it (--data)")
+
+
+def _run(step: Step, command: Sequence[str]) -> None:
+    with beside(step.path) as partial, partial.open("wb") if step.prints else nullcontext() as file:
+        code = subprocess.run(command, stdout=file, check=False).returncode
+        if code != 0:
+            raise ChildProcessError(f"{step.name} was not made, exit code {code} (the same call goes on there): {step}")
+        if step.prints:
+            partial.replace(step.path)
 
 
 def _command(step: Step, gpus: int) -> list[str]:

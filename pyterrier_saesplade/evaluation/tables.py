@@ -55,12 +55,14 @@ class Step:
         name: What it makes, from the folder of results.
         path: The same as a path.
         words: The command, ``saesplade`` or ``python`` first.
+        prints: Whether what it makes is what it prints.
         inputs: What it reads that no step makes: files of the folders ``data`` and ``configs``, with the folder's name.
     """
 
     name: str
     path: Path
     words: Sequence[str]
+    prints: bool
     inputs: Mapping[Path, str]
 
     @property
@@ -82,7 +84,7 @@ class Step:
 
     def __str__(self) -> str:
         """The command as a shell takes it."""
-        return shlex.join(self.words)
+        return shlex.join(self.words) + (f" > {shlex.quote(str(self.path))}" if self.prints else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +152,7 @@ class Tables:
 
     Attributes:
         tables: The tables by name.
-        steps: A command for each name of a step; a name may end in ``%``.
+        steps: A command for each name of a step; ``%`` in a name stands for anything.
         options: Words that commands share.
         files: Files that have to be brought, and what they are.
         downloads: Data sets of ir_datasets, with ``documents`` and ``megabytes`` as far as they are known.
@@ -221,7 +223,8 @@ class Tables:
         if not words or words[0] not in PROGRAMS:
             raise ValueError(f"the command of the step {name} must begin with {' or '.join(PROGRAMS)}, not {words[:1]}")
         del steps[name]  # so that it stands after those that it needs
-        steps[name] = Step(name, folders.out / name, words, inputs)
+        prints = words[-2:] == [">", str(folders.out / name)]
+        steps[name] = Step(name, folders.out / name, words[:-2] if prints else words, prints, inputs)
         return folders.out / name
 
     def _filled(
@@ -234,15 +237,17 @@ class Tables:
             return str(known[place] if place in known else self._resolve(place, folders, steps))
 
         filled = _PLACE.sub(fill, word)
-        for place in {"data", "configs"} & set(_PLACE.findall(word)):
-            inputs[Path(filled)] = place
+        for place in ("data", "configs"):
+            if word.startswith(f"{{{place}}}/"):
+                inputs[Path(filled)] = place
         return filled
 
     def _command(self, name: str) -> str:
         rule = max((rule for rule in self.steps if _matches(rule, name)), key=_exactness, default=None)
         if rule is None:
             raise ValueError(f"there is no step {name!r}, nor a rule for it")
-        stem = name[len(rule) - 1 :] if rule.endswith("%") else ""
+        first, _, last = rule.partition("%")
+        stem = name[len(first) : len(name) - len(last)]
 
         def option(match: re.Match[str]) -> str:
             if match[1] not in self.options:
@@ -362,11 +367,13 @@ def _made(kind: type[Made], settings: Any, where: str) -> Made:
 
 
 def _matches(rule: str, name: str) -> bool:
-    return name.startswith(rule[:-1]) if rule.endswith("%") else name == rule
+    first, anything, last = rule.partition("%")
+    long_enough = len(name) >= len(first) + len(last)
+    return long_enough and name.startswith(first) and name.endswith(last) if anything else name == rule
 
 
 def _exactness(rule: str) -> tuple[bool, int]:
-    return not rule.endswith("%"), len(rule)
+    return "%" not in rule, len(rule)
 
 
 def _cell(column: Column, run: str, out: Path | None) -> str:

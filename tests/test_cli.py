@@ -331,6 +331,8 @@ VERBS = [
     "export",
     "import",
     "inspect",
+    "explain",
+    "concepts",
     "demo",
     "compare",
     "report",

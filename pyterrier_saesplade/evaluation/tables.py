@@ -19,9 +19,9 @@ from pyterrier_saesplade.evaluation.measures import delta_e
 from pyterrier_saesplade.evaluation.results import read_results
 from pyterrier_saesplade.evaluation.suites import open_suite
 
-_DATA = files("pyterrier_saesplade.evaluation") / "paper.yaml"
 Made = TypeVar("Made")
 
+_DATA = files("pyterrier_saesplade.evaluation") / "paper.yaml"
 _PLACE = re.compile(r"\{([^{}]+)\}")
 _OPTION = re.compile(r"\$(\w+)")
 
@@ -387,9 +387,11 @@ def _value(column: Column, folder: Path) -> float | None:
     if not any((folder / name).exists() for name in ("results.json", "suite.json")):
         return None
     compared = read_results(folder)[0].table.iloc[-1]
-    if column.measure == "ΔE":
-        return delta_e(compared["RR@10"], compared["qd_flops"])
-    return float(compared[column.measure])
+    wanted = ("RR@10", "qd_flops") if column.measure == "ΔE" else (column.measure,)
+    if missing := [name for name in wanted if name not in compared]:
+        raise ValueError(f"{folder} has no {missing[0]}; it has {', '.join(map(str, compared.index))}")
+    values = [float(compared[name]) for name in wanted]
+    return delta_e(*values) if column.measure == "ΔE" else values[0]
 
 
 def _number(value: float | None) -> str:

@@ -292,6 +292,11 @@ def test_a_table_is_made(
     assert made.count("# done: ") == 5
     assert saesplade("tiny", *options, "--dry-run")[1] == made
 
+    (tmp_path / "other.yaml").write_text(text.replace("measure: RR@10, reported", "measure: nDCG@10, reported"))
+    code, _, error = saesplade("tiny", *options, "--tables", tmp_path / "other.yaml")
+    assert code == 2
+    assert "has no nDCG@10; it has name, RR@10, " in error
+
     (tmp_path / "out" / "figure.pdf").unlink()
     ran = counted(module, monkeypatch)
     assert saesplade("tiny", *options)[1] == made

@@ -3,13 +3,19 @@
 Lucene is told each term's frequency, which is its impact. Anserini's own indexer counts the occurrences of a term that
 was written as many times; the index is the same, but it takes longer the larger the weights are, stores documents in an
 order that depends on threads, and leaves out empty ones.
+
+Texts are Anserini's own business: its indexer stems and counts their words, and its ``SimpleSearcher``, the one behind
+Pyserini's ``LuceneSearcher``, searches them with BM25 and RM3. The command ``SearchCollection`` gives the same run, but
+passes over a query of more than 1,024 words, and from Anserini 2.3 on asks the network about an index on disk.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +27,9 @@ DELIMITER = "\x01"
 
 #: Indexes that are kept open.
 _OPEN = 16
+
+#: Megabytes of postings in memory while texts are indexed: Anserini's 4,096 are more than Java has on most machines.
+_BUFFER_MB = 512
 
 _CONTENTS, _ID = "contents", "id"  # as Anserini calls its fields
 _LUCENE = "org.apache.lucene"
@@ -72,11 +81,78 @@ class Lucene:
         hits = (self._json.writeValueAsString(searcher.search(_query(generator, query), k)) for query in queries)
         return f"[{','.join(hits)}]"
 
+    def index_texts(self, source: Path, folder: Path) -> int:
+        """Makes an index of texts, by Anserini's defaults, with document vectors, in one segment.
+
+        Args:
+            source: A folder with files of JSON lines, ``id`` and ``contents``; Anserini leaves out empty texts.
+            folder: The folder that the index will be.
+
+        Returns:
+            The number of documents in the index.
+        """
+        from jnius import autoclass
+
+        places = ["-input", str(source.resolve()), "-index", str(folder.resolve())]
+        options = "-collection JsonCollection -threads 1 -storeDocvectors -optimize -quiet -memoryBuffer"
+        autoclass("io.anserini.index.IndexCollection").main([*places, *options.split(), str(_BUFFER_MB)])
+        with _reader(folder) as reader:
+            return int(reader.numDocs())
+
+    def search_texts(
+        self, folder: Path, queries: Sequence[str], k: int, *, k1: float, b: float, rm3: bool = False
+    ) -> str:
+        """Searches an index of texts with BM25.
+
+        Args:
+            folder: The folder.
+            queries: Texts.
+            k: Documents per query at most.
+            k1: Of BM25.
+            b: Of BM25.
+            rm3: Whether queries take up words of what they find, by RM3 with Anserini's defaults.
+
+        Returns:
+            JSON: for each query, by its place in ``queries``, the documents found: their ``docid`` and ``score``, best
+            first, equal ones by ``docid``.
+        """
+        from jnius import autoclass
+
+        texts, places = autoclass("java.util.ArrayList")(), autoclass("java.util.ArrayList")()
+        for place, text in enumerate(queries):
+            texts.add(text)
+            places.add(str(place))
+        with _text_searcher(folder, k1, b, rm3) as searcher:
+            return str(self._json.writeValueAsString(searcher.batch_search(texts, places, k, 1)))
+
+    def query_words(self, folder: Path, queries: Sequence[str], *, k1: float, b: float, rm3: bool = False) -> str:
+        """Tells the words that an index of texts is searched with; see :meth:`search_texts`.
+
+        Returns:
+            JSON: for each word, in how many queries it is, and in how many documents; queries stopped and stemmed, and
+            with ``rm3`` with the words that they take up.
+        """
+        from jnius import autoclass
+
+        analyze = autoclass("io.anserini.analysis.AnalyzerUtils").analyze
+        term = autoclass(f"{_LUCENE}.index.Term")
+        query_df: Counter[str] = Counter()
+        with _text_searcher(folder, k1, b, rm3) as searcher, _reader(folder) as reader:
+            analyzer = searcher.get_analyzer()
+            for query in queries:
+                words = searcher.get_feedback_terms(query).keySet() if rm3 else analyze(analyzer, query)
+                query_df.update(set(words.toArray()))
+            counts = {word: (n, int(reader.docFreq(term(_CONTENTS, word)))) for word, n in query_df.items()}
+        return json.dumps(counts)
+
     @cached_property
     def _json(self) -> Any:
         from jnius import autoclass
 
-        return autoclass("com.fasterxml.jackson.databind.ObjectMapper")()
+        mapper = autoclass("com.fasterxml.jackson.databind.ObjectMapper")()
+        stored = autoclass("java.lang.Class").forName(f"{_LUCENE}.document.Document")
+        mapper.configOverride(stored).setIsIgnoredType(autoclass("java.lang.Boolean")(True))  # which hits bring along
+        return mapper
 
     def _searcher(self, folder: Path) -> Any:
         name, found = str(folder.resolve()), os.stat(folder)
@@ -146,11 +222,41 @@ def _open_searcher(folder: str) -> Any:
     from jnius import autoclass
 
     jvm.lift_clause_limit()
-    reader = autoclass(f"{_LUCENE}.index.DirectoryReader").open(_directory(folder))
+    reader = _open_reader(folder)
     signature = f"(L{_LUCENE.replace('.', '/')}/index/IndexReader;)V"
     searcher = autoclass(f"{_LUCENE}.search.IndexSearcher")(reader, signature=signature)
     searcher.setSimilarity(_similarity())
     return searcher
+
+
+@contextmanager
+def _text_searcher(folder: Path, k1: float, b: float, rm3: bool) -> Iterator[Any]:
+    from jnius import autoclass
+
+    jvm.lift_clause_limit()
+    searcher = autoclass("io.anserini.search.SimpleSearcher")(str(folder.resolve()))
+    try:
+        searcher.set_bm25(k1, b)
+        if rm3:
+            searcher.set_rm3()
+        yield searcher
+    finally:
+        searcher.close()
+
+
+@contextmanager
+def _reader(folder: Path) -> Iterator[Any]:
+    reader = _open_reader(str(folder.resolve()))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _open_reader(folder: str) -> Any:
+    from jnius import autoclass
+
+    return autoclass(f"{_LUCENE}.index.DirectoryReader").open(_directory(folder))
 
 
 def _query(generator: Any, weights: Mapping[str, float]) -> Any:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pyserini_bridge import jvm
 from pyserini_bridge.lucene import Lucene
@@ -59,11 +59,36 @@ class LuceneProcess:
         Raises:
             RuntimeError: If that fails, or the process dies twice.
         """
-        request = json.dumps({"search": str(folder.resolve()), "queries": queries, "k": k})
-        try:
-            return self._ask([request])
-        except _DiedError:  # between two searches, say, of somebody's need for memory
-            return self._ask([request])
+        return self._ask_again({"search": str(folder.resolve()), "queries": queries, "k": k})
+
+    def index_texts(self, source: Path, folder: Path) -> int:
+        """Makes an index of texts; see :meth:`Lucene.index_texts`.
+
+        Raises:
+            RuntimeError: If that fails, or the process dies.
+        """
+        request = {"index_texts": str(source.resolve()), "folder": str(folder.resolve())}
+        return int(self._ask([json.dumps(request)]))
+
+    def search_texts(
+        self, folder: Path, queries: Sequence[str], k: int, *, k1: float, b: float, rm3: bool = False
+    ) -> str:
+        """Searches an index of texts; see :meth:`Lucene.search_texts`.
+
+        Raises:
+            RuntimeError: If that fails, or the process dies twice.
+        """
+        model = {"k1": k1, "b": b, "rm3": rm3}
+        return self._ask_again({"search_texts": str(folder.resolve()), "queries": queries, "k": k, "model": model})
+
+    def query_words(self, folder: Path, queries: Sequence[str], *, k1: float, b: float, rm3: bool = False) -> str:
+        """Tells the words of queries; see :meth:`Lucene.query_words`.
+
+        Raises:
+            RuntimeError: If that fails, or the process dies twice.
+        """
+        model = {"k1": k1, "b": b, "rm3": rm3}
+        return self._ask_again({"query_words": str(folder.resolve()), "queries": queries, "model": model})
 
     def close(self) -> None:
         """Ends the process, if it runs."""
@@ -75,6 +100,13 @@ class LuceneProcess:
                 with contextlib.suppress(BrokenPipeError):  # what was not sent yet
                     assert pipe is not None
                     pipe.close()
+
+    def _ask_again(self, request: Mapping[str, Any]) -> str:
+        line = json.dumps(request)
+        try:
+            return self._ask([line])
+        except _DiedError:  # between two searches, say, of somebody's need for memory
+            return self._ask([line])
 
     def _ask(self, lines: Iterable[str]) -> str:
         with self._lock:

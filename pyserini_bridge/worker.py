@@ -30,15 +30,27 @@ def _answer(lucene: Lucene, request: dict[str, Any], requests: TextIO) -> str:
     documents = _documents(requests) if "write" in request else iter(())
     try:
         jvm.start()
-        if "write" in request:
-            result = str(lucene.write(Path(request["write"]), documents))
-        else:
-            result = lucene.search(Path(request["search"]), request["queries"], request["k"])
+        result = _result(lucene, request, documents)
     except Exception as error:  # whatever it is, the other end raises it
         for _ in documents:  # which the other end is still sending
             pass
         return json.dumps({"error": f"{type(error).__name__}: {error}"})
     return f'{{"result": {result}}}'
+
+
+def _result(lucene: Lucene, request: dict[str, Any], documents: Iterator[list[tuple[str, str]]]) -> str:
+    match request:
+        case {"write": folder}:
+            return str(lucene.write(Path(folder), documents))
+        case {"search": folder, "queries": queries, "k": k}:
+            return lucene.search(Path(folder), queries, k)
+        case {"index_texts": source, "folder": folder}:
+            return str(lucene.index_texts(Path(source), Path(folder)))
+        case {"search_texts": folder, "queries": queries, "k": k, "model": model}:
+            return lucene.search_texts(Path(folder), queries, k, **model)
+        case {"query_words": folder, "queries": queries, "model": model}:
+            return lucene.query_words(Path(folder), queries, **model)
+    raise ValueError(f"no request has {', '.join(request)}")
 
 
 def _documents(requests: TextIO) -> Iterator[list[tuple[str, str]]]:

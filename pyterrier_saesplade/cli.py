@@ -381,7 +381,8 @@ def evaluate(
         typer.Option(
             default_factory=lambda: ["bm25", "dense"],
             help="bm25, rm3, dense, splade=FOLDER, saesplade,k=5, words+concepts, sum, rrf, feedback, "
-            "late-interaction, colbert=NAME, colbert-rerank=NAME; repeat for several.",
+            "pt-splade=FOLDER, anserini-bm25, anserini-rm3, late-interaction, colbert=NAME, colbert-rerank=NAME; "
+            "repeat for several.",
             show_default="bm25, dense",
         ),
     ],

@@ -11,6 +11,7 @@ import yaml
 
 from pyterrier_saesplade.evaluation.hybrids import Feedback, Fused, WordsConcepts
 from pyterrier_saesplade.evaluation.latesystems import Colbert, ColbertReranker, LateInteractionSystem
+from pyterrier_saesplade.evaluation.peers import AnseriniBm25, AnseriniRm3, PtSplade
 from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Dense, Rm3, System
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -29,6 +30,9 @@ _KINDS: dict[str, tuple[bool | None, tuple[str, ...]]] = {
     "sum": (False, ()),
     "rrf": (False, ()),
     "feedback": (False, ()),
+    "pt-splade": (True, ("max_length",)),
+    "anserini-bm25": (False, ()),
+    "anserini-rm3": (False, ()),
     "late-interaction": (None, ("depth", "doc_max_length", "query_max_length")),
     "colbert": (True, ("doc_max_length", "query_max_length")),
     "colbert-rerank": (True, ("depth", "doc_max_length", "query_max_length")),
@@ -58,25 +62,32 @@ def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
     * ``words+concepts``: BM25's words and the concepts of ``model`` in one index (``balance=4``);
     * ``sum`` and ``rrf``: BM25 and ``model`` fused, by normalised scores and by reciprocal ranks;
     * ``feedback``: ``model`` with concept feedback;
+    * ``pt-splade=SOURCE``: any SPLADE checkpoint, through pyterrier-splade's encoder (``max_length=256``) and Terrier;
+    * ``anserini-bm25``: Anserini's BM25, which is Pyserini's, and ``anserini-rm3``: with RM3;
     * ``late-interaction``: BM25's first 100 results (``depth=100``), re-ranked by the token states of the backbone of
       ``model``, or of any other encoder;
     * ``colbert=SOURCE``: any ColBERT checkpoint over its PLAID index, ``colbert-rerank=SOURCE``: over BM25's results.
 
     Options are ``k``, ``width``, ``doc_max_length``, ``query_max_length`` and ``engine``; the line's name says them.
+    What a baseline needs and is not installed is an error here, before anything is indexed.
 
     Args:
         baselines: Their names.
         model: The model that is compared.
 
     Raises:
+        ImportError: If what a baseline needs is not installed.
+        JavaNotFoundError: If there is no Java of version 21 or later, which Anserini needs.
         ValueError: If a baseline is none of these, or two systems have one name.
     """
     if isinstance(baselines, str):
         raise ValueError(f"baselines must be a list, such as [{baselines!r}]")
     baselines = list(baselines)
     compared = Concepts("saesplade" if model.head == "sae" else "splade", model)
-    checkpoints = {source for kind, source, _ in map(_parsed, baselines) if kind == "splade"}
-    several = len(checkpoints) + (model.head == "mlm") > 1
+    sources = {(kind, source) for kind, source, _ in map(_parsed, baselines)}
+    checkpoints = Counter(kind for kind, _ in sources)
+    checkpoints["splade"] += model.head == "mlm"
+    several = {kind for kind, count in checkpoints.items() if count > 1}
     systems = [*(_baseline(name, model, several) for name in baselines), compared]
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:
@@ -84,11 +95,13 @@ def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
     return systems
 
 
-def _baseline(name: str, model: SaeSplade, several: bool) -> System:
-    """Makes a baseline; of several SPLADE checkpoints each is called by its folder."""
+def _baseline(name: str, model: SaeSplade, several: set[str]) -> System:
+    """Makes a baseline; where several SPLADE checkpoints are of one kind, each is called by its folder."""
     kind, source, options = _parsed(name)
     if kind in ("splade", "saesplade"):
-        return _concepts(kind, source, options, model, several)
+        return _concepts(kind, source, options, model, kind in several)
+    if kind == "pt-splade":
+        return _pt_splade(str(source), options, kind in several)
     if kind == "dense":
         length = options.get("doc_max_length") or (_DENSE_LENGTH if source else _doc_max_length(model, kind))
         return Dense(source or _backbone(model, kind), length)
@@ -102,6 +115,8 @@ def _baseline(name: str, model: SaeSplade, several: bool) -> System:
         "sum": lambda: Fused(model, "sum"),
         "rrf": lambda: Fused(model, "rrf"),
         "feedback": lambda: Feedback(model),
+        "anserini-bm25": AnseriniBm25,
+        "anserini-rm3": AnseriniRm3,
         "colbert": lambda: Colbert(str(source), **options),
         "colbert-rerank": lambda: ColbertReranker(str(source), **options),
     }
@@ -141,6 +156,11 @@ def _concepts(kind: str, source: str | None, options: dict[str, Any], model: Sae
         called = f"saesplade-{Path(source).absolute().name}" if source else "saesplade"
     shown = [f"{option.replace('_max_length', '')}{value}" for option, value in options.items()]
     return Concepts("-".join([called, *shown, *([engine] if engine != "terrier" else [])]), opened, engine)
+
+
+def _pt_splade(source: str, options: dict[str, Any], several: bool) -> PtSplade:
+    called = ["pt-splade", *([Path(source).absolute().name] if several else [])]
+    return PtSplade(source, "-".join([*called, *map(str, options.values())]), **options)
 
 
 def _backbone(model: SaeSplade, kind: str) -> str:

@@ -292,7 +292,7 @@ class Bm25(Index):
         query_df: Counter[str] = Counter()
         for query in pt.rewrite.tokenise().transform(pt.new.queries(list(queries)))["query"]:
             query_df.update({stem(word) for word in query.split() if not stop_words.isStopword(word)})
-        return _flops_of_words(index, query_df, len(queries))
+        return flops_of_words(index, query_df, len(queries))
 
 
 class Rm3(System):
@@ -320,11 +320,12 @@ class Rm3(System):
         query_df: Counter[str] = Counter()
         for query in rewritten:  # "applypipeline:off WORD^WEIGHT …", the words stemmed
             query_df.update(word.rpartition("^")[0] for word in query.split()[1:])
-        second = _flops_of_words(terrier.index_obj(), query_df, len(queries))
+        second = flops_of_words(terrier.index_obj(), query_df, len(queries))
         return self.words.qd_flops(indexes, queries) + second
 
 
-def _flops_of_words(index: Any, query_df: Counter[str], n_queries: int) -> float:
+def flops_of_words(index: Any, query_df: Counter[str], n_queries: int) -> float:
+    """Returns the QD-FLOPs of queries on one of Terrier's indexes, of how many queries hold each of its terms."""
     lexicon = index.getLexicon()
     entries = ((count, lexicon.getLexiconEntry(word)) for word, count in query_df.items())
     known = [(count, entry.getDocumentFrequency()) for count, entry in entries if entry is not None]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.evaluation.efficiency import add_efficiency, latency, query_costs
     from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.evaluation.inspect import inspect
+    from pyterrier_saesplade.evaluation.reproduce import reproduce
     from pyterrier_saesplade.evaluation.search import search
     from pyterrier_saesplade.evaluation.statistics import (
         by_query_length,
@@ -122,6 +123,7 @@ __all__ = [
     "read_labels",
     "read_queries",
     "read_triples",
+    "reproduce",
     "search",
     "wins_and_losses",
 ]
@@ -145,6 +147,7 @@ _MODULES = {
     "evaluation.efficiency": ["add_efficiency", "latency", "query_costs"],
     "evaluation.experiment": ["evaluate"],
     "evaluation.inspect": ["inspect"],
+    "evaluation.reproduce": ["reproduce"],
     "evaluation.search": ["search"],
     "evaluation.statistics": ["by_query_length", "compare", "randomisation_test", "wins_and_losses"],
     "evaluation.suites": ["evaluate_suite", "open_suite"],

@@ -638,6 +638,39 @@ def report(
     write_report(folders, out, figures=figure or (), overwrite=overwrite)
 
 
+@app.command()
+def reproduce(
+    table: Annotated[
+        str | None, typer.Argument(help="Name of a table; without one, their names are printed.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all that is made; tables share it.")] = Path("paper"),
+    data: Annotated[Path, typer.Option(help="Folder of the files that have to be brought.")] = Path("data"),
+    configs: Annotated[Path, typer.Option(help="Folder of the trainings' settings.")] = Path("examples/paper"),
+    gpus: Annotated[int, typer.Option(help="GPUs that a training runs on.", min=1)] = 1,
+    tables: Annotated[
+        Path | None, typer.Option(help="YAML file of tables of your own, in place of the paper's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print all tables as a page.")] = False,
+) -> None:
+    """Make a table of the paper: train, evaluate and draw what is missing of it. Goes on if it was stopped.
+
+    Example: saesplade reproduce k --data my-data --out paper
+    """
+    from pyterrier_saesplade.evaluation.reproduce import reproduce as make_table
+    from pyterrier_saesplade.evaluation.tables import Folders, open_tables
+
+    opened = open_tables(tables)
+    if markdown:
+        print(opened.markdown(), end="")
+    elif table is None:
+        print(opened.listing())
+    elif dry_run:
+        print(opened.describe(table, Folders(out, data, configs)))
+    else:
+        print(make_table(table, out, data=data, configs=configs, gpus=gpus, tables=opened))
+
+
 _plot = typer.Typer(rich_markup_mode=None)
 app.add_typer(_plot, name="plot")
 _Figure = Annotated[Path, typer.Option("--out", help="File to write: .png, .pdf or .svg.")]

@@ -331,9 +331,12 @@ VERBS = [
     "export",
     "import",
     "inspect",
+    "explain",
+    "concepts",
     "demo",
     "compare",
     "report",
+    "reproduce",
     "plot",
 ]
 KINDS = [

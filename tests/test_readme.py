@@ -162,8 +162,7 @@ def test_the_guides_run(
     words.indexer(meta={"docno": 200}).index(dataset.get_corpus_iter())
     bm25 = pt.rewrite.tokenise() >> words.bm25(num_results=10)
     names: dict[str, Any] = {"dataset": dataset, "documents": list(dataset.get_corpus_iter()), "bm25": bm25}
-    pages = ("how-to", "training", "paper", "figures")
-    pages = ("how-to", "training", "paper", "concepts")
+    pages = ("how-to", "training", "paper", "figures", "concepts", "comparing")
     for block in (block for page in pages for block in rst_blocks(page, "code-block:: python")):
         for hub in ("distilbert-base-uncased", "naver/splade-v3"):
             block = block.replace(f'"{hub}"', repr(str(splade_path)))
@@ -175,6 +174,7 @@ def test_the_guides_run(
     assert names["tuned"].weighting == names["student"].weighting == "none"
     assert SaeSplade.from_pretrained("theirs").width == 64
     assert len(names["pruned"].tf()(names["queries"](pt.new.queries("numpy array")))) > 0
+    assert set(names["long_retriever"].search("numpy array")["docno"]) <= {d["docno"] for d in names["documents"]}
     assert {path.name for path in tmp_path.glob("shared.*")} == {"shared.terrier", "shared.exact"}
 
 

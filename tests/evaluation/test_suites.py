@@ -218,7 +218,9 @@ def test_goes_on_after_a_crash(
     before = (out / "all" / "results.json").stat().st_mtime_ns
     results = evaluate_suite(folder, str(untrained_model), out, baselines=["bm25"], measures=MEASURES)
     assert (out / "all" / "results.json").stat().st_mtime_ns == before
-    assert results.mean == read(done / "suite.json")["mean"]
+    measured = ["name", *MEASURES, "qd_flops", "index_mb", "build_seconds"]  # times of searches differ
+    means = (pd.DataFrame(rows)[measured] for rows in (results.mean, read(done / "suite.json")["mean"]))
+    pd.testing.assert_frame_equal(*means)
 
     def evaluated(*arguments: object, **options: object) -> None:
         raise AssertionError("all is done")

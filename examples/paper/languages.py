@@ -1,0 +1,36 @@
+"""Several collections as one, to pre-train on all of them together: documents are called DOCNO-1, DOCNO-2 and so on.
+
+python examples/paper/languages.py --collection irds:msmarco-passage --collection irds:mmarco/v2/es --out languages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from pyterrier_saesplade import open_collection
+from pyterrier_saesplade.evaluation.collections import write_collection
+
+
+def main(
+    collection: Annotated[list[str], typer.Option(help="Folder or name of a collection; repeat for several.")],
+    out: Annotated[Path, typer.Option(help="Folder that the collection will be; it has no queries.")],
+) -> None:
+    """Write the documents of all collections into one, one collection after the other."""
+    topics, qrels = pd.DataFrame(columns=["qid", "query"]), pd.DataFrame(columns=["qid", "docno", "label"])
+    write_collection(out, documents(collection), topics, qrels)
+
+
+def documents(collections: list[str]) -> Iterator[dict[str, str]]:
+    """Yield the documents; their numbers keep those apart that are translations of each other."""
+    for number, name in enumerate(collections, start=1):
+        for document in open_collection(name).get_corpus_iter():
+            yield {"docno": f"{document['docno']}-{number}", "text": document["text"]}
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -3,6 +3,7 @@
 #   make test          the tests, with coverage
 #   make test-colbert  those of ColBERT, in .venv-colbert
 #   make test-browser  those of the report's page in Chromium, which with chromedriver must be installed
+#   make test-notebooks  runs examples/*.ipynb
 #   make lint          ruff and mypy --strict
 #   make bench         encoding speed beside other packages
 # PYTHON names the Python (3.11 to 3.13) that .venv is made with.
@@ -11,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-colbert test-browser lint bench
+.PHONY: demo test test-colbert test-browser test-notebooks lint bench
 
 demo: .venv/installed-demo
 	$(BIN)/saesplade demo --out demo
@@ -27,6 +28,9 @@ test-colbert:
 
 test-browser: .venv/installed-browser
 	$(BIN)/python -m pytest tests_browser
+
+test-notebooks: .venv/installed-notebooks
+	$(BIN)/python -m pytest tests_notebooks
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

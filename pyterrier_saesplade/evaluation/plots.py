@@ -66,7 +66,7 @@ _METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"
 
 #: Okabe and Ito's colours, told apart by the colour-blind, each with a marker of its own for print in black and white.
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"))
-#: Beyond the colours, lines differ.
+#: Beyond the colours, lines and markers differ.
 _DASHES = ("-", "--", ":", "-.")
 _BLUE, _VERMILION = _STYLES[0][0], _STYLES[1][0]
 
@@ -408,8 +408,9 @@ def _format(path: Path) -> str:
 
 
 def _style(i: int) -> tuple[str, str, str]:
-    """The colour, the marker and the dashes of the i-th line."""
-    return *_STYLES[i % len(_STYLES)], _DASHES[i // len(_STYLES) % len(_DASHES)]
+    """The colour, the marker and the dashes of the i-th line; beyond the colours, a single point has another marker."""
+    cycle = i // len(_STYLES)
+    return _STYLES[i % len(_STYLES)][0], _STYLES[(i + cycle) % len(_STYLES)][1], _DASHES[cycle % len(_DASHES)]
 
 
 def _line(axes: Axes, i: int, name: object, x: Any, y: Any, **options: Any) -> None:

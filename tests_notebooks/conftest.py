@@ -1,0 +1,7 @@
+"""The option that keeps what notebooks print."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write", action="store_true", help="write the outputs into the notebooks")

@@ -24,7 +24,7 @@ test: .venv/installed-test
 # that the package works with these.
 test-colbert:
 	$(MAKE) VENV=.venv-colbert .venv-colbert/installed-test-colbert
-	.venv-colbert/bin/python -m pytest tests/colbert tests/baselines tests/encoding tests/model
+	.venv-colbert/bin/python -m pytest tests/colbert tests/baselines tests/model
 
 test-browser: .venv/installed-browser
 	$(BIN)/python -m pytest tests_browser

@@ -49,8 +49,7 @@ class WordsAndConcepts(Stages):
     """
 
     def __init__(self, model: SaeSplade, words: Words, balance: float, *, verbose: bool = False) -> None:
-        if not (np.isfinite(balance) and balance >= 0):
-            raise ValueError(f"balance must be a number of at least 0, not {balance!r}")
+        check_balance(balance)
         self.model = model
         self.words = words
         self.balance = balance
@@ -153,15 +152,36 @@ class WordsAndConcepts(Stages):
         """Returns the constructor's call."""
         return f"WordsAndConcepts({self.model!r}, {self.words!r}, {self.balance:.3g})"
 
+    def as_query(self, documents: ConceptVectors) -> ConceptVectors:
+        """Returns vectors of documents with the words weighted as those of queries are."""
+        width = len(self.model.terms)
+        is_word = documents.latents >= width
+        weights = documents.weights.astype(np.float32)
+        weights[is_word] *= self._word_weights(documents.latents[is_word] - width)
+        return ConceptVectors(documents.indptr, documents.latents, weights).where(weights > 0)
+
     def _settings(self) -> tuple[SaeSplade, Words, float]:
         return self.model, self.words, self.balance
 
     def _query_words(self, texts: Sequence[str | None]) -> ConceptVectors:
         queries = self.words.queries(texts)
-        weights = queries.weights * np.float32(self.balance)
-        if self.weighting == "none":
-            weights = weights * self.words.idf()[queries.latents]
+        weights = self._word_weights(queries.latents) * queries.weights
         return ConceptVectors(queries.indptr, queries.latents, weights).where(weights > 0)
+
+    def _word_weights(self, words: NDArray[np.int32]) -> NDArray[np.float32]:
+        """What the words of queries are multiplied by."""
+        idf = self.words.idf() if self.weighting == "none" else np.ones(len(self.words), np.float32)
+        return idf[words] * np.float32(self.balance)
+
+
+def check_balance(balance: float) -> None:
+    """Makes sure of a balance.
+
+    Raises:
+        ValueError: If it is no number of at least 0.
+    """
+    if not (isinstance(balance, int | float) and np.isfinite(balance) and balance >= 0):
+        raise ValueError(f"balance must be a number of at least 0, not {balance!r}")
 
 
 class _Sample:

@@ -52,6 +52,10 @@ class Stages(ABC):
     ) -> ConceptVectors:
         """Encodes texts."""
 
+    def as_query(self, documents: ConceptVectors) -> ConceptVectors:
+        """Returns vectors of documents as if they were those of queries, the same unless the sides differ."""
+        return documents
+
     def doc_encoder(
         self,
         *,

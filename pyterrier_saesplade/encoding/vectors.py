@@ -67,7 +67,13 @@ class ConceptVectors:
         return ConceptVectors(indptr, self.latents[keep], self.weights[keep], positions)
 
     def beside(self, other: ConceptVectors, width: int) -> ConceptVectors:
-        """Returns the same texts with the entries of ``other`` as well, whose latents come after ``width`` of these."""
+        """Returns the same texts with the entries of ``other`` as well, whose latents come after ``width`` of these.
+
+        Raises:
+            ValueError: If these are vectors of more texts, or of fewer.
+        """
+        if len(self) != len(other):
+            raise ValueError(f"the vectors of {len(self)} texts and of {len(other)} do not belong together")
         lengths, further = np.diff(self.indptr), np.diff(other.indptr)
         indptr = _indptr(lengths + further)
         first = np.repeat(indptr[:-1] - self.indptr[:-1], lengths) + np.arange(len(self.latents))

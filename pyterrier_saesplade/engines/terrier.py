@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pyterrier as pt
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
@@ -16,6 +17,10 @@ from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import to_toks
 
 _SUBFOLDER = "terrier"
+
+#: Bytes of the longest term. Terrier's lexicon reads neither a longer one nor any that is sorted after it, although its
+#: counts are right.
+_LONGEST_TERM = 60
 
 #: In no vocabulary: word pieces hold no blank.
 _NORMALIZER = "power of two"
@@ -48,7 +53,9 @@ class TerrierConceptIndex(ConceptIndex):
 
         Raises:
             RuntimeError: If Terrier did not index everything (its reader's errors reach only the log).
+            ValueError: If a document holds a term of more than 60 bytes.
         """
+        _check_lengths(spool, terms)
         terrier = folder / _SUBFOLDER
         # The length is that of the longest docno: Terrier reserves three bytes per character in every document.
         indexer = pt.terrier.TerrierIndex(terrier).toks_indexer(meta={"docno": spool.docno_length})
@@ -78,6 +85,23 @@ class TerrierConceptIndex(ConceptIndex):
 
 def _power_of_two(weight: float) -> int:
     return 1 << (int(weight) - 1).bit_length()
+
+
+def _check_lengths(spool: Spool, terms: Terms) -> None:
+    if terms.pieces is None:
+        return
+    for latent in np.flatnonzero(spool.statistics.df).tolist():
+        name = terms.name(latent)
+        if _java_bytes(name) > _LONGEST_TERM:
+            raise ValueError(
+                f"Terrier holds terms of {_LONGEST_TERM} bytes at most, and {name!r} has {_java_bytes(name)}: "
+                "index with another engine, or without that term"
+            )
+
+
+def _java_bytes(text: str) -> int:
+    """Returns the length in Java's variant of UTF-8, which takes six bytes where UTF-8 takes four."""
+    return sum(6 if letter > "\uffff" else len(letter.encode()) for letter in text)
 
 
 def _counts(folder: Path) -> tuple[int, int]:

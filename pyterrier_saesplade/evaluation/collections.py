@@ -35,9 +35,11 @@ class Collection(ABC):
 
     Attributes:
         name: What the collection is called in tables and messages.
+        language: That of its documents, two letters.
     """
 
     name: str
+    language: str = "en"
 
     @abstractmethod
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
@@ -72,13 +74,15 @@ class FolderCollection(Collection):
 
     Args:
         folder: The folder.
+        language: That of its documents, two letters.
 
     Raises:
         FileNotFoundError: The folder holds neither `docs.jsonl` nor `docs.jsonl.gz`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], language: str = "en") -> None:
         self.folder = Path(folder)
+        self.language = language
         self.name = self.folder.resolve().name
         documents = _documents_file(self.folder)
         if documents is None:
@@ -153,6 +157,9 @@ class DatasetCollection(Collection):
     def __init__(self, name: str) -> None:
         self.name = name
         self._dataset = _get_dataset(name)
+        source = _ir_dataset(self._dataset)
+        if source is not None and source.has_docs():
+            self.language = source.docs_lang() or "en"
 
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
         """Stream the documents; see `Collection.get_corpus_iter`.

@@ -9,10 +9,8 @@ import platform
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import reduce
-from operator import rshift
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 import pyterrier as pt
@@ -23,9 +21,8 @@ from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.plots import require_plots
 from pyterrier_saesplade.evaluation.report import Comparison
 from pyterrier_saesplade.evaluation.runs import write_run
-from pyterrier_saesplade.evaluation.systems import NUM_RESULTS, Concepts, Corpus, Indexes, System
+from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Indexes, System
 from pyterrier_saesplade.files import beside, installed_versions, require_new
-from pyterrier_saesplade.pipeline.stage import Stage
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
@@ -67,7 +64,8 @@ def evaluate(
         measures: Names of ir_measures.
         query_set: A further query set over the same documents, in place of the collection's own.
         exclude_own: Whether a query does not find the document that has its qid for docno: the query itself, in
-            collections whose queries are among the documents. Runs keep their depth.
+            collections whose queries are among the documents. Neither feedback nor fusion has to do with it (but
+            Anserini's RM3), and runs keep their depth.
         indexes: The folder of indexes; ``out/indexes`` unless given.
         command: The command line to name in ``about.json``.
         overwrite: Replace results that are there; of ``runs/`` only the files of the systems that are compared.
@@ -92,7 +90,7 @@ def evaluate(
     collection = collection if isinstance(collection, Collection) else open_collection(collection)
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
     baselines = baselines if isinstance(baselines, str) else list(baselines)
-    systems = make_systems(baselines, model)
+    systems = make_systems(baselines, model, collection.language)
     compared = systems[-1]
     assert isinstance(compared, Concepts)
     topics, qrels = _judged(collection, query_set)
@@ -111,7 +109,7 @@ def evaluate(
         "n_queries": len(topics),
         "measures": names,
         "notes": comparison.notes,
-        "settings": settings_of(model, baselines, names, query_set=query_set, exclude_own=exclude_own),
+        "settings": settings_of(systems, names, query_set=query_set, exclude_own=exclude_own),
         **provenance(command),
     }
     with beside(out / "results") as staging:
@@ -127,8 +125,7 @@ def evaluate(
 
 
 def settings_of(
-    model: SaeSplade,
-    baselines: Sequence[str],
+    systems: Sequence[System],
     measures: Sequence[str],
     *,
     query_set: str | None = None,
@@ -136,9 +133,7 @@ def settings_of(
 ) -> dict[str, Any]:
     """Returns what figures on a collection depend on, as ``about.json`` has it."""
     return {
-        "model": model.fingerprint,
-        "query_max_length": model.query_max_length,  # which is not part of a fingerprint
-        "baselines": list(baselines),
+        "systems": {system.name: system.settings for system in systems},
         "measures": list(measures),
         "query_set": query_set,
         "exclude_own": exclude_own,
@@ -156,36 +151,6 @@ def provenance(command: str | None) -> dict[str, Any]:
 def write_json(value: Any, path: Path) -> None:
     """Writes a file that people read too."""
     path.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-class _OthersOnly(Stage):
-    """Drops each query's own document, of which the docno is the qid, and what is beyond the depth of a run."""
-
-    label: ClassVar[str] = "Others only"
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        others = inp[inp["docno"] != inp["qid"]]
-        rank = others.sort_values("rank", kind="stable").groupby("qid", sort=False).cumcount()
-        return others.assign(rank=rank).query("rank < @NUM_RESULTS").reset_index(drop=True)
-
-
-def _deeper(retrieve: pt.Transformer) -> pt.Transformer:
-    """Returns the stages with one more result for each query."""
-    stages = pt.inspect.subtransformers(retrieve).get("transformers", [retrieve])
-    return reduce(rshift, map(_one_more, stages if isinstance(stages, list) else [stages]))
-
-
-def _one_more(stage: pt.Transformer) -> pt.Transformer:
-    try:
-        depths = [a.value for a in pt.inspect.transformer_attributes(stage) if a.name == "num_results"]
-        # Feedback, for one, retrieves less on purpose.
-        deeper = depths == [NUM_RESULTS]
-        return pt.inspect.transformer_apply_attributes(stage, num_results=NUM_RESULTS + 1) if deeper else stage
-    except pt.inspect.InspectError:  # a fusion, which has what it fuses
-        return stage
 
 
 class _Timed(pt.Transformer):
@@ -210,17 +175,19 @@ class _Search:
     def __init__(self, system: System, indexes: Indexes, *, exclude_own: bool = False) -> None:
         self.system = system
         self.indexes = indexes
-        encode, retrieve = system.stages(indexes)
+        encode, retrieve = system.stages(indexes, exclude_own=exclude_own)
         self.encode = _Timed(encode)
-        self.retrieve = _Timed(_deeper(retrieve) >> _OthersOnly() if exclude_own else retrieve)
+        self.retrieve = _Timed(retrieve)
 
     def costs(self, queries: list[str]) -> dict[str, float | None]:
         """What the last run cost, beside ``mrt``."""
+        stages = (self.encode, self.retrieve) if self.system.encodes_apart else ()
+        encode, retrieve = [1000 * stage.seconds / len(queries) for stage in stages] or (None, None)
         return {
             "qd_flops": self.system.qd_flops(self.indexes, queries),
             "index_mb": self.system.index_mb(self.indexes),
-            "encode_ms_per_query": self.encode.seconds * 1000 / len(queries),
-            "retrieve_ms_per_query": self.retrieve.seconds * 1000 / len(queries),
+            "encode_ms_per_query": encode,
+            "retrieve_ms_per_query": retrieve,
             "build_seconds": self.system.build_seconds(self.indexes),
         }
 

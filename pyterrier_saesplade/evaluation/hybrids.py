@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import pyterrier as pt
 import pyterrier_alpha as pta
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.build import open_index
+from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
+from pyterrier_saesplade.evaluation.languages import language_of
 from pyterrier_saesplade.evaluation.measures import qd_flops
+from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, AsAsked, TextLoader, search
 from pyterrier_saesplade.evaluation.systems import (
-    NUM_RESULTS,
     Bm25,
     Concepts,
     Index,
@@ -24,15 +25,13 @@ from pyterrier_saesplade.evaluation.systems import (
     Vectors,
     flops_of,
 )
-from pyterrier_saesplade.hybrid import WordsAndConcepts
+from pyterrier_saesplade.hybrid import WordsAndConcepts, check_balance
 from pyterrier_saesplade.impacts.toks import from_toks
-from pyterrier_saesplade.impacts.words import Words
+from pyterrier_saesplade.impacts.words import Words, find_stemmer
 from pyterrier_saesplade.pipeline import Normalise
-from pyterrier_saesplade.pipeline.stage import Stage
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store.reader import StoredVectors
 from pyterrier_saesplade.training.data.sources import passages_of
-from pyterrier_saesplade.training.data.tables import TextTable
 
 
 class WordsConcepts(Index):
@@ -41,11 +40,22 @@ class WordsConcepts(Index):
     Args:
         model: The model of the concepts.
         balance: What the words of queries are multiplied by; ``None``: told from the documents.
+        language: That of documents and queries, two letters.
+        name: What the line is called.
+
+    Raises:
+        ImportError: If PyStemmer is not installed.
+        ValueError: If ``balance`` is no number of at least 0, or words of that language are not told apart here.
     """
 
-    name = "words+concepts"
-
-    def __init__(self, model: SaeSplade, balance: float | None = None) -> None:
+    def __init__(
+        self, model: SaeSplade, balance: float | None = None, language: str = "en", name: str = "words+concepts"
+    ) -> None:
+        if balance is not None:
+            check_balance(balance)
+        self._language = language_of(language).words
+        find_stemmer(self._language)
+        self.name = name
         self.model = model
         self.balance = balance
         self.vectors = Vectors(model)
@@ -55,22 +65,24 @@ class WordsConcepts(Index):
 
     @property
     def identity(self) -> str:
-        """The model's fingerprint, and the balance, which is kept with the index."""
-        return f"terrier words and concepts {self.model.fingerprint} {self.balance}"
+        """The model's fingerprint, the defaults that an index is built with, and what is kept with the index."""
+        built = f"{TerrierConceptIndex.default_quantization}, weighting {self.model.weighting}"
+        return f"terrier words and concepts {self.model.fingerprint}, {built}, {self._language}, {self.balance}"
 
     def build(self, indexes: Indexes, path: Path) -> None:
         """Counts words, and puts them beside the vectors of the concepts."""
         path.mkdir()
         corpus = indexes.corpus
-        both = WordsAndConcepts.fit(self.model, corpus.documents(), balance=self.balance)
+        both = WordsAndConcepts.fit(self.model, corpus.documents(), balance=self.balance, language=self._language)
         both.save(path / "words.json")
         store = StoredVectors(indexes.path(self.vectors))
         both.indexer(path / "index").index_vectors(_with_words(store, corpus.documents(), both.words))
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """The encoder of both, and Terrier."""
         path = indexes.path(self)
-        return self._model(path).query_encoder(), open_index(path / "index").retriever(num_results=NUM_RESULTS)
+        retrieve = search(open_index(path / "index").retriever, exclude_own=exclude_own)
+        return self._model(path).query_encoder(), retrieve
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts words and latents."""
@@ -85,7 +97,7 @@ def _with_words(
     store: StoredVectors, documents: Iterator[dict[str, str]], words: Words
 ) -> Iterator[tuple[list[str], ConceptVectors]]:
     for docnos, vectors in store.windows():
-        texts = [document["text"] for document, _ in zip(documents, docnos, strict=False)]
+        texts = [document["text"] for document in islice(documents, len(docnos))]
         yield docnos, vectors.beside(words.documents(texts), len(store.terms))
 
 
@@ -95,20 +107,23 @@ class Fused(System):
     Args:
         model: The model.
         how: ``"sum"`` of scores, each query's taken to lie from 0 to 1, or ``"rrf"``, the sum of reciprocal ranks.
+        language: That of documents and queries, two letters.
     """
 
-    def __init__(self, model: SaeSplade, how: str) -> None:
+    encodes_apart = False
+
+    def __init__(self, model: SaeSplade, how: str, language: str = "en") -> None:
         self.name = how
-        self.systems: tuple[Bm25, Concepts] = (Bm25(), Concepts("saesplade", model))
+        self.systems: tuple[Bm25, Concepts] = (Bm25(language), Concepts("saesplade", model))
         self.searched = self.systems
         of = "scores, normalised by query," if how == "sum" else "reciprocal ranks (k = 60)"
         self.note = f"{how}: sum of {of} of bm25 and of {model!r}, {NUM_RESULTS:,} results each"
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """Encoding is within the fusion."""
         parts = []
         for system in self.systems:
-            encode, retrieve = system.stages(indexes)
+            encode, retrieve = system.stages(indexes, exclude_own=exclude_own)
             # Fusion takes two rows for one document if their queries differ, as BM25's do once they are tokenised.
             parts.append(encode >> retrieve >> AsAsked())
         if self.name == "rrf":
@@ -136,11 +151,10 @@ class Feedback(System):
         self.model = model
         self.note = f"feedback: {model!r}, queries with up to 32 concepts of the first 3 documents, their texts encoded"
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """The query encoder; then two searches, and the encoding of documents between them."""
-        encode, _ = self.first.stages(indexes)
-        index = open_index(indexes.path(self.first))
-        return encode, self._expansion(indexes) >> index.retriever(num_results=NUM_RESULTS)
+        encode, again = self.first.stages(indexes, exclude_own=exclude_own)
+        return encode, self._expansion(indexes, exclude_own=exclude_own) >> again
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Adds what both searches cost."""
@@ -152,46 +166,10 @@ class Feedback(System):
         second = qd_flops(query_df, len(queries), statistics.df, statistics.n_docs)
         return self.first.qd_flops(indexes, queries) + second
 
-    def _expansion(self, indexes: Indexes) -> pt.Transformer:
+    def _expansion(self, indexes: Indexes, *, exclude_own: bool = False) -> pt.Transformer:
         index = open_index(indexes.path(self.first))
         stage = self.model.feedback(statistics=index)
         texts = TextLoader(passages_of(indexes.corpus.collection))
-        expansion: pt.Transformer = index.retriever(num_results=stage.documents) >> texts >> stage
+        first = search(index.retriever, stage.documents, exclude_own=exclude_own)
+        expansion: pt.Transformer = first >> texts >> stage
         return expansion
-
-
-class AsAsked(Stage):
-    """Puts back the queries as they were asked, before any rewriting."""
-
-    label: ClassVar[str] = "As asked"
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with its first queries."""
-        while "query_0" in inp.columns:
-            inp = pt.model.pop_queries(inp)
-        return inp
-
-
-class TextLoader(Stage):
-    """Adds the ``text`` of each row's ``docno``, from a table on disk.
-
-    Args:
-        table: The texts by docno.
-    """
-
-    label: ClassVar[str] = "Texts"
-
-    def __init__(self, table: TextTable) -> None:
-        super().__init__()
-        self.table = table
-
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with a column ``text``, empty for an unknown document."""
-        pt.validate.columns(inp, includes=["docno"])
-        rows = self.table.rows(inp["docno"].tolist())
-        texts = self.table.texts(rows.clip(min=0)) if len(rows) else []
-        found = ["" if row < 0 else text for row, text in zip(rows, texts, strict=True)]
-        return inp.assign(text=pd.Series(found, index=inp.index, dtype=object))

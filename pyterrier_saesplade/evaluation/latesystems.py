@@ -11,8 +11,9 @@ import pyterrier as pt
 from pyterrier_saesplade.baselines.colbert import ColbertModel
 from pyterrier_saesplade.baselines.late_interaction import LateInteraction
 from pyterrier_saesplade.baselines.plaid import PlaidIndex
-from pyterrier_saesplade.evaluation.hybrids import AsAsked, TextLoader
-from pyterrier_saesplade.evaluation.systems import NUM_RESULTS, Bm25, Index, Indexes, System
+from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, AsAsked, TextLoader, search
+from pyterrier_saesplade.evaluation.systems import Bm25, Index, Indexes, System
+from pyterrier_saesplade.model.backbone import check_encoder
 from pyterrier_saesplade.pipeline.stage import require_positive
 from pyterrier_saesplade.training.data.sources import passages_of
 
@@ -24,16 +25,23 @@ class Colbert(Index):
         checkpoint: Hub name or folder of a checkpoint that PyLate reads.
         doc_max_length: Word pieces kept per document; ``None``: as the checkpoint says.
         query_max_length: The same for queries.
+        name: What the line is called.
 
     Raises:
+        FileNotFoundError: If there is no such checkpoint.
         ImportError: If PyLate is not installed.
     """
 
-    name = "colbert"
-
     def __init__(
-        self, checkpoint: str, *, doc_max_length: int | None = None, query_max_length: int | None = None
+        self,
+        checkpoint: str,
+        *,
+        doc_max_length: int | None = None,
+        query_max_length: int | None = None,
+        name: str = "colbert",
     ) -> None:
+        check_encoder(checkpoint)
+        self.name = name
         self.model = ColbertModel(checkpoint, doc_max_length=doc_max_length, query_max_length=query_max_length)
         self.note = f"{self.name}: {self.model!r}, PyLate's PLAID index, approximate search"
 
@@ -46,9 +54,10 @@ class Colbert(Index):
         """Encodes, clusters and compresses the token states of the corpus."""
         self.model.indexer(path).index(indexes.corpus.documents())
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """The query encoder, and PLAID's search."""
-        return self.model.query_encoder(), PlaidIndex(indexes.path(self)).retriever(NUM_RESULTS)
+        retrieve = search(PlaidIndex(indexes.path(self)).retriever, exclude_own=exclude_own)
+        return self.model.query_encoder(), retrieve
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> None:
         """Token states have no inverted index of terms."""
@@ -58,14 +67,15 @@ class _Reranker(System):
     """Scores the first results of BM25 again; the run has these results and no others."""
 
     depth: int
+    encodes_apart = False
 
-    def __init__(self) -> None:
-        self._words = Bm25()
+    def __init__(self, language: str) -> None:
+        self._words = Bm25(language)
         self.searched = (self._words,)
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """Nothing to encode for BM25; its first results, their texts, and the scores of the query as it was asked."""
-        encode, retrieve = self._words.stages(indexes)
+        encode, retrieve = self._words.stages(indexes, exclude_own=exclude_own)
         texts = TextLoader(passages_of(indexes.corpus.collection))
         return encode, retrieve % self.depth >> AsAsked() >> texts >> self._scorer()
 
@@ -85,13 +95,14 @@ class ColbertReranker(_Reranker):
         depth: How many results of BM25 are scored again, which is the depth of the run.
         doc_max_length: Word pieces kept per document; ``None``: as the checkpoint says.
         query_max_length: The same for queries.
+        language: That of documents and queries, two letters.
+        name: What the line is called.
 
     Raises:
+        FileNotFoundError: If there is no such checkpoint.
         ImportError: If PyLate is not installed.
         ValueError: If ``depth`` or a length is not positive.
     """
-
-    name = "colbert-rerank"
 
     def __init__(
         self,
@@ -100,9 +111,13 @@ class ColbertReranker(_Reranker):
         depth: int = NUM_RESULTS,
         doc_max_length: int | None = None,
         query_max_length: int | None = None,
+        language: str = "en",
+        name: str = "colbert-rerank",
     ) -> None:
-        super().__init__()
+        super().__init__(language)
         require_positive(depth=depth)
+        check_encoder(checkpoint)
+        self.name = name
         self.depth = depth
         self.model = ColbertModel(checkpoint, doc_max_length=doc_max_length, query_max_length=query_max_length)
         self.note = f"{self.name}: {self.model!r} over the first {depth} results of bm25"
@@ -119,18 +134,28 @@ class LateInteractionSystem(_Reranker):
         depth: How many results of BM25 are scored again, which is the depth of the run.
         doc_max_length: Word pieces kept per document.
         query_max_length: The same for queries.
+        language: That of documents and queries, two letters.
+        name: What the line is called.
 
     Raises:
+        FileNotFoundError: If there is no such encoder.
         ValueError: If ``depth`` or a length is not positive.
     """
 
-    name = "late-interaction"
-
     def __init__(
-        self, backbone: str, *, depth: int = 100, doc_max_length: int = 256, query_max_length: int = 32
+        self,
+        backbone: str,
+        *,
+        depth: int = 100,
+        doc_max_length: int = 256,
+        query_max_length: int = 32,
+        language: str = "en",
+        name: str = "late-interaction",
     ) -> None:
-        super().__init__()
+        super().__init__(language)
         require_positive(depth=depth)
+        check_encoder(backbone)
+        self.name = name
         self.depth = depth
         self.scorer = LateInteraction(backbone, doc_max_length=doc_max_length, query_max_length=query_max_length)
         self.note = (

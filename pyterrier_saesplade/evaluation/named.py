@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,11 @@ _KINDS: dict[str, tuple[bool | None, tuple[str, ...]]] = {
 }
 
 
+#: Options as the names of lines have them.
+_SHORT = {"doc_max_length": "doc", "query_max_length": "query", "max_length": ""}
+
 #: Word pieces of a text that a bi-encoder of one's own reads, unless told otherwise.
-_DENSE_LENGTH = 256
+DENSE_LENGTH = 256
 
 
 def open_model(name: str, **settings: Any) -> SaeSplade:
@@ -50,7 +54,7 @@ def open_model(name: str, **settings: Any) -> SaeSplade:
     return SaeSplade.from_pretrained(name, **settings)
 
 
-def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
+def make_systems(baselines: Iterable[str], model: SaeSplade, language: str = "en") -> list[System]:
     """Makes the systems of a comparison: the baselines, and last the model, called ``saesplade`` or ``splade``.
 
     A baseline is written ``KIND``, ``KIND=SOURCE`` or ``KIND=SOURCE,OPTION=VALUE,…``:
@@ -69,16 +73,19 @@ def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
     * ``colbert=SOURCE``: any ColBERT checkpoint over its PLAID index, ``colbert-rerank=SOURCE``: over BM25's results.
 
     Options are ``k``, ``width``, ``doc_max_length``, ``query_max_length`` and ``engine``; the line's name says them.
-    What a baseline needs and is not installed is an error here, before anything is indexed.
+    Lengths that are set on ``model``, in place of its own, hold for all systems whose options say nothing else. What a
+    baseline needs and is not there is an error here, before anything is indexed.
 
     Args:
         baselines: Their names.
         model: The model that is compared.
+        language: That of documents and queries, two letters.
 
     Raises:
+        FileNotFoundError: If there is no model at a source.
         ImportError: If what a baseline needs is not installed.
         JavaNotFoundError: If there is no Java of version 21 or later, which Anserini needs.
-        ValueError: If a baseline is none of these, or two systems have one name.
+        ValueError: If a baseline is none of these or does not know the language, or two systems have one name.
     """
     if isinstance(baselines, str):
         raise ValueError(f"baselines must be a list, such as [{baselines!r}]")
@@ -88,39 +95,95 @@ def make_systems(baselines: Iterable[str], model: SaeSplade) -> list[System]:
     checkpoints = Counter(kind for kind, _ in sources)
     checkpoints["splade"] += model.head == "mlm"
     several = {kind for kind, count in checkpoints.items() if count > 1}
-    systems = [*(_baseline(name, model, several) for name in baselines), compared]
+    maker = _Maker(model, language, several)
+    systems = [*map(maker.baseline, baselines), compared]
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:
         raise ValueError(f"the system {repeated[0]} is given twice, or two folders have that name")
     return systems
 
 
-def _baseline(name: str, model: SaeSplade, several: set[str]) -> System:
-    """Makes a baseline; where several SPLADE checkpoints are of one kind, each is called by its folder."""
-    kind, source, options = _parsed(name)
-    if kind in ("splade", "saesplade"):
-        return _concepts(kind, source, options, model, kind in several)
-    if kind == "pt-splade":
-        return _pt_splade(str(source), options, kind in several)
-    if kind == "dense":
-        length = options.get("doc_max_length") or (_DENSE_LENGTH if source else _doc_max_length(model, kind))
-        return Dense(source or _backbone(model, kind), length)
-    if kind == "late-interaction":
-        lengths = {} if source else {"doc_max_length": _doc_max_length(model, kind)}
-        return LateInteractionSystem(source or _backbone(model, kind), **lengths | options)
-    makers: dict[str, Callable[[], System]] = {
-        "bm25": Bm25,
-        "rm3": Rm3,
-        "words+concepts": lambda: WordsConcepts(model, **options),
-        "sum": lambda: Fused(model, "sum"),
-        "rrf": lambda: Fused(model, "rrf"),
-        "feedback": lambda: Feedback(model),
-        "anserini-bm25": AnseriniBm25,
-        "anserini-rm3": AnseriniRm3,
-        "colbert": lambda: Colbert(str(source), **options),
-        "colbert-rerank": lambda: ColbertReranker(str(source), **options),
-    }
-    return makers[kind]()
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the baselines of a comparison.
+
+    Attributes:
+        model: What is compared.
+        language: That of documents and queries.
+        several: The kinds of which several checkpoints are compared: each is then called by its folder.
+    """
+
+    model: SaeSplade
+    language: str
+    several: set[str]
+
+    def baseline(self, name: str) -> System:
+        kind, source, options = _parsed(name)
+        called = self._called(kind, source, options)
+        makers: dict[str, Callable[[], System]] = {
+            "bm25": lambda: Bm25(self.language),
+            "rm3": lambda: Rm3(self.language),
+            "dense": lambda: self._dense(source, options, called),
+            "splade": lambda: self._concepts(SaeSplade.from_splade, source, options, called),
+            "saesplade": lambda: self._concepts(SaeSplade.from_pretrained, source, options, called),
+            "words+concepts": lambda: WordsConcepts(self.model, language=self.language, name=called, **options),
+            "sum": lambda: Fused(self.model, "sum", self.language),
+            "rrf": lambda: Fused(self.model, "rrf", self.language),
+            "feedback": lambda: Feedback(self.model),
+            "pt-splade": lambda: self._pt_splade(str(source), options, called),
+            "anserini-bm25": lambda: self._english(AnseriniBm25, kind),
+            "anserini-rm3": lambda: self._english(AnseriniRm3, kind),
+            "late-interaction": lambda: self._late_interaction(source, options, called),
+            "colbert": lambda: Colbert(str(source), name=called, **self._lengths() | options),
+            "colbert-rerank": lambda: ColbertReranker(
+                str(source), name=called, language=self.language, **self._lengths() | options
+            ),
+        }
+        return makers[kind]()
+
+    def _called(self, kind: str, source: str | None, options: dict[str, Any]) -> str:
+        """The kind; the folder, where that alone tells two lines apart; the options, the engine last."""
+        folder = [Path(source).absolute().name] if source and (_KINDS[kind][0] is None or kind in self.several) else []
+        shown = [f"{_SHORT.get(name, name)}{value}" for name, value in options.items() if name != "engine"]
+        engine = [options["engine"]] if options.get("engine", "terrier") != "terrier" else []
+        return "-".join([kind, *folder, *shown, *engine])
+
+    def _lengths(self) -> dict[str, int]:
+        """The lengths that were set for the comparison, in place of the models' own, hold for all its systems."""
+        lengths = {name: getattr(self.model, name) for name in ("doc_max_length", "query_max_length")}
+        return {name: length for name, length in lengths.items() if length is not None}
+
+    def _concepts(
+        self, open_source: Callable[..., SaeSplade], source: str | None, options: dict[str, Any], called: str
+    ) -> Concepts:
+        settings = {name: value for name, value in options.items() if name != "engine"}
+        opened = open_source(source, **self._lengths() | settings) if source else self.model.replace(**settings)
+        return Concepts(called, opened, options.get("engine", "terrier"))
+
+    def _dense(self, source: str | None, options: dict[str, Any], called: str) -> Dense:
+        own = DENSE_LENGTH if source else _sae_config(self.model, "dense").doc_max_length
+        settings = self._lengths() | options
+        return Dense(source or self._backbone("dense"), settings.get("doc_max_length", own), called)
+
+    def _late_interaction(self, source: str | None, options: dict[str, Any], called: str) -> LateInteractionSystem:
+        own = {} if source else {"doc_max_length": _sae_config(self.model, "late-interaction").doc_max_length}
+        settings = own | self._lengths() | options
+        backbone = source or self._backbone("late-interaction")
+        return LateInteractionSystem(backbone, language=self.language, name=called, **settings)
+
+    def _pt_splade(self, source: str, options: dict[str, Any], called: str) -> PtSplade:
+        # It has one length for both sides.
+        lengths = self._lengths()
+        longest = {"max_length": max(lengths.values())} if lengths else {}
+        return PtSplade(source, called, **longest | options)
+
+    def _backbone(self, kind: str) -> str:
+        return _sae_config(self.model, kind).backbone
+
+    def _english(self, system: Callable[[], System], kind: str) -> System:
+        if self.language != "en":
+            raise ValueError(f"the baseline {kind!r} is for English, not for {self.language!r}: leave it out")
+        return system()
 
 
 def _parsed(name: str) -> tuple[str, str | None, dict[str, Any]]:
@@ -143,32 +206,6 @@ def _parsed(name: str) -> tuple[str, str | None, dict[str, Any]]:
             raise ValueError(f"{name!r}: {kind} has the options {', '.join(known) or 'none'}, written OPTION=VALUE")
         options[option] = yaml.safe_load(value)
     return kind, source or None, options
-
-
-def _concepts(kind: str, source: str | None, options: dict[str, Any], model: SaeSplade, several: bool) -> Concepts:
-    engine = options.pop("engine", "terrier")
-    if kind == "splade":
-        assert source is not None
-        opened = SaeSplade.from_splade(source, **options)
-        called = f"splade-{Path(source).absolute().name}" if several else "splade"
-    else:
-        opened = SaeSplade.from_pretrained(source, **options) if source else model.replace(**options)
-        called = f"saesplade-{Path(source).absolute().name}" if source else "saesplade"
-    shown = [f"{option.replace('_max_length', '')}{value}" for option, value in options.items()]
-    return Concepts("-".join([called, *shown, *([engine] if engine != "terrier" else [])]), opened, engine)
-
-
-def _pt_splade(source: str, options: dict[str, Any], several: bool) -> PtSplade:
-    called = ["pt-splade", *([Path(source).absolute().name] if several else [])]
-    return PtSplade(source, "-".join([*called, *map(str, options.values())]), **options)
-
-
-def _backbone(model: SaeSplade, kind: str) -> str:
-    return _sae_config(model, kind).backbone
-
-
-def _doc_max_length(model: SaeSplade, kind: str) -> int:
-    return model.doc_max_length or _sae_config(model, kind).doc_max_length
 
 
 def _sae_config(model: SaeSplade, kind: str) -> SaeSpladeConfig:

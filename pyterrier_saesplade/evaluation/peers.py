@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,10 +21,10 @@ from pyserini_bridge.process import lucene
 from pyterrier_saesplade.engines.frames import result_frame
 from pyterrier_saesplade.engines.index import Hits
 from pyterrier_saesplade.evaluation.measures import qd_flops
+from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, search
 from pyterrier_saesplade.evaluation.systems import (
     BM25_B,
     BM25_K1,
-    NUM_RESULTS,
     Index,
     Indexes,
     Part,
@@ -137,9 +137,10 @@ class PtSplade(Index):
         indexer = self._terrier(path).toks_indexer(meta={"docno": indexes.corpus.docno_length})
         (self.queries.splade.doc_encoder(batch_size=_BATCH) >> indexer).index(indexes.corpus.documents())
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """The query encoder, and Terrier's sum of products."""
-        return self.queries, self._terrier(indexes.path(self)).tf(num_results=NUM_RESULTS)
+        terrier = self._terrier(indexes.path(self))
+        return self.queries, search(lambda num_results: terrier.tf(num_results=num_results), exclude_own=exclude_own)
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts word pieces of the queries as encoded, and of the documents as indexed."""
@@ -242,9 +243,10 @@ class AnseriniBm25(System):
         self.words = AnseriniWords()
         self.searched = (self.words,)
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """Nothing to encode, and Anserini."""
-        return pt.Transformer.identity(), AnseriniRetriever(indexes.path(self.words))
+        retriever = partial(AnseriniRetriever, indexes.path(self.words))
+        return pt.Transformer.identity(), search(retriever, exclude_own=exclude_own)
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts words after stopping and stemming, as Anserini analyses queries and documents."""
@@ -263,9 +265,10 @@ class AnseriniRm3(AnseriniBm25):
     name = "anserini-rm3"
     note = f"{name}: anserini-bm25, whose queries take up 10 words of the first 10 documents, by Anserini's RM3"
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
-        """Nothing to encode, and Anserini."""
-        return pt.Transformer.identity(), AnseriniRetriever(indexes.path(self.words), rm3=True)
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
+        """Nothing to encode, and Anserini, which learns from a query's own document if that is found."""
+        retriever = partial(AnseriniRetriever, indexes.path(self.words), rm3=True)
+        return pt.Transformer.identity(), search(retriever, exclude_own=exclude_own)
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Adds what both searches cost."""

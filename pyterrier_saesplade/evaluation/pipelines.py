@@ -13,14 +13,13 @@ import pyterrier as pt
 import pyterrier_alpha as pta
 
 from pyterrier_saesplade.evaluation.collections import Collection
-from pyterrier_saesplade.evaluation.hybrids import AsAsked, TextLoader
-from pyterrier_saesplade.evaluation.named import open_model
+from pyterrier_saesplade.evaluation.named import DENSE_LENGTH, open_model
+from pyterrier_saesplade.evaluation.stages import AsAsked, TextLoader
 from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Corpus, Dense, Indexes, System
 from pyterrier_saesplade.pipeline import Standardise
 from pyterrier_saesplade.training.data.sources import passages_of
 
 _DENSE, _CROSS_ENCODER = "dense=", "cross-encoder="
-_DENSE_LENGTH = 256
 
 
 class Pipelines:
@@ -69,7 +68,7 @@ class Pipelines:
             raise ValueError(f"{name} scores texts and finds none: name a retriever, such as bm25")
         if ":" in name:
             return imported(name)
-        system = _system(name)
+        system = self._system(name)
         encode, search = system.stages(self._indexes)
         pipeline: pt.Transformer = encode >> search
         return pipeline
@@ -79,10 +78,10 @@ class Pipelines:
             return imported(name)
         if name.startswith(_CROSS_ENCODER):
             return self._with_texts(_cross_encoder(name.removeprefix(_CROSS_ENCODER)))
-        system = _system(name)
+        system = self._system(name)
         if isinstance(system, Bm25):
             # Given results, Terrier scores these.
-            bm25: pt.Transformer = pt.rewrite.tokenise() >> system.bm25(self._indexes)
+            bm25: pt.Transformer = system.tokenise() >> system.bm25(self._indexes)
             return bm25
         if isinstance(system, Dense):
             return system.scorer(self._indexes)
@@ -94,18 +93,17 @@ class Pipelines:
         pipeline: pt.Transformer = TextLoader(passages_of(self._collection)) >> scorer
         return pipeline
 
+    def _system(self, name: str) -> System:
+        if name == "bm25":
+            return Bm25(self._collection.language)
+        if name.startswith(_DENSE):
+            return Dense(name.removeprefix(_DENSE), DENSE_LENGTH)
+        model = open_model(name)
+        return Concepts("saesplade" if model.head == "sae" else "splade", model)
+
     @cached_property
     def _indexes(self) -> Indexes:
         return Indexes(Corpus.read(self._collection), self._folder)
-
-
-def _system(name: str) -> System:
-    if name == "bm25":
-        return Bm25()
-    if name.startswith(_DENSE):
-        return Dense(name.removeprefix(_DENSE), _DENSE_LENGTH)
-    model = open_model(name)
-    return Concepts("saesplade" if model.head == "sae" else "splade", model)
 
 
 def imported(name: str) -> pt.Transformer:

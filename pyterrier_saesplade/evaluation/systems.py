@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -21,8 +21,11 @@ from pyterrier_saesplade.engines.build import ENGINES, open_index
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.spool import java_length
 from pyterrier_saesplade.evaluation.collections import Collection, check_identifier
+from pyterrier_saesplade.evaluation.languages import language_of
 from pyterrier_saesplade.evaluation.measures import qd_flops
+from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, AsAsked, search
 from pyterrier_saesplade.files import size_on_disk, written_beside
+from pyterrier_saesplade.model.backbone import check_encoder
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.stages import Stages
@@ -33,9 +36,6 @@ if TYPE_CHECKING:
     from pyterrier_dr import SBertBiEncoder
 
 _log = logging.getLogger(__name__)
-
-#: The depth of every run.
-NUM_RESULTS = 1000
 
 BM25_K1, BM25_B = 0.9, 0.4
 
@@ -106,7 +106,7 @@ class Built(NamedTuple):
     """A part on disk."""
 
     path: Path
-    seconds: float
+    seconds: float  # not a number, if an earlier process had begun it
 
 
 class Indexes:
@@ -146,12 +146,13 @@ class Indexes:
                     staging.mkdir()
                     self._build(part, staging, key)
         record = json.loads((home / "build.json").read_text(encoding="utf-8"))
-        return Built(home / "index", record["build_seconds"])
+        seconds = record["build_seconds"]
+        return Built(home / "index", float("nan") if seconds is None else seconds)
 
     def _build(self, part: Part, folder: Path, key: dict[str, str]) -> None:
-        start = time.perf_counter()
+        start, continued = time.perf_counter(), (folder / "index").exists()
         part.build(self, folder / "index")
-        record = key | {"build_seconds": time.perf_counter() - start}
+        record = key | {"build_seconds": None if continued else time.perf_counter() - start}
         (folder / "build.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
@@ -161,20 +162,36 @@ class System(ABC):
     Attributes:
         name: What the line is called.
         note: What it is, settings included, for the foot of the table.
-        indexes: The parts that it searches.
+        searched: The parts that it searches.
+        encodes_apart: Whether encoding is a stage of its own, so that its time can be told from that of retrieval.
     """
 
     name: str
     note: str
     searched: Sequence[Part]
+    encodes_apart: ClassVar[bool] = True
+
+    @property
+    def settings(self) -> list[str]:
+        """What its results depend on beside documents and queries: what it is, and the identity of what it searches."""
+        return [self.note, *(part.identity for part in self.searched)]
 
     @abstractmethod
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns what encodes queries, and what retrieves for them."""
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
+        """Returns what encodes queries, and what retrieves for them.
+
+        Args:
+            indexes: Of the documents.
+            exclude_own: Whether no search finds the document that has a query's qid for docno, so that neither
+                feedback nor fusion has to do with it.
+        """
 
     @abstractmethod
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float | None:
-        """Returns the QD-FLOPs of these queries, ``None`` for a system that has no inverted index."""
+        """Returns the QD-FLOPs of these queries, ``None`` for a system that has no inverted index.
+
+        Feedback may have learnt from a query's own document.
+        """
 
     def index_mb(self, indexes: Indexes) -> float:
         """Returns what it searches, in 10^6 bytes on disk."""
@@ -246,9 +263,9 @@ class Concepts(Index):
         """Indexes the vectors."""
         self.model.indexer(path, self.engine).index(StoredVectors(indexes.path(self.vectors)))
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """The query encoder, and the engine over pseudo-terms (latent weighting and quantisation are its part)."""
-        return self.model.query_encoder(), open_index(indexes.path(self)).retriever(num_results=NUM_RESULTS)
+        return self.model.query_encoder(), search(open_index(indexes.path(self)).retriever, exclude_own=exclude_own)
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts latents of the queries as encoded, and of the documents as indexed."""
@@ -264,64 +281,101 @@ def flops_of(model: Stages, index: ConceptIndex, queries: Sequence[str]) -> floa
 
 
 class Bm25(Index):
-    """Terrier's BM25 over stemmed words, with k1 = 0.9 and b = 0.4, the usual baseline of learned sparse retrieval."""
+    """Terrier's BM25 over stemmed words, with k1 = 0.9 and b = 0.4, the usual baseline of learned sparse retrieval.
+
+    Stop words are left out in English alone: Terrier has no others.
+
+    Args:
+        language: That of documents and queries, two letters.
+
+    Raises:
+        ValueError: If words of that language are not told apart here.
+    """
 
     name = "bm25"
-    note = f"bm25: Terrier's, k1 {BM25_K1}, b {BM25_B}, Porter stemmer, Terrier's stop words, title and text together"
-    identity = "terrier words, porter, stop words"
+
+    def __init__(self, language: str = "en") -> None:
+        self._stemmer = language_of(language).terrier
+        self._english = language == "en"
+        self._tokeniser = "english" if self._english else "utf"
+        words = "Porter stemmer, Terrier's stop words" if self._english else f"stemmer {self._stemmer}, no stop words"
+        self.note = f"bm25: Terrier's, k1 {BM25_K1}, b {BM25_B}, {words}, title and text together"
+
+    @property
+    def identity(self) -> str:
+        """How words are told apart, stemmed and left out."""
+        return f"terrier words, {self._tokeniser}, {self._stemmer}"
 
     def build(self, indexes: Indexes, path: Path) -> None:
         """Indexes the words of the corpus."""
-        indexer = pt.terrier.TerrierIndex(str(path)).indexer(meta={"docno": indexes.corpus.docno_length})
+        indexer = pt.terrier.TerrierIndex(str(path)).indexer(
+            meta={"docno": indexes.corpus.docno_length},
+            tokeniser=self._tokeniser,
+            stemmer=self._stemmer,
+            stopwords="terrier" if self._english else None,
+        )
         indexer.index(indexes.corpus.documents())
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """Nothing to encode; punctuation, syntax in Terrier's query language, is taken out before retrieval."""
-        return pt.Transformer.identity(), pt.rewrite.tokenise() >> self.bm25(indexes)
+        retrieve = search(partial(self.bm25, indexes), exclude_own=exclude_own)
+        return pt.Transformer.identity(), self.tokenise() >> retrieve
 
-    def bm25(self, indexes: Indexes) -> pt.Transformer:
+    def tokenise(self) -> pt.Transformer:
+        """Returns what makes words of queries, as of documents."""
+        stage: pt.Transformer = pt.rewrite.tokenise(self._tokeniser)
+        return stage
+
+    def bm25(self, indexes: Indexes, num_results: int = NUM_RESULTS) -> pt.Transformer:
         """Returns Terrier's retriever; given results, it scores these."""
         index = pt.terrier.TerrierIndex(str(indexes.path(self)))
-        return index.bm25(k1=BM25_K1, b=BM25_B, num_results=NUM_RESULTS)
+        return index.bm25(k1=BM25_K1, b=BM25_B, num_results=num_results)
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts words after stopping and stemming, which the documents of the index hold."""
         index = pt.terrier.TerrierIndex(str(indexes.path(self))).index_obj()
-        stop_words = pt.java.autoclass("org.terrier.terms.Stopwords")(None)
-        stem = pt.terrier.TerrierStemmer.porter.stem
+        stop_words = pt.java.autoclass("org.terrier.terms.Stopwords")(None) if self._english else None
+        stem = pt.java.autoclass(f"org.terrier.terms.{self._stemmer}")(None).stem if self._stemmer else str
         query_df: Counter[str] = Counter()
-        for query in pt.rewrite.tokenise().transform(pt.new.queries(list(queries)))["query"]:
-            query_df.update({stem(word) for word in query.split() if not stop_words.isStopword(word)})
+        for query in self.tokenise().transform(pt.new.queries(list(queries)))["query"]:
+            query_df.update({stem(word) for word in query.split() if not (stop_words and stop_words.isStopword(word))})
         return flops_of_words(index, query_df, len(queries))
 
 
 class Rm3(System):
-    """BM25 twice: the second query has words of the documents that the first found, by Terrier's RM3."""
+    """BM25 twice: the second query has words of the documents that the first found, by Terrier's RM3.
+
+    Args:
+        language: As for :class:`Bm25`.
+    """
 
     name = "rm3"
     note = "rm3: bm25, whose queries take up 10 words of the first 3 documents, by Terrier's RM3"
 
-    def __init__(self) -> None:
-        self.words = Bm25()
+    def __init__(self, language: str = "en") -> None:
+        self.words = Bm25(language)
         self.searched = (self.words,)
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """Nothing to encode; the queries as they were asked are put back at the end."""
-        bm25 = self.words.bm25(indexes)
-        rm3 = pt.terrier.TerrierIndex(str(indexes.path(self.words))).rm3(fb_terms=10, fb_docs=3)
-        return pt.Transformer.identity(), pt.rewrite.tokenise() >> bm25 >> rm3 >> bm25 >> pt.rewrite.reset()
+        _, first = self.words.stages(indexes, exclude_own=exclude_own)
+        again = search(partial(self.words.bm25, indexes), exclude_own=exclude_own)
+        return pt.Transformer.identity(), first >> self._rm3(indexes) >> again >> AsAsked()
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Adds what both searches cost."""
-        bm25 = self.words.bm25(indexes)
-        terrier = pt.terrier.TerrierIndex(str(indexes.path(self.words)))
-        rewriting = pt.rewrite.tokenise() >> bm25 >> terrier.rm3(fb_terms=10, fb_docs=3)
+        _, first = self.words.stages(indexes)
+        rewriting = first >> self._rm3(indexes)
         rewritten = rewriting.transform(pt.new.queries(list(queries)))["query"]
         query_df: Counter[str] = Counter()
         for query in rewritten:  # "applypipeline:off WORD^WEIGHT …", the words stemmed
             query_df.update(word.rpartition("^")[0] for word in query.split()[1:])
-        second = flops_of_words(terrier.index_obj(), query_df, len(queries))
-        return self.words.qd_flops(indexes, queries) + second
+        index = pt.terrier.TerrierIndex(str(indexes.path(self.words))).index_obj()
+        return self.words.qd_flops(indexes, queries) + flops_of_words(index, query_df, len(queries))
+
+    def _rm3(self, indexes: Indexes) -> pt.Transformer:
+        rm3: pt.Transformer = pt.terrier.TerrierIndex(str(indexes.path(self.words))).rm3(fb_terms=10, fb_docs=3)
+        return rm3
 
 
 def flops_of_words(index: Any, query_df: Counter[str], n_queries: int) -> float:
@@ -339,23 +393,25 @@ class Dense(Index):
     Args:
         backbone: A sentence-transformers model, hub name or folder.
         max_length: Texts are cut at this many word pieces.
+        name: What the line is called.
 
     Raises:
+        FileNotFoundError: If there is no such model.
         ImportError: If ``pyterrier_dr`` is not installed.
     """
 
-    name = "dense"
-
-    def __init__(self, backbone: str, max_length: int) -> None:
+    def __init__(self, backbone: str, max_length: int, name: str = "dense") -> None:
         try:
             import pyterrier_dr
         except ImportError as error:
             message = "the baseline 'dense' needs pyterrier_dr: pip install 'pyterrier_saesplade[dense]'"
             raise ImportError(message) from error
+        check_encoder(backbone)
         self._dr = pyterrier_dr
+        self.name = name
         self.backbone = backbone
         self.max_length = max_length
-        self.note = f"dense: pyterrier_dr, {backbone}, texts cut at {max_length} word pieces, exhaustive search"
+        self.note = f"{name}: pyterrier_dr, {backbone}, texts cut at {max_length} word pieces, exhaustive search"
 
     @cached_property
     def encoder(self) -> SBertBiEncoder:
@@ -373,10 +429,15 @@ class Dense(Index):
         """Encodes the corpus into a FLEX index."""
         (self.encoder.doc_encoder(batch_size=256) >> self._index(path)).index(indexes.corpus.documents())
 
-    def stages(self, indexes: Indexes) -> tuple[pt.Transformer, pt.Transformer]:
+    def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """The query encoder, and the inner products with all documents."""
-        retriever = self._index(indexes.path(self)).np_retriever(num_results=NUM_RESULTS, drop_query_vec=True)
-        return self.encoder.query_encoder(), retriever
+        index = self._index(indexes.path(self))
+
+        def retriever(num_results: int) -> pt.Transformer:
+            stage: pt.Transformer = index.np_retriever(num_results=num_results, drop_query_vec=True)
+            return stage
+
+        return self.encoder.query_encoder(), search(retriever, exclude_own=exclude_own)
 
     def scorer(self, indexes: Indexes) -> pt.Transformer:
         """What scores results again, by the vectors in the index."""

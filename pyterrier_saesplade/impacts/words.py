@@ -22,7 +22,11 @@ _STOP_WORDS = frozenset(
     | {"on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will"}
     | {"with"}
 )
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")
+
+#: Bytes of UTF-8 of the longest stem: Terrier holds terms of 60 bytes at most, and Java may take half as many again.
+#: What is longer is an address, or a sentence of a language that does not write words apart.
+_LONGEST = 38
 
 
 class Words:
@@ -35,7 +39,8 @@ class Words:
         df: The number of documents that hold each stem, by stem.
         n_docs: The number of documents.
         mean_length: Words of a document, in the mean; stop words aside.
-        language: Of the stemmer: an algorithm's name of PyStemmer (``"porter"``, ``"german"``, …), or ``"none"``.
+        language: Of the stemmer: an algorithm's name of PyStemmer (``"porter"``, ``"german"``, …), or ``"none"``. Words
+            are runs of letters and digits, so the language must write them apart; very long ones are left out.
         k1: How late a word's count saturates.
         b: How much the length of a document counts, from 0 to 1.
 
@@ -66,7 +71,7 @@ class Words:
     ) -> None:
         if not (math.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
             raise ValueError(f"k1 must be at least 0 and b from 0 to 1, not {k1!r} and {b!r}")
-        _stemmer(language)
+        find_stemmer(language)
         self.stems = sorted(df)
         self.df = np.array([df[stem] for stem in self.stems], np.int64)
         self.n_docs = n_docs
@@ -97,7 +102,7 @@ class Words:
         Raises:
             ValueError: If no document holds a word.
         """
-        stem = _stemmer(language)
+        stem = find_stemmer(language)
         df: Counter[str] = Counter()
         n_docs = length = 0
         for document in documents:
@@ -150,7 +155,7 @@ class Words:
         return {name: getattr(self, name) for name in ("n_docs", "mean_length", "language", "k1", "b")}
 
     def _stems(self, text: str | None) -> list[str]:
-        return _stems(text, self.language, _stemmer(self.language))
+        return _stems(text, self.language, find_stemmer(self.language))
 
     def _document(self, stems: list[str]) -> tuple[list[int], NDArray[np.float64]]:
         numbers, counts = self._row(stems)
@@ -173,12 +178,17 @@ def _stems(text: str | None, language: str, stem: Any) -> list[str]:
     if language in ("porter", "english"):
         words = [word for word in words if word not in _STOP_WORDS]
     # Of a lone "s", which a possessive leaves, Porter's stemmer leaves nothing.
-    return [stemmed for stemmed in stem(words) if stemmed] if stem else words
+    return [stemmed for stemmed in (stem(words) if stem else words) if 0 < len(stemmed.encode()) <= _LONGEST]
 
 
 @lru_cache
-def _stemmer(language: str) -> Any:
-    """Returns a function that stems a list of words; ``None`` if nothing is stemmed."""
+def find_stemmer(language: str) -> Any:
+    """Returns a function that stems a list of words; ``None`` if nothing is stemmed.
+
+    Raises:
+        ImportError: If PyStemmer is not installed.
+        ValueError: If it has no such language.
+    """
     if language == "none":
         return None
     try:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 Layer = int | Literal["last", "h"]
+
+
+def check_encoder(name_or_path: str) -> None:
+    """Makes sure that there is an encoder, from its description alone.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if (Path(name_or_path) / "modules.json").is_file():
+        return  # older ones of sentence-transformers have the rest in a subfolder
+    try:
+        PreTrainedConfig.get_config_dict(name_or_path)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"there is no encoder at {name_or_path}: no folder with a config.json, and none on the hub"
+        ) from error
 
 
 def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrainedModel:

@@ -82,6 +82,7 @@ class ConceptFeedback(VectorStage):
             return out.assign(query_toks=pd.Series(dtype=object))
         queries, query_of = self._queries(first)
         documents, document_of = self._documents(found)
+        documents = self.model.as_query(documents)
         sizes = found.groupby("qid", sort=False).size().to_numpy()
         of_query = np.split(document_of, np.cumsum(sizes)[:-1])
         statistics = self._idf_statistics()

@@ -35,6 +35,9 @@ class ConceptModel(IndexedModel, Protocol):
         Stages count texts in a progress bar of their own, and pass ``verbose=False``.
         """
 
+    def as_query(self, documents: ConceptVectors) -> ConceptVectors:
+        """Returns vectors of documents as if they were those of queries."""
+
 
 class CollectionStatistics(Protocol):
     """What a latent weighting needs of a collection; an index of concept vectors is one."""

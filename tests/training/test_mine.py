@@ -9,7 +9,8 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.evaluation.collections import Collection, read_topics, write_collection
-from pyterrier_saesplade.evaluation.pipelines import Pipelines, TextLoader
+from pyterrier_saesplade.evaluation.pipelines import Pipelines
+from pyterrier_saesplade.evaluation.stages import TextLoader
 from pyterrier_saesplade.pipeline import Normalise, Standardise
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune

@@ -16,7 +16,7 @@ import pandas as pd
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
 from pyterrier_saesplade.evaluation.measures import parse_measures
-from pyterrier_saesplade.evaluation.named import open_model
+from pyterrier_saesplade.evaluation.named import make_systems, open_model
 from pyterrier_saesplade.evaluation.plots import require_plots
 from pyterrier_saesplade.evaluation.report import COSTS
 from pyterrier_saesplade.evaluation.statistics import compare
@@ -176,11 +176,12 @@ class _Plan:
             FileExistsError: If it has others.
         """
         trained = self.pretrain is None or (self.folder / "model").exists()
-        opened = self._open() if trained else None  # a wrong name is found at the first set, not at the last
+        # A wrong name is found at the first set, not at the last.
+        systems = make_systems(self.baselines, self._open(), self.collection.language) if trained else None
         if overwrite or not (self.folder / "results.json").exists():
             return False
         made = json.loads((self.folder / "about.json").read_text(encoding="utf-8")).get("settings")
-        expected = None if opened is None else settings_of(opened, self.baselines, self.one.measures, **self._of_set())
+        expected = None if systems is None else settings_of(systems, self.one.measures, **self._of_set())
         if made != expected:
             raise FileExistsError(
                 f"{self.folder} holds results with other settings (model, baselines, measures or lengths): "

@@ -79,6 +79,25 @@ def test_words_beside_word_pieces(splade_path: Path, tmp_path: Path) -> None:
     assert both.retriever(index).search("music")["docno"][0] == "2"
 
 
+def test_feedback_weighs_words_as_queries_do(both: WordsAndConcepts, splade_path: Path) -> None:
+    """A document's word enters a query times the balance, and times its idf where the index has none."""
+    splade = SaeSplade.from_splade(splade_path)
+    for model in (both, WordsAndConcepts.fit(splade, DOCUMENTS, balance=3.0)):
+        documents = model.encode(TEXTS)
+        asked = model.as_query(documents)
+        width = len(model.model.terms)
+        is_word = documents.latents >= width
+        idf = model.words.idf()[documents.latents[is_word] - width] if model.weighting == "none" else 1.0
+        assert asked.weights[is_word] == pytest.approx(documents.weights[is_word] * 3.0 * idf)
+        assert np.array_equal(asked.weights[~is_word], documents.weights[~is_word])
+    row = pd.DataFrame({"qid": ["1"], "query": ["music"], "docno": ["2"], "text": [TEXTS[1]], "rank": [0]})
+    (query,) = both.feedback(beta=1.0, concepts=5000)(row)["query_toks"]
+    document = both.as_query(both.encode([TEXTS[1]])).to_csr(len(both.terms)).toarray()[0]
+    first = both.encode(["music"], "query").to_csr(len(both.terms)).toarray()[0]
+    expected = first + document * np.linalg.norm(first) / np.linalg.norm(document)
+    assert query == pytest.approx({both.terms.name(i): expected[i] for i in np.flatnonzero(expected)}, rel=1e-4)
+
+
 def test_the_balance_makes_the_spreads_equal_whatever_the_order(model: SaeSplade, docstrings_path: Path) -> None:
     documents = list(open_collection(docstrings_path).get_corpus_iter())[:200]
     both = WordsAndConcepts.fit(model, documents)

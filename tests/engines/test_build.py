@@ -24,6 +24,7 @@ from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.java import JavaNotFoundError
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
+from pyterrier_saesplade.formats.imports import import_vectors
 from pyterrier_saesplade.impacts import AlreadyQuantizedError
 from pyterrier_saesplade.pipeline import Prune
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -301,3 +302,22 @@ def test_what_pyterrier_reads_of_the_indexer(model: SaeSplade, tmp_path: Path) -
     assert pt.schematic.transformer_schematic(indexer)["label"] == "Concept indexer"
     pipeline = pt.apply.generic(lambda frame: frame.assign(body=frame["text"])) >> indexer
     assert len(pipeline.index(DOCUMENTS)) == 5
+
+
+def test_terms_that_terrier_cannot_hold(tmp_path: Path) -> None:
+    """60 bytes of Java's are found again, and so is what is sorted after them; more are refused, for they hide it."""
+    for number, (term, length) in enumerate(
+        [("m" * 60, 60), ("\N{GRINNING FACE}" * 10, 60), ("m" * 61, 61), ("\N{GRINNING FACE}" * 11, 66)]
+    ):
+        file = tmp_path / f"{number}.jsonl"
+        vectors = [{"docno": name, "vector": {name: 1.0, term: 2.0}} for name in ("a", "zzz")]
+        file.write_text("".join(json.dumps(line) + "\n" for line in vectors), encoding="utf-8")
+        store = import_vectors(file, "jsonl", tmp_path / f"store{number}")
+        indexer = ConceptIndexer(store, tmp_path / f"index{number}")
+        if length > 60:
+            with pytest.raises(ValueError, match=f"terms of 60 bytes at most, and '{term}' has {length}"):
+                indexer.index(store)
+            continue
+        queries = pd.DataFrame({"qid": ["1", "2"], "query_toks": [{"zzz": 1.0}, {term: 1.0}]})
+        found = indexer.index(store).retriever()(queries)
+        assert list(zip(found["qid"], found["docno"], strict=True)) == [("1", "zzz"), ("2", "a"), ("2", "zzz")]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.evaluation import experiment, systems
 from pyterrier_saesplade.evaluation.collections import Collection, write_collection
-from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate
 from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.report import Comparison
+from pyterrier_saesplade.evaluation.stages import search
 from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Corpus, Indexes
 from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.impacts.words import find_stemmer
 from pyterrier_saesplade.saesplade import SaeSplade
 
 SYSTEMS = ["bm25", "dense", "saesplade"]
@@ -110,7 +112,9 @@ def test_where_the_figures_come_from(compared: tuple[Comparison, Path], untraine
     assert (about["measures"], about["notes"], about["command"]) == (MEASURES, comparison.notes, None)
     assert {"python", "python-terrier", "torch", "transformers", "terrier"} <= about["versions"].keys()
     assert datetime.fromisoformat(about["date"]).tzinfo is not None
-    assert about["settings"]["model"] == SaeSplade.from_pretrained(untrained_model).fingerprint
+    systems = about["settings"]["systems"]
+    assert list(systems) == ["bm25", "dense", "splade", "saesplade"]
+    assert SaeSplade.from_pretrained(untrained_model).fingerprint in systems["saesplade"][1]
 
 
 @pytest.fixture(scope="module")
@@ -122,35 +126,56 @@ def arguments_collection(small_collection: Collection, tmp_path_factory: pytest.
     return write_collection(tmp_path_factory.mktemp("collections") / "arguments", documents, topics, qrels)
 
 
-def test_a_query_does_not_find_itself(
-    arguments_collection: Collection, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every system's run is the other one without the query's own document, ranked anew, and as deep."""
-    monkeypatch.setattr(experiment, "NUM_RESULTS", 10)
-    monkeypatch.setattr(systems, "NUM_RESULTS", 10)
+#: Those that learn from what they find, or compare it, give other scores without a query's own document.
+OTHERWISE = {"rm3", "feedback", "sum", "rrf"}
+
+
+def test_a_query_does_not_find_itself(arguments_collection: Collection, untrained_model: Path, tmp_path: Path) -> None:
+    """Every system's run is the other one without the query's own document, ranked anew, unless it learns from it."""
     runs = {}
+    names = ["bm25", "rm3", "dense", "words+concepts", "sum", "rrf", "feedback", "late-interaction", "saesplade"]
     for exclude_own in (False, True):
         out = tmp_path / str(exclude_own)
         evaluate(
             arguments_collection,
             SaeSplade.from_pretrained(untrained_model, query_max_length=64),
             out,
-            baselines=["bm25", "dense"],
+            baselines=names[:-1],
             exclude_own=exclude_own,
             indexes=tmp_path / "indexes",
         )
-        runs[exclude_own] = {name: pt.io.read_results(str(out / "runs" / f"{name}.trec.gz")) for name in SYSTEMS}
+        runs[exclude_own] = {name: pt.io.read_results(str(out / "runs" / f"{name}.trec.gz")) for name in names}
         assert not (out / "indexes").exists()
-    for name in SYSTEMS:
-        with_own, others = runs[False][name], runs[True][name]
+    for name in names:
+        with_own, others = (runs[own][name].sort_values(["qid", "rank"]) for own in (False, True))
         own = with_own[with_own["docno"] == with_own["qid"]]
         assert own["rank"].tolist() == [0] * 5  # or there was nothing to drop
         assert not (others["docno"] == others["qid"]).any()
         for qid, found in others.groupby("qid"):
             before = with_own[(with_own["qid"] == qid) & (with_own["docno"] != qid)]
-            assert len(found) == 10
-            assert found["rank"].tolist() == list(range(10))
-            assert found["docno"].tolist()[:9] == before["docno"].tolist()
+            assert found["rank"].tolist() == list(range(len(found)))
+            if name in OTHERWISE:
+                assert found["score"].tolist() != before["score"].tolist()
+            else:
+                assert found["docno"].tolist()[: len(before)] == before["docno"].tolist()
+                assert len(found) >= len(before)
+
+
+def test_a_search_without_a_query_s_own_document_is_as_deep() -> None:
+    def retriever(num_results: int) -> pt.Transformer:
+        docnos = [f"d{rank}" for rank in range(20)][:num_results]
+        found = pd.DataFrame({"docno": docnos, "score": -np.arange(len(docnos)), "rank": range(len(docnos))})
+        return pt.apply.generic(lambda queries: queries.merge(found, how="cross"))
+
+    topics = pd.DataFrame({"qid": ["d0", "d3", "other"], "query": ["", "", ""]})
+    run = search(retriever, 4, exclude_own=True)(topics)
+    assert {qid: found["docno"].tolist() for qid, found in run.groupby("qid")} == {
+        "d0": ["d1", "d2", "d3", "d4"],
+        "d3": ["d0", "d1", "d2", "d4"],
+        "other": ["d0", "d1", "d2", "d3"],
+    }
+    assert run["rank"].tolist() == [0, 1, 2, 3] * 3
+    assert search(retriever, 4)(topics)["docno"].tolist() == ["d0", "d1", "d2", "d3"] * 3
 
 
 def test_a_further_query_set(small_collection: Collection, untrained_model: Path, tmp_path: Path) -> None:
@@ -243,7 +268,7 @@ def test_indexes_are_used_again_and_results_are_safe(
     assert sorted(kept) == ["bm25", "dense", "saesplade", "splade", "vectors", "vectors"]
 
 
-@pytest.mark.parametrize("name", experiment.RESULTS)
+@pytest.mark.parametrize("name", RESULTS)
 def test_nothing_that_is_there_is_replaced(name: str, small_collection: Collection, tmp_path: Path) -> None:
     """Each of the results is looked for before anything else is done."""
     (tmp_path / name).mkdir()
@@ -309,12 +334,27 @@ def test_mistakes_cost_no_work(small_collection: Collection, untrained_model: Pa
         ({"baselines": ["saesplade,z=5"]}, r"'saesplade,z=5': saesplade has the options k, .*, written OPTION=VALUE"),
         ({"baselines": ["saesplade,engine=lemur"]}, "there is no engine 'lemur'"),
         ({"baselines": ["saesplade,k=0"]}, "k must be a positive integer"),
+        ({"baselines": ["words+concepts,balance=x"]}, "balance must be a number of at least 0, not 'x'"),
+        ({"baselines": ["words+concepts,balance=-1"]}, "balance must be a number of at least 0, not -1"),
         ({"baselines": ["bm25", "bm25"]}, "the system bm25 is given twice"),
         ({"measures": ["nDCG@10", "speed"]}, "'speed' is no measure"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(small_collection, untrained_model, out, **options)
+    for kind in ("dense", "late-interaction", "saesplade", "splade"):
+        with pytest.raises(FileNotFoundError, match=r"there is no .* at nowhere: no folder with a config\.json"):
+            evaluate(small_collection, untrained_model, out, baselines=[f"{kind}=nowhere"])
     assert not out.exists()
+
+
+def test_words_need_a_stemmer_before_anything_is_built(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "Stemmer", None)
+    find_stemmer.cache_clear()
+    with pytest.raises(ImportError, match=r"pip install 'pyterrier_saesplade\[words\]'"):
+        evaluate(small_collection, untrained_model, tmp_path / "out", baselines=["words+concepts"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_collections_that_cannot_be_evaluated(
@@ -379,5 +419,39 @@ def test_several_splade_checkpoints(untrained_model: Path, splade_path: Path, tm
         assert [system.name for system in make_systems(baselines, compared)] == names
     with pytest.raises(ValueError, match="is given twice"):
         make_systems([one, one], model)
+
+
+def test_lines_are_called_by_what_tells_them_apart(untrained_model: Path, minilm_path: Path) -> None:
+    model = SaeSplade.from_pretrained(untrained_model)
+    baselines = ["dense", f"dense={minilm_path}", f"dense={minilm_path},doc_max_length=64", "late-interaction"]
+    baselines += ["late-interaction,depth=20", "words+concepts", "words+concepts,balance=4", "saesplade,engine=exact"]
+    called = f"dense-{minilm_path.name}"
+    assert [system.name for system in make_systems(baselines, model)] == [
+        *("dense", called, f"{called}-doc64", "late-interaction", "late-interaction-depth20"),
+        *("words+concepts", "words+concepts-balance4", "saesplade-exact", "saesplade"),
+    ]
+
+
+def test_lengths_of_a_comparison_hold_for_all(untrained_model: Path, splade_path: Path, minilm_path: Path) -> None:
+    """As ArguAna asks for queries of 256 word pieces; what a line says of itself goes before."""
+    model = SaeSplade.from_pretrained(untrained_model, doc_max_length=96, query_max_length=48)
+    baselines = [f"splade={splade_path}", f"saesplade={untrained_model},query_max_length=32", "saesplade,k=2"]
+    splade, own, other_k, _ = make_systems(baselines, model)
+    lengths = [(one.model.doc_max_length, one.model.query_max_length) for one in (splade, own, other_k)]
+    assert lengths == [(96, 48), (96, 32), (96, 48)]
+    assert (splade.name, own.name) == ("splade", f"saesplade-{untrained_model.name}-query32")
+    for name in ("late-interaction", f"late-interaction={minilm_path}"):
+        late, _ = make_systems([name], model)
+        assert (late.scorer.doc_max_length, late.scorer.query_max_length) == (96, 48)
+    assert [make_systems([name], model)[0].max_length for name in ("dense", f"dense={minilm_path}")] == [96, 96]
+    (pt_splade, _) = make_systems([f"pt-splade={splade_path}"], model)
+    assert (pt_splade.name, pt_splade.queries.max_length) == ("pt-splade", 96)
+    assert make_systems([f"splade={splade_path}"], SaeSplade.from_pretrained(untrained_model))[0].model == (
+        SaeSplade.from_splade(splade_path)
+    )
+
+
+def test_baselines_is_a_list(untrained_model: Path) -> None:
+    model = SaeSplade.from_pretrained(untrained_model)
     with pytest.raises(ValueError, match=r"baselines must be a list, such as \['bm25'\]"):
         make_systems("bm25", model)

@@ -8,12 +8,19 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection
+from pyterrier_saesplade.evaluation import languages
+from pyterrier_saesplade.evaluation.collections import (
+    Collection,
+    FolderCollection,
+    open_collection,
+    write_collection,
+)
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.report import Comparison
 from pyterrier_saesplade.evaluation.systems import Corpus, Indexes
 from pyterrier_saesplade.hybrid import WordsAndConcepts
+from pyterrier_saesplade.impacts.words import find_stemmer
 from pyterrier_saesplade.saesplade import SaeSplade
 
 BASELINES = ["bm25", "rm3", "saesplade,k=2", "saesplade,engine=exact", "words+concepts", "sum", "rrf", "feedback"]
@@ -44,6 +51,9 @@ def test_every_system_has_its_line_and_its_costs(compared: tuple[Comparison, Pat
     assert size["feedback"] == size["saesplade"]
     assert size["words+concepts"] > size["saesplade"]
     assert build["sum"] == pytest.approx(build["bm25"] + build["saesplade"])
+    apart = table["encode_ms_per_query"].notna()
+    assert apart[~apart].index.tolist() == ["sum", "rrf"]  # which encode within the search
+    assert (apart == table["retrieve_ms_per_query"].notna()).all()
 
 
 def test_a_corpus_is_encoded_once_per_model(compared: tuple[Comparison, Path]) -> None:
@@ -100,6 +110,20 @@ def test_words_and_concepts_are_the_hybrid_model_s(
     assert written["docno"].tolist() == found["docno"].tolist()
 
 
+def test_texts_stand_beside_their_own_vectors(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever windows vectors are stored, the index is the one that the hybrid model makes at once."""
+    monkeypatch.setattr("pyterrier_saesplade.store.encode.WINDOW_DOCUMENTS", 7)
+    model = SaeSplade.from_pretrained(untrained_model)
+    system, _ = make_systems(["words+concepts"], model)
+    path = Indexes(Corpus.read(small_collection), tmp_path / "indexes").path(system)
+    both = WordsAndConcepts.fit(model, small_collection.get_corpus_iter())
+    expected = both.indexer(tmp_path / "expected").index(small_collection.get_corpus_iter())
+    topics = small_collection.topics().head(3)
+    pd.testing.assert_frame_equal(both.retriever(path / "index")(topics), both.retriever(expected)(topics))
+
+
 def test_an_encoding_that_was_killed_goes_on(
     small_collection: Collection, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +139,47 @@ def test_an_encoding_that_was_killed_goes_on(
     assert (left / "index" / "half").exists()
     (left / "index" / "half").unlink()
     assert len(pt.Artifact.load(str(indexes.path(system)))) == len(list(small_collection.get_corpus_iter()))
+    assert np.isnan(system.build_seconds(indexes))  # for what the killed process took is not known
+
+
+GERMAN = [
+    ("1", "Die Häuser am Fluß wurden überflutet"),
+    ("2", "Ein Haus im Gebirge"),
+    ("3", "Züge fahren über die Brücke"),
+]
+
+
+def test_words_of_another_language(untrained_model: Path, tmp_path: Path) -> None:
+    """Letters beyond ASCII are letters, words are stemmed, and queries find them by every system that matches words."""
+    folder = tmp_path / "german"
+    write_collection(
+        folder,
+        [{"docno": docno, "text": text} for docno, text in GERMAN],
+        pd.DataFrame({"qid": ["q1", "q2", "q3"], "query": ["überfluteten", "Zug?", "Gebirge"]}),
+        pd.DataFrame({"qid": ["q1", "q2", "q3"], "docno": ["1", "3", "2"], "label": 1}),
+    )
+    baselines = ["bm25", "rm3", "words+concepts,balance=1000", "late-interaction"]
+    german = FolderCollection(folder, language="de")
+    comparison = evaluate(german, untrained_model, tmp_path / "out", baselines=baselines, measures=["RR@10"])
+    table = comparison.table.set_index("name")
+    assert (table["RR@10"][:4] == 1).all()
+    assert table["qd_flops"]["bm25"] == pytest.approx(1 / 3)
+    assert "GermanSnowballStemmer, no stop words" in " ".join(comparison.notes)
+    english = evaluate(folder, untrained_model, tmp_path / "english", baselines=["bm25"], measures=["RR@10"])
+    assert english.table["RR@10"][0] < 1
+    chinese = FolderCollection(folder, language="zh")
+    for kind in ("bm25", "rm3", "sum", "rrf", "words+concepts", "late-interaction"):
+        with pytest.raises(ValueError, match="words of the language 'zh' are not told apart here"):
+            evaluate(chinese, untrained_model, tmp_path / "none", baselines=[kind])
+    with pytest.raises(ValueError, match="the baseline 'anserini-bm25' is for English, not for 'de'"):
+        evaluate(german, untrained_model, tmp_path / "none", baselines=["anserini-bm25"])
+
+
+def test_every_language_has_its_stemmers() -> None:
+    for code in languages._LANGUAGES:
+        terrier, words = languages.language_of(code)
+        find_stemmer(words)
+        assert terrier is None or pt.java.autoclass(f"org.terrier.terms.{terrier}")(None).stem("information")
 
 
 def _killed(model: object, collection: object, path: Path) -> None:

@@ -65,3 +65,9 @@ def test_bad_input_is_named() -> None:
         Words.count([{"docno": "1", "text": "the of"}])
     with pytest.raises(ValueError, match="b from 0 to 1"):
         Words.count(DOCUMENTS, b=2)
+
+
+def test_what_terrier_cannot_hold_is_no_word() -> None:
+    """A line that joins words is no letter; an address without blanks, or a clause of Chinese, is left out."""
+    words = Words.count([{"docno": "1", "text": f"high_blood_pressure {'x' * 39} {'x' * 38} {'音' * 13} {'音' * 12}"}])
+    assert words.stems == ["blood", "high", "pressur", "x" * 38, "音" * 12]

@@ -618,7 +618,7 @@ def compare(
     from pyterrier_saesplade.evaluation.statistics import comparisons
 
     topics = None if collection is None else open_collection(collection).topics(query_set)
-    settings = {"test": test, "correction": None if correction == "none" else correction}
+    settings = {"test": test, "correction": correction}
     for text in comparisons(folder, baseline, measures=measure or (), topics=topics, **settings):
         print(text, end="\n\n", flush=True)
 

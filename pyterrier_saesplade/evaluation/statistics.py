@@ -19,6 +19,8 @@ Test = Callable[[Values, Values], Any]
 
 #: Permutations of the randomisation test; with no more queries than allow that many, it takes all of them.
 _PERMUTATIONS = 9_999
+#: Deviations below this share of the largest difference are what floats round to: the differences are all the same.
+_ROUNDING = 1e-12
 #: Queries that are shown as won by most, and as lost by most.
 _ENDS = 5
 #: Values of permutations that are in memory together.
@@ -56,7 +58,15 @@ def randomisation_test(ours: Values, theirs: Values) -> tuple[float, float]:
     return float(differences.mean()), float(result.pvalue)
 
 
-_TESTS: dict[str, Test] = {"t": stats.ttest_rel, "wilcoxon": stats.wilcoxon, "randomisation": randomisation_test}
+def _student(ours: Values, theirs: Values) -> tuple[float, float]:
+    """Student's test, with no verdict on differences that are all the same, which it would divide by nothing."""
+    if _deviation(ours - theirs) == 0:
+        return float("nan"), float("nan")
+    result = stats.ttest_rel(ours, theirs)
+    return float(result.statistic), float(result.pvalue)
+
+
+_TESTS: dict[str, Test] = {"t": _student, "wilcoxon": stats.wilcoxon, "randomisation": randomisation_test}
 
 
 def compare(
@@ -75,14 +85,15 @@ def compare(
         baseline: The name of the system that the others are compared with.
         test: Of paired values: Student's, Wilcoxon's, by randomisation, or a function as ``pt.Experiment`` takes it.
         correction: How p-values are corrected for the number of systems, for each measure: a name of statsmodels'
-            ``multipletests``; ``None``: they are not, as in the paper.
+            ``multipletests``; ``None`` or ``"none"``: they are not, as in the paper.
         alpha: The level of significance, and one less the confidence of intervals.
 
     Returns:
         A row for each measure and system: ``measure``, ``name``, ``queries`` (how many), ``mean``, ``difference`` (of
         means), ``low`` and ``high`` (its Student's confidence interval), ``effect`` (Cohen's d of paired values: the
         mean difference over its standard deviation), ``wins``, ``ties`` and ``losses`` (queries), ``p``,
-        ``p_corrected`` and ``significant``.
+        ``p_corrected`` and ``significant``. Of a single query ``low``, ``high``, ``effect`` and ``p`` are missing.
+        Where all queries gain the same, ``effect`` is infinite, and Student's test has no ``p``.
 
     Raises:
         ValueError: If the baseline or the test is unknown, or systems were not run on the same queries.
@@ -250,38 +261,61 @@ def _by_measure(perquery: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         if table.isna().any(axis=None):
             name = next(name for name in table if table[name].isna().any())
             qid = table.index[table[name].isna()][0]
-            raise ValueError(f"{name} has no {measure} of the query {qid}, which others have: run the same queries")
+            others = table.loc[qid].notna().any()
+            remedy = ", which others have: run the same queries" if others else ", nor has any other: leave it out"
+            raise ValueError(f"{name} has no {measure} of the query {qid}{remedy}")
         yield str(measure), table[list(dict.fromkeys(values["name"]))]
 
 
 def _row(ours: pd.Series, theirs: pd.Series, test: Test, alpha: float) -> dict[str, Any]:
     differences = (ours - theirs).to_numpy()
-    count, mean = len(differences), float(differences.mean())
-    deviation = float(differences.std(ddof=1)) if count > 1 else float("nan")
+    count, mean, deviation = len(differences), float(differences.mean()), _deviation(differences)
     margin = float(stats.t.ppf(1 - alpha / 2, count - 1)) * deviation / np.sqrt(count) if count > 1 else float("nan")
-    # Tests divide by the deviation, or leave out queries that tie: without any difference there is nothing to test.
-    equal = not differences.any()
     return {
         "queries": count,
         "mean": float(ours.mean()),
         "difference": mean,
         "low": mean - margin,
         "high": mean + margin,
-        "effect": 0.0 if equal else mean / deviation if deviation > 0 else float("inf") * np.sign(mean),
+        "effect": _effect(mean, deviation),
         "wins": int((differences > 0).sum()),
         "ties": int((differences == 0).sum()),
         "losses": int((differences < 0).sum()),
-        "p": 1.0 if equal else float(test(ours.to_numpy(), theirs.to_numpy())[1]),
+        "p": _p_value(ours.to_numpy(), theirs.to_numpy(), test),
     }
 
 
+def _deviation(differences: Values) -> float:
+    """The standard deviation; of one difference NaN."""
+    if len(differences) < 2:
+        return float("nan")
+    deviation = float(differences.std(ddof=1))
+    return 0.0 if deviation <= _ROUNDING * np.abs(differences).max() else deviation
+
+
+def _effect(mean: float, deviation: float) -> float:
+    if deviation == 0:
+        return float("inf") * np.sign(mean) if mean else 0.0
+    return mean / deviation
+
+
+def _p_value(ours: Values, theirs: Values, test: Test) -> float:
+    if len(ours) < 2:
+        return float("nan")
+    # Tests divide by the deviation, or leave out queries that tie: without any difference there is nothing to test.
+    return float(test(ours, theirs)[1]) if (ours != theirs).any() else 1.0
+
+
 def _corrected(p_values: list[float], correction: str | None, alpha: float) -> list[float]:
-    if correction is None or not p_values:
+    if correction in (None, "none") or not p_values:
         return p_values
     from statsmodels.stats.multitest import multipletests
 
     try:
-        corrected: list[float] = multipletests(p_values, alpha=alpha, method=correction)[1].tolist()
+        # A p-value that is missing was asked for too: it counts, and stays missing.
+        corrected = multipletests(np.nan_to_num(p_values, nan=1.0), alpha=alpha, method=correction)[1]
     except ValueError as error:
-        raise ValueError(f"{correction!r} is no correction of statsmodels: give holm, bonferroni, fdr_bh, …") from error
-    return corrected
+        raise ValueError(
+            f"{correction!r} is no correction of statsmodels: give holm, bonferroni, fdr_bh, …, or none"
+        ) from error
+    return [float(p) for p in np.where(np.isnan(p_values), np.nan, corrected)]

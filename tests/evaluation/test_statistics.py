@@ -128,6 +128,49 @@ def test_systems_without_any_difference() -> None:
         assert (row["p"], row["effect"], row["significant"]) == (1.0, 0.0, False)
 
 
+def of_values(**values: list[float]) -> pd.DataFrame:
+    """The values of each query in RR, by system."""
+    rows = [(name, str(qid), "RR", value) for name, all_of in values.items() for qid, value in enumerate(all_of)]
+    return pd.DataFrame(rows, columns=["name", "qid", "measure", "value"])
+
+
+@pytest.mark.parametrize("test", ["t", "wilcoxon", "randomisation", stats.ttest_rel])
+def test_one_query_says_nothing(test: object) -> None:
+    for theirs in (0.1, 0.3):
+        row = compare(of_values(a=[0.1], b=[theirs]), "a", test=test).iloc[0]
+        assert row[["low", "high", "effect", "p", "p_corrected"]].isna().all()
+        assert row["difference"] == pytest.approx(theirs - 0.1)
+        assert not row["significant"]
+
+
+def test_queries_that_all_gain_the_same() -> None:
+    """0.1 more each, up to rounding: Student's test has no p-value, and leaves those of the others as they are."""
+    a = [0.1, 0.2, 0.3, 0.7]
+    same = [value + 0.1 for value in a]
+    assert np.std(np.array(same) - a) > 0
+    perquery = of_values(a=a, same=same, less=[value - 0.1 for value in a], other=[0.3, 0.2, 0.6, 0.9])
+    for correction in ("holm", "fdr_bh"):
+        table = compare(perquery, "a", correction=correction).set_index("name")
+        assert table["effect"][["same", "less"]].tolist() == [np.inf, -np.inf]
+        assert table.loc["same", ["low", "high"]].tolist() == pytest.approx([0.1, 0.1])
+        assert table.loc[["same", "less"], ["p", "p_corrected"]].isna().all(axis=None)
+        assert table["significant"].tolist() == [False] * 3
+        assert table.loc["other", "p_corrected"] == pytest.approx(3 * table.loc["other", "p"])
+    # Of sixteen ways to flip four signs two are as extreme.
+    for test in ("wilcoxon", "randomisation"):
+        assert compare(perquery, "a", test=test).set_index("name").loc["same", "p"] == 2 / 16
+
+
+def test_no_correction_by_its_name() -> None:
+    perquery = of_values(a=[0.1, 0.2, 0.3], b=[0.2, 0.4, 0.3], c=[0.3, 0.1, 0.9])
+    pd.testing.assert_frame_equal(compare(perquery, "a", correction="none"), compare(perquery, "a", correction=None))
+
+
+def test_a_value_that_nobody_has() -> None:
+    with pytest.raises(ValueError, match="a has no RR of the query 1, nor has any other: leave it out"):
+        compare(of_values(a=[0.1, np.nan], b=[0.1, np.nan]), "a")
+
+
 def test_the_verb_compares_what_evaluate_wrote(
     small_collection: Collection, untrained_model: Path, tmp_path: Path
 ) -> None:

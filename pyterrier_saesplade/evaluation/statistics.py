@@ -138,7 +138,7 @@ def wins_and_losses(
 
     Args:
         perquery: See :func:`compare`.
-        topics: ``qid`` and ``query``.
+        topics: ``qid`` and ``query`` of all queries that were run.
         name: The system.
         baseline: The other.
         measure: The measure.
@@ -147,7 +147,8 @@ def wins_and_losses(
         ``qid``, ``query``, the two systems' values under their names, and ``difference``.
 
     Raises:
-        ValueError: If a system or the measure is unknown, or the two were not run on the same queries.
+        ValueError: If a system or the measure is unknown, the two are the same or were not run on the same queries, or
+            the text of a query is not known.
 
     Examples:
         >>> wins_and_losses(perquery, topics, "concepts", "bm25", "nDCG@10").tail(5)  # doctest: +SKIP
@@ -155,9 +156,11 @@ def wins_and_losses(
     for column, wanted in (("name", name), ("name", baseline), ("measure", measure)):
         if wanted not in set(perquery[column]):
             raise ValueError(f"there is no {wanted!r}; there are: {', '.join(dict.fromkeys(perquery[column]))}")
+    if name == baseline:
+        raise ValueError(f"{name!r} cannot be compared with itself: name two systems")
     ((_, values),) = _by_measure(perquery[(perquery["measure"] == measure) & perquery["name"].isin([name, baseline])])
     frame = values[[name, baseline]].assign(difference=values[name] - values[baseline]).reset_index()
-    frame = frame.merge(topics[["qid", "query"]], on="qid", how="left")[["qid", "query", name, baseline, "difference"]]
+    frame.insert(1, "query", _queries(frame["qid"], topics))
     return frame.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -168,12 +171,15 @@ def by_query_length(
 
     Args:
         perquery: See :func:`compare`.
-        topics: ``qid`` and ``query``.
+        topics: ``qid`` and ``query`` of all queries that were run.
         longest: The most words of a query in each group but the last, ascending.
 
     Returns:
         A row for each measure and system, a column for each group that has queries, called ``"1-3 words (12)"`` with
-        the number of its queries.
+        the number of its queries; a query without words is in the first.
+
+    Raises:
+        ValueError: If the text of a query is not known.
 
     Examples:
         >>> topics = pd.DataFrame({"qid": ["1", "2"], "query": ["one two", "a query of no less than seven words"]})
@@ -184,8 +190,8 @@ def by_query_length(
           measure  name  1-3 words (1)  7-10 words (1)
         0      RR  bm25            1.0             0.5
     """
-    words = topics.set_index("qid")["query"].map(lambda query: len(query.split()))
-    words = words[words.index.isin(set(perquery["qid"]))]
+    qids = perquery["qid"].drop_duplicates()
+    words = _queries(qids, topics).map(lambda query: len(query.split())).set_axis(qids)
     edges = [0, *longest]
     labels = [f"{low + 1}-{high} words" for low, high in zip(edges, longest, strict=False)]
     labels.append(f"more than {longest[-1]} words")
@@ -252,6 +258,18 @@ def _shown(table: pd.DataFrame) -> str:
     floats = table.select_dtypes("float").columns
     texts = {name: table[name].map(("{:.4f}" if name in ("p", "p_corrected") else "{:.3f}").format) for name in floats}
     return table.assign(**texts).to_string(index=False)
+
+
+def _queries(qids: pd.Series, topics: pd.DataFrame) -> pd.Series:
+    """Returns the text of each query; qids may be numbers in one frame and texts in the other."""
+    queries = topics.set_index(topics["qid"].astype(str))["query"].fillna("")
+    called = qids.astype(str)
+    unknown = called[~called.isin(queries.index)]
+    if not unknown.empty:
+        raise ValueError(
+            f"the query {unknown.iloc[0]!r} has values, but is not among the topics: give those that were run"
+        )
+    return called.map(queries)
 
 
 def _by_measure(perquery: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -34,6 +34,12 @@ def runs() -> tuple[list[pd.DataFrame], pd.DataFrame, pd.DataFrame]:
     return frames, topics, qrels
 
 
+def of_values(**values: list[float]) -> pd.DataFrame:
+    """The values of each query in RR, by system."""
+    rows = [(name, str(qid), "RR", value) for name, all_of in values.items() for qid, value in enumerate(all_of)]
+    return pd.DataFrame(rows, columns=["name", "qid", "measure", "value"])
+
+
 def test_p_values_are_those_of_pt_experiment(
     runs: tuple[list[pd.DataFrame], pd.DataFrame, pd.DataFrame],
 ) -> None:
@@ -104,6 +110,33 @@ def test_short_and_long_queries(runs: tuple[list[pd.DataFrame], pd.DataFrame, pd
     assert table[columns[3]].item() == pytest.approx(long)
 
 
+@pytest.mark.parametrize("kind", [int, str])
+def test_numbers_for_qids(kind: type) -> None:
+    """It is all the same whether a frame has them as numbers or as texts; and a query may have no text."""
+    perquery = of_values(a=[0.1, 0.2, 0.3], b=[0.2, 0.5, 0.3])
+    perquery["qid"] = perquery["qid"].astype(kind)
+    topics = pd.DataFrame({"qid": [0, 1, 2, 3], "query": ["one two three four", None, "one", "never run"]})
+    for given in (topics, topics.astype({"qid": str})):
+        queries = wins_and_losses(perquery, given, "b", "a", "RR")
+        assert queries["qid"].astype(str).tolist() == ["1", "0", "2"]
+        assert queries["query"].tolist() == ["", "one two three four", "one"]
+        lengths = by_query_length(perquery, given)
+        assert lengths.columns.tolist() == ["measure", "name", "1-3 words (2)", "4-6 words (1)"]
+        assert lengths["1-3 words (2)"].tolist() == pytest.approx([0.25, 0.4])
+
+
+def test_topics_of_other_queries() -> None:
+    perquery = of_values(a=[0.1, 0.2], b=[0.2, 0.5])
+    topics = pd.DataFrame({"qid": ["0", "x"], "query": ["one", "two"]})
+    message = "the query '1' has values, but is not among the topics: give those that were run"
+    with pytest.raises(ValueError, match=message):
+        by_query_length(perquery, topics)
+    with pytest.raises(ValueError, match=message):
+        wins_and_losses(perquery, topics, "b", "a", "RR")
+    with pytest.raises(ValueError, match="'a' cannot be compared with itself"):
+        wins_and_losses(perquery, topics, "a", "a", "RR")
+
+
 def test_what_cannot_be_compared() -> None:
     perquery = pd.DataFrame(
         {"name": ["a", "a", "b"], "qid": ["1", "2", "1"], "measure": "RR", "value": [0.1, 0.2, 0.3]}
@@ -126,12 +159,6 @@ def test_systems_without_any_difference() -> None:
     for test in ("t", "wilcoxon", "randomisation"):
         row = compare(perquery, "a", test=test).iloc[0]
         assert (row["p"], row["effect"], row["significant"]) == (1.0, 0.0, False)
-
-
-def of_values(**values: list[float]) -> pd.DataFrame:
-    """The values of each query in RR, by system."""
-    rows = [(name, str(qid), "RR", value) for name, all_of in values.items() for qid, value in enumerate(all_of)]
-    return pd.DataFrame(rows, columns=["name", "qid", "measure", "value"])
 
 
 @pytest.mark.parametrize("test", ["t", "wilcoxon", "randomisation", stats.ttest_rel])

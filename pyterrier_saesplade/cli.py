@@ -609,6 +609,9 @@ def compare(
         str | None, typer.Option(help="Collection whose queries are shown: means by length, wins and losses.")
     ] = None,
     query_set: Annotated[str | None, typer.Option(help="Its query set, if not the main one.")] = None,
+    queries: Annotated[
+        bool, typer.Option("--queries", help="Show those of the collection evaluated; of a suite, of each set.")
+    ] = False,
 ) -> None:
     """Test differences of systems for significance, with their sizes, and count queries won and lost.
 
@@ -617,9 +620,13 @@ def compare(
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.statistics import comparisons
 
+    if collection is None:
+        _refuse("for --collection", **{"--query-set": query_set})
+    elif queries:
+        raise typer.BadParameter("give either --collection or --queries")
     topics = None if collection is None else open_collection(collection).topics(query_set)
-    settings = {"test": test, "correction": correction}
-    for text in comparisons(folder, baseline, measures=measure or (), topics=topics, **settings):
+    shown: dict[str, Any] = {"measures": measure or (), "topics": topics, "own_topics": queries}
+    for text in comparisons(folder, baseline, test=test, correction=correction, **shown):
         print(text, end="\n\n", flush=True)
 
 

@@ -107,6 +107,7 @@ def evaluate(
     about = {
         "title": title,
         "collection": called,
+        "source": collection.source,
         "n_docs": built.corpus.n_docs,
         "n_queries": len(topics),
         "measures": names,

@@ -13,6 +13,7 @@ import ir_measures
 import numpy as np
 import pandas as pd
 
+from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.evaluation.report import COSTS
 
 _RECALLS = np.linspace(0, 1, 11)
@@ -57,6 +58,17 @@ class Results:
                 raise ValueError(f"{self.folder / 'perquery.csv'} has no {wanted!r}; known are: {', '.join(known)}")
         chosen = self.perquery[(self.perquery["name"] == system) & (self.perquery["measure"] == measure)]
         return chosen.set_index("qid")["value"]
+
+    def topics(self) -> pd.DataFrame:
+        """Returns the queries of the collection that was evaluated, ``qid`` and ``query``.
+
+        Raises:
+            ValueError: If the results do not say which collection it was, or it is not there.
+        """
+        source = self.about.get("source")
+        if source is None:
+            raise ValueError(f"{self.folder} does not say where its collection is: evaluate again, or give the topics")
+        return open_collection(source).topics(self.about.get("settings", {}).get("query_set"))
 
 
 def read_results(folder: str | os.PathLike[str]) -> list[Results]:

@@ -211,6 +211,7 @@ def comparisons(
     *,
     measures: Sequence[str] = (),
     topics: pd.DataFrame | None = None,
+    own_topics: bool = False,
     **settings: Any,
 ) -> Iterator[str]:
     """Compares the systems of a folder of results, or of each set of a suite, as text.
@@ -219,8 +220,9 @@ def comparisons(
         folder: What ``saesplade evaluate`` wrote.
         baseline: The system that the others are compared with; ``None``: the first.
         measures: Their names, if not all.
-        topics: The queries: with them the means by length of queries, and the last system's queries that were won and
-            lost by most, in the first measure.
+        topics: The queries of a single comparison: with them the means by length of queries, and the last system's
+            queries that were won and lost by most, in the first measure.
+        own_topics: The same with the queries of the collection that was evaluated; of a suite, with those of each set.
         **settings: Those of :func:`compare`.
 
     Yields:
@@ -228,7 +230,8 @@ def comparisons(
 
     Raises:
         FileNotFoundError: If there are no results.
-        ValueError: If the values of each query are missing, or for the reasons of :func:`compare`.
+        ValueError: If the values of each query are missing, topics are given for several sets, the text of a query is
+            not known, or for the reasons of :func:`compare`.
 
     Examples:
         >>> for text in comparisons("comparison", "bm25"):  # doctest: +SKIP
@@ -237,6 +240,9 @@ def comparisons(
     with_queries = [results for results in read_results(folder) if results.perquery is not None]
     if not with_queries:
         raise ValueError(f"{folder} has no perquery.csv, the values of each query: evaluate again")
+    if topics is not None and len(with_queries) > 1:
+        # A qid is another query in another set.
+        raise ValueError(f"{folder} is a suite, and topics are those of one collection: name the folder of a set")
     for results in with_queries:
         perquery = results.perquery
         assert perquery is not None
@@ -245,11 +251,12 @@ def comparisons(
         perquery = perquery[perquery["measure"].isin(measures or results.measures)]
         first = baseline or results.systems[0]
         yield f"{results.title}, against {first}\n\n{_shown(compare(perquery, first, **settings))}"
-        if topics is not None:
-            yield f"by length of queries\n\n{_shown(by_query_length(perquery, topics))}"
+        queries_of = results.topics() if own_topics else topics
+        if queries_of is not None:
+            yield f"by length of queries\n\n{_shown(by_query_length(perquery, queries_of))}"
             ours, measure = results.systems[-1], str(perquery["measure"].iloc[0])
             if ours != first:
-                queries = wins_and_losses(perquery, topics, ours, first, measure)
+                queries = wins_and_losses(perquery, queries_of, ours, first, measure)
                 ends = queries if len(queries) <= 2 * _ENDS else pd.concat([queries.head(_ENDS), queries.tail(_ENDS)])
                 yield f"queries that {ours} won and lost by most, {measure}\n\n{_shown(ends)}"
 

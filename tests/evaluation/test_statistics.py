@@ -1,5 +1,7 @@
 """Significance: the figures of scipy, of statsmodels and of ``pt.Experiment``, and what cannot be compared."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,15 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
-from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
-from pyterrier_saesplade.evaluation.statistics import by_query_length, compare, randomisation_test, wins_and_losses
+from pyterrier_saesplade.evaluation.statistics import (
+    by_query_length,
+    compare,
+    comparisons,
+    randomisation_test,
+    wins_and_losses,
+)
 
 RNG = np.random.default_rng(7)
 QIDS = [f"q{i}" for i in range(20)]
@@ -198,6 +206,54 @@ def test_a_value_that_nobody_has() -> None:
         compare(of_values(a=[0.1, np.nan], b=[0.1, np.nan]), "a")
 
 
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """Results of two sets whose queries have the same qids; the second is of a further query set."""
+    documents = [{"docno": "d", "text": "text"}]
+    qrels = pd.DataFrame([["0", "d", 1]], columns=["qid", "docno", "label"])
+    made: dict[str, dict[str, object]] = {"sets": {}}
+    for name in ("cacm", "cisi"):
+        topics = pd.DataFrame({"qid": ["0", "1"], "query": [f"first of {name}", f"second of {name}"]})
+        write_collection(tmp_path / name, documents, topics, qrels)
+        write_collection(tmp_path / name / "test", documents, topics.assign(query=topics["query"] + " test"), qrels)
+        of_set = tmp_path / "out" / name
+        of_set.mkdir(parents=True)
+        of_values(bm25=[0.1, 0.2], ours=[0.3, 0.1]).to_csv(of_set / "perquery.csv", index=False)
+        settings = {"query_set": "test" if name == "cisi" else None}
+        about = {"source": str(tmp_path / name), "settings": settings}
+        (of_set / "about.json").write_text(json.dumps(about))
+        rows = [{"name": "bm25", "RR": 0.15}, {"name": "ours", "RR": 0.2}]
+        (of_set / "results.json").write_text(json.dumps(rows))
+        made["sets"][name] = {"title": name, "measures": ["RR"], "rows": rows}
+    (tmp_path / "out" / "suite.json").write_text(json.dumps({"suite": "both", "mean": [], **made}))
+    return tmp_path / "out"
+
+
+def test_each_set_of_a_suite_has_its_own_queries(suite: Path) -> None:
+    tables = list(comparisons(suite, own_topics=True))
+    assert len(tables) == 6
+    for table in tables[:3]:
+        assert "cisi" not in table
+    assert "first of cacm " in tables[2]
+    assert "first of cisi test " in tables[5]
+
+
+def test_topics_of_one_set_are_not_those_of_others(suite: Path) -> None:
+    topics = open_collection(suite.parent / "cacm").topics()
+    with pytest.raises(ValueError, match="out is a suite, and topics are those of one collection: name the folder of"):
+        list(comparisons(suite, topics=topics))
+    assert "first of cacm " in list(comparisons(suite / "cacm", topics=topics))[2]
+
+
+def test_results_that_do_not_say_where_their_collection_is(suite: Path) -> None:
+    (suite / "cacm" / "about.json").unlink()
+    with pytest.raises(ValueError, match="cacm does not say where its collection is: evaluate again, or give the top"):
+        list(comparisons(suite / "cacm", own_topics=True))
+    shutil.rmtree(suite.parent / "cisi")
+    with pytest.raises(ValueError, match="cisi' is neither a folder with docs"):
+        list(comparisons(suite / "cisi", own_topics=True))
+
+
 def test_the_verb_compares_what_evaluate_wrote(
     small_collection: Collection, untrained_model: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +270,12 @@ def test_the_verb_compares_what_evaluate_wrote(
     assert "by length of queries" in result.stdout
     query = small_collection.topics()["query"][0]
     assert query in result.stdout
+    assert CliRunner().invoke(app, [*arguments, "--queries"], catch_exceptions=False).stdout == result.stdout
+    for more, message in (
+        (["--queries", "--collection", folder], "give either --collection or --queries"),
+        (["--query-set", "train"], "--query-set is for --collection"),
+    ):
+        assert message in CliRunner().invoke(app, [*arguments, *more]).stderr
     alone = CliRunner().invoke(app, [*arguments, "--measure", "AP"], catch_exceptions=False).stdout
     assert "nDCG@10" not in alone
     for more, message in ((["--measure", "RR"], "has no measure RR; known are: nDCG@10, AP"), ([], "evaluate again")):

@@ -760,6 +760,7 @@ def precision_recall(
     folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote, with its runs.")],
     collection: _Collection,
     out: _Figure,
+    query_set: Annotated[str | None, typer.Option(help="Its query set, if not the main one was evaluated.")] = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Draw interpolated precision at eleven levels of recall, a curve for each run.
@@ -772,7 +773,7 @@ def precision_recall(
 
     require_figure(out, overwrite=overwrite)
     results = read_results(folder)[0]
-    qrels = open_collection(collection).qrels()
+    qrels = results.judgements(open_collection(collection).qrels(query_set))
     curves = {name: precision_at_recall(run, qrels) for name, run in read_runs(results)}
     plot_precision_recall(curves, out, title=results.title)
 

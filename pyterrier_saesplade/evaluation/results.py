@@ -50,14 +50,31 @@ class Results:
         Raises:
             ValueError: If they are not known.
         """
-        if self.perquery is None:
-            raise ValueError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
+        perquery = self._require_perquery()
         for column, wanted in (("name", system), ("measure", measure)):
-            known = self.perquery[column].unique()
+            known = perquery[column].unique()
             if wanted not in known:
                 raise ValueError(f"{self.folder / 'perquery.csv'} has no {wanted!r}; known are: {', '.join(known)}")
-        chosen = self.perquery[(self.perquery["name"] == system) & (self.perquery["measure"] == measure)]
+        chosen = perquery[(perquery["name"] == system) & (perquery["measure"] == measure)]
         return chosen.set_index("qid")["value"]
+
+    def judgements(self, qrels: pd.DataFrame) -> pd.DataFrame:
+        """Returns those of the queries that were run: others would count as queries for which nothing was found.
+
+        Args:
+            qrels: The judgements of the collection, ``qid``, ``docno`` and ``label``.
+
+        Raises:
+            ValueError: If it is not known which queries were run, or one of them has no judgement.
+        """
+        run = self._require_perquery()["qid"].drop_duplicates()
+        unjudged = run[~run.isin(qrels["qid"])]
+        if not unjudged.empty:
+            raise ValueError(
+                f"the query {unjudged.iloc[0]!r} of {self.folder} has no judgements here: name the collection and the "
+                "query set that were evaluated"
+            )
+        return qrels[qrels["qid"].isin(run)]
 
     def topics(self) -> pd.DataFrame:
         """Returns the queries of the collection that was evaluated, ``qid`` and ``query``.
@@ -69,6 +86,11 @@ class Results:
         if source is None:
             raise ValueError(f"{self.folder} does not say where its collection is: evaluate again, or give the topics")
         return open_collection(source).topics(self.about.get("settings", {}).get("query_set"))
+
+    def _require_perquery(self) -> pd.DataFrame:
+        if self.perquery is None:
+            raise ValueError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
+        return self.perquery
 
 
 def read_results(folder: str | os.PathLike[str]) -> list[Results]:
@@ -115,7 +137,8 @@ def precision_at_recall(run: pd.DataFrame, qrels: pd.DataFrame) -> list[float]:
 
     Args:
         run: ``qid``, ``docno``, ``score``.
-        qrels: ``qid``, ``docno``, ``label``.
+        qrels: ``qid``, ``docno``, ``label``; a query that was not run counts as one for which nothing was found, see
+            :meth:`Results.judgements`.
 
     Examples:
         The relevant document is second of three:

@@ -395,6 +395,10 @@ def evaluate(
         ),
     ],
     collection: Annotated[str | None, _COLLECTION] = None,
+    query_set: Annotated[str | None, typer.Option(help="Query set of the collection, if not the main one.")] = None,
+    exclude_own: Annotated[
+        bool, typer.Option("--exclude-own", help="A query does not find the document that has its qid for docno.")
+    ] = False,
     suite: Annotated[
         str | None,
         typer.Option(help="beir, beir/scifact, mmarco-es, ...; a folder of collections, or a YAML file, of your own."),
@@ -423,7 +427,7 @@ def evaluate(
 
     Example: saesplade evaluate --collection docstrings --model model --baseline bm25 --out comparison
     """
-    from pyterrier_saesplade.evaluation.experiment import evaluate as compare
+    from pyterrier_saesplade.evaluation.experiment import evaluate as evaluate_collection
 
     if (collection is None) == (suite is None):
         raise typer.BadParameter("give either --collection or --suite")
@@ -431,9 +435,12 @@ def evaluate(
     settings |= {"device": device, "precision": precision}
     common: dict[str, Any] = {"baselines": baseline, "indexes": indexes, "overwrite": overwrite}
     common["command"] = shlex.join(["saesplade", *sys.argv[1:]])
+    of_collection: dict[str, Any] = {"query_set": query_set, "exclude_own": exclude_own}
     if suite is not None:
         from pyterrier_saesplade.evaluation.suites import evaluate_suite
 
+        given = {"--query-set": query_set, "--exclude-own": exclude_own}
+        _refuse("for a collection: a suite says it of its sets", **given)
         print(
             evaluate_suite(
                 suite, model, out, sets=set or (), pretrain=pretrain, measures=measure or None, **common, **settings
@@ -444,7 +451,9 @@ def evaluate(
     if model is None:
         raise typer.BadParameter("give --model")
     assert collection is not None
-    print(compare(collection, _open(model, **settings), out, measures=measure or DEFAULT_MEASURES, **common))
+    opened = _open(model, **settings)
+    measures = measure or DEFAULT_MEASURES
+    print(evaluate_collection(collection, opened, out, measures=measures, **of_collection, **common))
 
 
 @app.command()

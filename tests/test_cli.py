@@ -219,6 +219,23 @@ def test_evaluate(folder: Path, tmp_path: Path) -> None:
     assert "results.json exists already" in mistake(*arguments)
 
 
+def test_evaluate_another_query_set(folder: Path, tmp_path: Path) -> None:
+    """Of the same documents, in which a query may be one; a suite says so itself, set by set."""
+    docs = shutil.copytree(folder / "docs", tmp_path / "docs")
+    (docs / "own").mkdir()
+    (docs / "own" / "queries.tsv").write_text("d3\tsparse latent concept\n")
+    (docs / "own" / "qrels.txt").write_text("d3 0 d5 1\n")
+    arguments = ["evaluate", "--model", folder / "model", "--out", tmp_path / "out", "--baseline", "bm25"]
+    arguments += ["--query-set", "own", "--exclude-own"]
+    assert "docs/own: 24 documents, 1 judged queries" in saesplade(*arguments, "--collection", docs)
+    settings = json.loads((tmp_path / "out" / "about.json").read_text())["settings"]
+    assert (settings["query_set"], settings["exclude_own"]) == ("own", True)
+    assert "d3" not in pt.io.read_results(str(tmp_path / "out" / "runs" / "saesplade.trec.gz"))["docno"].tolist()
+    assert "--query-set is for a collection" in mistake(*arguments, "--suite", tmp_path)
+    del arguments[-3:-1]
+    assert "--exclude-own is for a collection" in mistake(*arguments, "--suite", tmp_path)
+
+
 def test_explain_and_concepts(folder: Path, tmp_path: Path) -> None:
     """A score taken apart, of a text or a known document; a lexicon made, used, and looked up."""
     model, docs, lexicon = ["--model", folder / "model"], ["--collection", folder / "docs"], tmp_path / "l.parquet"

@@ -757,10 +757,10 @@ def differences(
     """
     from pyterrier_saesplade.evaluation.plots import plot_differences, require_figure
     from pyterrier_saesplade.evaluation.results import differences as differences_of
-    from pyterrier_saesplade.evaluation.results import read_results
+    from pyterrier_saesplade.evaluation.results import read_comparison
 
     require_figure(out, overwrite=overwrite)
-    gained = differences_of(read_results(folder)[0], measure, system, baseline)
+    gained = differences_of(read_comparison(folder), measure, system, baseline)
     plot_differences(gained, out, measure=measure, system=system, baseline=baseline)
 
 
@@ -778,10 +778,10 @@ def precision_recall(
     """
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.plots import plot_precision_recall, require_figure
-    from pyterrier_saesplade.evaluation.results import precision_at_recall, read_results, read_runs
+    from pyterrier_saesplade.evaluation.results import precision_at_recall, read_comparison, read_runs
 
     require_figure(out, overwrite=overwrite)
-    results = read_results(folder)[0]
+    results = read_comparison(folder)
     qrels = results.judgements(open_collection(collection).qrels(query_set))
     curves = {name: precision_at_recall(run, qrels) for name, run in read_runs(results)}
     plot_precision_recall(curves, out, title=results.title)

@@ -120,6 +120,20 @@ def read_results(folder: str | os.PathLike[str]) -> list[Results]:
     return [_results(folder, path, _read_json(path, list), _read_about(folder))]
 
 
+def read_comparison(folder: str | os.PathLike[str]) -> Results:
+    """Reads the folder of a comparison on one collection, with what is there for its queries.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If a file cannot be read, or the folder is that of a suite.
+    """
+    results = read_results(folder)
+    sets = [str(one.folder) for one in results if one.folder != Path(folder)]
+    if sets:
+        raise ValueError(f"{folder} is a suite: name the folder of a set, one of {', '.join(sets)}")
+    return results[0]
+
+
 def differences(results: Results, measure: str, system: str, baseline: str) -> pd.Series:
     """Returns what a system gains over a baseline on each query, the largest first; by qid.
 
@@ -166,7 +180,7 @@ def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.Da
     tables = []
     for name, one in results:
         if "qd_flops" not in one.table:
-            raise ValueError(f"{one.folder} has no QD-FLOPs, as the means of a suite: name the folder of a set")
+            raise ValueError(f"{one.folder} has no QD-FLOPs: evaluate again")
         if measure not in one.measures:
             raise ValueError(f"{one.folder} has no measure {measure}; known are: {', '.join(one.measures)}")
         table = one.table[["name", "qd_flops", measure]].copy()

@@ -108,10 +108,16 @@ def test_a_report(comparison: tuple[Path, Path], tmp_path: Path) -> None:
 def test_mistakes_are_one_line(comparison: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = comparison
     out = tmp_path / "out.png"
+    rows = json.loads((folder / "results.json").read_text())
+    suite = {"suite": "s", "sets": {"x": {"measures": ["RR@10"], "rows": rows}}, "mean": rows}
+    (tmp_path / "suite.json").write_text(json.dumps(suite))
+    of_set = f"is a suite: name the folder of a set, one of {tmp_path / 'x'}"
     for arguments, message in [
         (["tradeoff", folder, "--out", tmp_path / "out.gif"], "out.gif must end in .png, .pdf or .svg"),
         (["tradeoff", folder, "--measure", "P@5", "--out", out], "has no measure P@5; known are: nDCG@10, RR@10"),
         (["differences", folder, "--system", "sae", "--out", out], "has no 'sae'; known are: bm25, saesplade"),
+        (["differences", tmp_path, "--out", out], of_set),
+        (["precision-recall", tmp_path, "--collection", "docstrings", "--out", out], of_set),
         (["postings", tmp_path / "nowhere", "--out", out], "nowhere"),
         (["training", tmp_path, "--out", out], "has no training.json"),
         (["tradeof", folder], "No such command 'tradeof'. Did you mean 'tradeoff'?"),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from pyterrier_saesplade.evaluation.results import (
     differences,
     joined,
     precision_at_recall,
+    read_comparison,
     read_log,
     read_results,
     read_runs,
@@ -81,9 +83,16 @@ def test_a_suite(tmp_path: Path) -> None:
     assert (b.title, b.about["command"]) == ("b: 5 documents", "saesplade evaluate")
     assert b.values("AP", "bm25").to_dict() == {"1": 0.5}
     assert "notes" not in mean.about
+    one_of = re.escape(f"is a suite: name the folder of a set, one of {tmp_path / 'a'}, {tmp_path / 'b'}")
+    with pytest.raises(ValueError, match=one_of):
+        read_comparison(tmp_path)
     # Sets without a measure in common have no mean.
     (tmp_path / "suite.json").write_text(json.dumps(suite | {"mean": [{"name": "bm25"}], "about": {"measures": []}}))
     assert [results.title for results in read_results(tmp_path)] == ["a: 5 documents", "b: 5 documents"]
+    with pytest.raises(ValueError, match=one_of):
+        read_comparison(tmp_path)
+    (tmp_path / "b" / "results.json").write_text(json.dumps(ROWS))
+    assert read_comparison(tmp_path / "b").values("AP", "bm25").to_dict() == {"1": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +120,7 @@ def test_a_name_is_the_compared_models(folder: Path) -> None:
     assert table["name"].tolist() == ["bm25", "a", "bm25", "dense"]
     assert results.systems == ["bm25", "dense"]
     (folder / "results.json").write_text(json.dumps([{"name": "bm25", "AP": 0.5}]))
-    with pytest.raises(ValueError, match=r"made has no QD-FLOPs, as the means of a suite"):
+    with pytest.raises(ValueError, match=r"made has no QD-FLOPs: evaluate again"):
         joined([(None, read_results(folder)[0])], "AP")
     with pytest.raises(ValueError, match=r"made has no measure P@5; known are: RR@10, AP"):
         joined([("a", results)], "P@5")

@@ -16,6 +16,7 @@ import yaml
 from typer.core import TyperGroup
 
 from pyterrier_saesplade.engines.java import JavaNotFoundError
+from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
@@ -31,13 +32,19 @@ class _Saesplade(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
         try:
             code = super().main(args, standalone_mode=False, **extra)
-        except (ValueError, OSError, ImportError, JavaNotFoundError, _UsageError) as error:
+        except (ValueError, OSError, ImportError, JavaNotFoundError, EngineError, _UsageError, *_misfits()) as error:
             message = error.format_message() if isinstance(error, _UsageError) else str(error)
             print(f"saesplade: {' '.join(message.split())}", file=sys.stderr)
             code = 2
         if standalone_mode:
             sys.exit(code)
         return code
+
+
+def _misfits() -> tuple[type[Exception], ...]:
+    """PyTerrier's error of stages that do not fit; nobody can have raised it before PyTerrier was imported."""
+    pyterrier = sys.modules.get("pyterrier")
+    return () if pyterrier is None else (pyterrier.validate.InputValidationError,)
 
 
 app = typer.Typer(cls=_Saesplade, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

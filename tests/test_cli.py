@@ -441,6 +441,37 @@ def test_no_java_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert line.startswith("saesplade: Terrier needs Java 11 or later (other engines 21); found: none.")
 
 
+def test_an_engine_that_fails_is_one_line(folder: Path, tmp_path: Path) -> None:
+    index, run = tmp_path / "index", tmp_path / "run.trec"
+    built = ["index", "--collection", folder / "docs", "--model", folder / "model", "--out", index]
+    saesplade(*built, "--engine", "anserini")
+    for file in index.rglob("segments_*"):
+        file.unlink()
+    topics = folder / "docs" / "queries.tsv"
+    line = mistake("search", "--index", index, "--model", folder / "model", "--topics", topics, "--out", run)
+    assert line.startswith("saesplade: Anserini failed: ")
+    assert "IndexNotFoundException" in line
+
+
+def test_stages_that_do_not_fit_are_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_my_own.py").write_text(
+        "import pyterrier as pt\n"
+        "class Stage(pt.Transformer):\n"
+        "    def transform(self, inp):\n"
+        "        pt.validate.query_frame(inp, extra_columns=['query_vec'])\n"
+        "pipeline = Stage()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mined = ["mine", "--collection", folder / "docs", "--queries", folder / "docs" / "queries.tsv"]
+    given = ["--retriever", "of_my_own:pipeline", "--teacher", "of_my_own:pipeline"]
+    arguments = [str(argument) for argument in (*mined, *given, "--out", tmp_path / "mined.jsonl")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]  # below the bar of the progress
+    assert line.startswith("saesplade: ")
+    assert "query_vec" in line
+
+
 def test_bugs_are_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no user can cause keeps its traceback."""
 

@@ -143,6 +143,11 @@ def differences(results: Results, measure: str, system: str, baseline: str) -> p
     ours, theirs = results.values(measure, system), results.values(measure, baseline)
     if set(ours.index) != set(theirs.index):
         raise ValueError(f"{results.folder}: {system} and {baseline} were not run on the same queries")
+    return gains(ours, theirs)
+
+
+def gains(ours: pd.Series, theirs: pd.Series) -> pd.Series:
+    """Returns what one system gains over another, the largest gain first; both have the same queries, by qid."""
     return (ours - theirs.reindex(ours.index)).sort_values(ascending=False, kind="stable")
 
 

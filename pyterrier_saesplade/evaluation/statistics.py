@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from pyterrier_saesplade.evaluation.results import read_results
+from pyterrier_saesplade.evaluation.results import gains, read_results
 
 Values = NDArray[np.float64]
 #: A paired test of two systems' values, query by query, as ``scipy.stats.ttest_rel``: its second result is the p-value.
@@ -159,9 +159,10 @@ def wins_and_losses(
     if name == baseline:
         raise ValueError(f"{name!r} cannot be compared with itself: name two systems")
     ((_, values),) = _by_measure(perquery[(perquery["measure"] == measure) & perquery["name"].isin([name, baseline])])
-    frame = values[[name, baseline]].assign(difference=values[name] - values[baseline]).reset_index()
+    gained = gains(values[name], values[baseline])
+    frame = values.loc[gained.index, [name, baseline]].assign(difference=gained).reset_index()
     frame.insert(1, "query", _queries(frame["qid"], topics))
-    return frame.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
+    return frame
 
 
 def by_query_length(

@@ -19,6 +19,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import write_docnos
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import counted, write_index
+from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.files import installed_versions, require_new
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import to_toks
@@ -76,13 +77,13 @@ def write_lucene(folder: Path, spool: Spool, terms: Terms) -> None:
     """Writes Lucene's files, and the docnos in the order of its documents.
 
     Raises:
-        RuntimeError: If Lucene did not index every document.
+        EngineError: If Lucene did not index every document.
         ValueError: If a term holds a blank.
     """
     require_whole_terms(terms, spool.statistics)
     count = lucene().write(folder, _documents(spool, terms))
     if count != spool.statistics.n_docs:
-        raise RuntimeError(f"Lucene indexed {count} of {spool.statistics.n_docs} documents")
+        raise EngineError(f"Lucene indexed {count} of {spool.statistics.n_docs} documents")
     write_docnos(folder, spool.docnos())
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from pyserini_bridge import jvm
 from pyserini_bridge.lucene import Lucene
+from pyterrier_saesplade.errors import EngineError
 
 _RESULT = '{"result": '
 
@@ -48,7 +49,7 @@ class LuceneProcess:
         """Writes an index; see :meth:`Lucene.write`.
 
         Raises:
-            RuntimeError: If that fails, or the process dies.
+            EngineError: If that fails, or the process dies.
         """
         batches = (json.dumps(batch) for batch in documents)
         return int(self._ask(itertools.chain([json.dumps({"write": str(folder.resolve())})], batches, ["null"])))
@@ -57,7 +58,7 @@ class LuceneProcess:
         """Searches an index; see :meth:`Lucene.search`.
 
         Raises:
-            RuntimeError: If that fails, or the process dies twice.
+            EngineError: If that fails, or the process dies twice.
         """
         return self._ask_again({"search": str(folder.resolve()), "queries": queries, "k": k})
 
@@ -65,7 +66,7 @@ class LuceneProcess:
         """Makes an index of texts; see :meth:`Lucene.index_texts`.
 
         Raises:
-            RuntimeError: If that fails, or the process dies.
+            EngineError: If that fails, or the process dies.
         """
         request = {"index_texts": str(source.resolve()), "folder": str(folder.resolve())}
         return int(self._ask([json.dumps(request)]))
@@ -76,7 +77,7 @@ class LuceneProcess:
         """Searches an index of texts; see :meth:`Lucene.search_texts`.
 
         Raises:
-            RuntimeError: If that fails, or the process dies twice.
+            EngineError: If that fails, or the process dies twice.
         """
         model = {"k1": k1, "b": b, "rm3": rm3}
         return self._ask_again({"search_texts": str(folder.resolve()), "queries": queries, "k": k, "model": model})
@@ -85,7 +86,7 @@ class LuceneProcess:
         """Tells the words of queries; see :meth:`Lucene.query_words`.
 
         Raises:
-            RuntimeError: If that fails, or the process dies twice.
+            EngineError: If that fails, or the process dies twice.
         """
         model = {"k1": k1, "b": b, "rm3": rm3}
         return self._ask_again({"query_words": str(folder.resolve()), "queries": queries, "model": model})
@@ -127,7 +128,7 @@ class LuceneProcess:
                 self.close()
                 raise _DiedError(f"the process that Anserini ran in died; its last words: {self._last_words()}")
         if not answer.startswith(_RESULT):
-            raise RuntimeError(f"Anserini failed: {json.loads(answer)['error']}")
+            raise EngineError(f"Anserini failed: {json.loads(answer)['error']}")
         return answer[len(_RESULT) : -len("}\n")]
 
     def _running(self) -> subprocess.Popen[str]:
@@ -154,7 +155,7 @@ class LuceneProcess:
         return self._log.read().decode(errors="replace")[-2000:].strip() or "none"
 
 
-class _DiedError(RuntimeError):
+class _DiedError(EngineError):
     """The process ended before it answered."""
 
 

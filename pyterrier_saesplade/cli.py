@@ -16,6 +16,7 @@ import yaml
 from typer.core import TyperGroup
 
 from pyterrier_saesplade.engines.java import JavaNotFoundError
+from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
@@ -31,13 +32,19 @@ class _Saesplade(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
         try:
             code = super().main(args, standalone_mode=False, **extra)
-        except (ValueError, OSError, ImportError, JavaNotFoundError, _UsageError) as error:
+        except (ValueError, OSError, ImportError, JavaNotFoundError, EngineError, _UsageError, *_misfits()) as error:
             message = error.format_message() if isinstance(error, _UsageError) else str(error)
             print(f"saesplade: {' '.join(message.split())}", file=sys.stderr)
             code = 2
         if standalone_mode:
             sys.exit(code)
         return code
+
+
+def _misfits() -> tuple[type[Exception], ...]:
+    """PyTerrier's error of stages that do not fit; nobody can have raised it before PyTerrier was imported."""
+    pyterrier = sys.modules.get("pyterrier")
+    return () if pyterrier is None else (pyterrier.validate.InputValidationError,)
 
 
 app = typer.Typer(cls=_Saesplade, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -395,6 +402,10 @@ def evaluate(
         ),
     ],
     collection: Annotated[str | None, _COLLECTION] = None,
+    query_set: Annotated[str | None, typer.Option(help="Query set of the collection, if not the main one.")] = None,
+    exclude_own: Annotated[
+        bool, typer.Option("--exclude-own", help="A query does not find the document that has its qid for docno.")
+    ] = False,
     suite: Annotated[
         str | None,
         typer.Option(help="beir, beir/scifact, mmarco-es, ...; a folder of collections, or a YAML file, of your own."),
@@ -423,7 +434,7 @@ def evaluate(
 
     Example: saesplade evaluate --collection docstrings --model model --baseline bm25 --out comparison
     """
-    from pyterrier_saesplade.evaluation.experiment import evaluate as compare
+    from pyterrier_saesplade.evaluation.experiment import evaluate as evaluate_collection
 
     if (collection is None) == (suite is None):
         raise typer.BadParameter("give either --collection or --suite")
@@ -431,9 +442,12 @@ def evaluate(
     settings |= {"device": device, "precision": precision}
     common: dict[str, Any] = {"baselines": baseline, "indexes": indexes, "overwrite": overwrite}
     common["command"] = shlex.join(["saesplade", *sys.argv[1:]])
+    of_collection: dict[str, Any] = {"query_set": query_set, "exclude_own": exclude_own}
     if suite is not None:
         from pyterrier_saesplade.evaluation.suites import evaluate_suite
 
+        given = {"--query-set": query_set, "--exclude-own": exclude_own}
+        _refuse("for a collection: a suite says it of its sets", **given)
         print(
             evaluate_suite(
                 suite, model, out, sets=set or (), pretrain=pretrain, measures=measure or None, **common, **settings
@@ -444,7 +458,9 @@ def evaluate(
     if model is None:
         raise typer.BadParameter("give --model")
     assert collection is not None
-    print(compare(collection, _open(model, **settings), out, measures=measure or DEFAULT_MEASURES, **common))
+    opened = _open(model, **settings)
+    measures = measure or DEFAULT_MEASURES
+    print(evaluate_collection(collection, opened, out, measures=measures, **of_collection, **common))
 
 
 @app.command()
@@ -609,6 +625,9 @@ def compare(
         str | None, typer.Option(help="Collection whose queries are shown: means by length, wins and losses.")
     ] = None,
     query_set: Annotated[str | None, typer.Option(help="Its query set, if not the main one.")] = None,
+    queries: Annotated[
+        bool, typer.Option("--queries", help="Show those of the collection evaluated; of a suite, of each set.")
+    ] = False,
 ) -> None:
     """Test differences of systems for significance, with their sizes, and count queries won and lost.
 
@@ -617,9 +636,13 @@ def compare(
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.statistics import comparisons
 
+    if collection is None:
+        _refuse("for --collection", **{"--query-set": query_set})
+    elif queries:
+        raise typer.BadParameter("give either --collection or --queries")
     topics = None if collection is None else open_collection(collection).topics(query_set)
-    settings = {"test": test, "correction": None if correction == "none" else correction}
-    for text in comparisons(folder, baseline, measures=measure or (), topics=topics, **settings):
+    shown: dict[str, Any] = {"measures": measure or (), "topics": topics, "own_topics": queries}
+    for text in comparisons(folder, baseline, test=test, correction=correction, **shown):
         print(text, end="\n\n", flush=True)
 
 
@@ -741,10 +764,10 @@ def differences(
     """
     from pyterrier_saesplade.evaluation.plots import plot_differences, require_figure
     from pyterrier_saesplade.evaluation.results import differences as differences_of
-    from pyterrier_saesplade.evaluation.results import read_results
+    from pyterrier_saesplade.evaluation.results import read_comparison
 
     require_figure(out, overwrite=overwrite)
-    gained = differences_of(read_results(folder)[0], measure, system, baseline)
+    gained = differences_of(read_comparison(folder), measure, system, baseline)
     plot_differences(gained, out, measure=measure, system=system, baseline=baseline)
 
 
@@ -753,6 +776,7 @@ def precision_recall(
     folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote, with its runs.")],
     collection: _Collection,
     out: _Figure,
+    query_set: Annotated[str | None, typer.Option(help="Its query set, if not the main one was evaluated.")] = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Draw interpolated precision at eleven levels of recall, a curve for each run.
@@ -761,11 +785,11 @@ def precision_recall(
     """
     from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.plots import plot_precision_recall, require_figure
-    from pyterrier_saesplade.evaluation.results import precision_at_recall, read_results, read_runs
+    from pyterrier_saesplade.evaluation.results import precision_at_recall, read_comparison, read_runs
 
     require_figure(out, overwrite=overwrite)
-    results = read_results(folder)[0]
-    qrels = open_collection(collection).qrels()
+    results = read_comparison(folder)
+    qrels = results.judgements(open_collection(collection).qrels(query_set))
     curves = {name: precision_at_recall(run, qrels) for name, run in read_runs(results)}
     plot_precision_recall(curves, out, title=results.title)
 

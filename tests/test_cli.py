@@ -219,6 +219,23 @@ def test_evaluate(folder: Path, tmp_path: Path) -> None:
     assert "results.json exists already" in mistake(*arguments)
 
 
+def test_evaluate_another_query_set(folder: Path, tmp_path: Path) -> None:
+    """Of the same documents, in which a query may be one; a suite says so itself, set by set."""
+    docs = shutil.copytree(folder / "docs", tmp_path / "docs")
+    (docs / "own").mkdir()
+    (docs / "own" / "queries.tsv").write_text("d3\tsparse latent concept\n")
+    (docs / "own" / "qrels.txt").write_text("d3 0 d5 1\n")
+    arguments = ["evaluate", "--model", folder / "model", "--out", tmp_path / "out", "--baseline", "bm25"]
+    arguments += ["--query-set", "own", "--exclude-own"]
+    assert "docs/own: 24 documents, 1 judged queries" in saesplade(*arguments, "--collection", docs)
+    settings = json.loads((tmp_path / "out" / "about.json").read_text())["settings"]
+    assert (settings["query_set"], settings["exclude_own"]) == ("own", True)
+    assert "d3" not in pt.io.read_results(str(tmp_path / "out" / "runs" / "saesplade.trec.gz"))["docno"].tolist()
+    assert "--query-set is for a collection" in mistake(*arguments, "--suite", tmp_path)
+    del arguments[-3:-1]
+    assert "--exclude-own is for a collection" in mistake(*arguments, "--suite", tmp_path)
+
+
 def test_explain_and_concepts(folder: Path, tmp_path: Path) -> None:
     """A score taken apart, of a text or a known document; a lexicon made, used, and looked up."""
     model, docs, lexicon = ["--model", folder / "model"], ["--collection", folder / "docs"], tmp_path / "l.parquet"
@@ -422,6 +439,37 @@ def test_no_java_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("pyterrier_saesplade.evaluation.experiment.evaluate", without_java)
     line = mistake("evaluate", "--collection", "x", "--model", folder / "model", "--out", "x")
     assert line.startswith("saesplade: Terrier needs Java 11 or later (other engines 21); found: none.")
+
+
+def test_an_engine_that_fails_is_one_line(folder: Path, tmp_path: Path) -> None:
+    index, run = tmp_path / "index", tmp_path / "run.trec"
+    built = ["index", "--collection", folder / "docs", "--model", folder / "model", "--out", index]
+    saesplade(*built, "--engine", "anserini")
+    for file in index.rglob("segments_*"):
+        file.unlink()
+    topics = folder / "docs" / "queries.tsv"
+    line = mistake("search", "--index", index, "--model", folder / "model", "--topics", topics, "--out", run)
+    assert line.startswith("saesplade: Anserini failed: ")
+    assert "IndexNotFoundException" in line
+
+
+def test_stages_that_do_not_fit_are_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_my_own.py").write_text(
+        "import pyterrier as pt\n"
+        "class Stage(pt.Transformer):\n"
+        "    def transform(self, inp):\n"
+        "        pt.validate.query_frame(inp, extra_columns=['query_vec'])\n"
+        "pipeline = Stage()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mined = ["mine", "--collection", folder / "docs", "--queries", folder / "docs" / "queries.tsv"]
+    given = ["--retriever", "of_my_own:pipeline", "--teacher", "of_my_own:pipeline"]
+    arguments = [str(argument) for argument in (*mined, *given, "--out", tmp_path / "mined.jsonl")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]  # below the bar of the progress
+    assert line.startswith("saesplade: ")
+    assert "query_vec" in line
 
 
 def test_bugs_are_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,11 @@ class Collection(ABC):
     name: str
     language: str = "en"
 
+    @property
+    def source(self) -> str:
+        """What `open_collection` takes to open it again: its name, unless it is a folder."""
+        return self.name
+
     @abstractmethod
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
         """Iterate over the documents; every call starts again at the first.
@@ -88,6 +93,11 @@ class FolderCollection(Collection):
         if documents is None:
             raise FileNotFoundError(f"{self.folder} is no collection: it holds neither docs.jsonl nor docs.jsonl.gz")
         self._documents = documents
+
+    @property
+    def source(self) -> str:
+        """The folder's path, from the root."""
+        return str(self.folder.resolve())
 
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
         """Stream the documents; see `Collection.get_corpus_iter`.

@@ -105,6 +105,7 @@ def evaluate(
     about = {
         "title": title,
         "collection": called,
+        "source": collection.source,
         "n_docs": built.corpus.n_docs,
         "n_queries": len(topics),
         "measures": names,

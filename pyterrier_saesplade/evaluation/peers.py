@@ -20,6 +20,7 @@ from pyserini_bridge import jvm
 from pyserini_bridge.process import lucene
 from pyterrier_saesplade.engines.frames import result_frame
 from pyterrier_saesplade.engines.index import Hits
+from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.evaluation.measures import qd_flops
 from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, search
 from pyterrier_saesplade.evaluation.systems import (
@@ -170,7 +171,7 @@ class AnseriniWords(Part):
         """Writes the texts out for Anserini, and indexes them.
 
         Raises:
-            RuntimeError: If Anserini did not index every document that has a text.
+            EngineError: If Anserini did not index every document that has a text.
             ValueError: If none has.
         """
         with tempfile.TemporaryDirectory(dir=path.parent) as texts:
@@ -179,7 +180,7 @@ class AnseriniWords(Part):
                 raise ValueError(f"the documents of {indexes.corpus.collection.name} are all empty")
             indexed = lucene().index_texts(Path(texts), path)
         if indexed != written:
-            raise RuntimeError(f"Anserini indexed {indexed} of {written} documents")
+            raise EngineError(f"Anserini indexed {indexed} of {written} documents")
 
 
 class AnseriniRetriever(Stage):
@@ -194,7 +195,7 @@ class AnseriniRetriever(Stage):
         rm3: Whether queries take up words of the documents that they find, by Anserini's RM3.
 
     Raises:
-        RuntimeError: When Anserini cannot read the index.
+        EngineError: When Anserini cannot read the index.
         ValueError: If ``num_results`` is not positive.
 
     Examples:

@@ -13,6 +13,7 @@ import ir_measures
 import numpy as np
 import pandas as pd
 
+from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.evaluation.report import COSTS
 
 _RECALLS = np.linspace(0, 1, 11)
@@ -49,14 +50,47 @@ class Results:
         Raises:
             ValueError: If they are not known.
         """
-        if self.perquery is None:
-            raise ValueError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
+        perquery = self._require_perquery()
         for column, wanted in (("name", system), ("measure", measure)):
-            known = self.perquery[column].unique()
+            known = perquery[column].unique()
             if wanted not in known:
                 raise ValueError(f"{self.folder / 'perquery.csv'} has no {wanted!r}; known are: {', '.join(known)}")
-        chosen = self.perquery[(self.perquery["name"] == system) & (self.perquery["measure"] == measure)]
+        chosen = perquery[(perquery["name"] == system) & (perquery["measure"] == measure)]
         return chosen.set_index("qid")["value"]
+
+    def judgements(self, qrels: pd.DataFrame) -> pd.DataFrame:
+        """Returns those of the queries that were run: others would count as queries for which nothing was found.
+
+        Args:
+            qrels: The judgements of the collection, ``qid``, ``docno`` and ``label``.
+
+        Raises:
+            ValueError: If it is not known which queries were run, or one of them has no judgement.
+        """
+        run = self._require_perquery()["qid"].drop_duplicates()
+        unjudged = run[~run.isin(qrels["qid"])]
+        if not unjudged.empty:
+            raise ValueError(
+                f"the query {unjudged.iloc[0]!r} of {self.folder} has no judgements here: name the collection and the "
+                "query set that were evaluated"
+            )
+        return qrels[qrels["qid"].isin(run)]
+
+    def topics(self) -> pd.DataFrame:
+        """Returns the queries of the collection that was evaluated, ``qid`` and ``query``.
+
+        Raises:
+            ValueError: If the results do not say which collection it was, or it is not there.
+        """
+        source = self.about.get("source")
+        if source is None:
+            raise ValueError(f"{self.folder} does not say where its collection is: evaluate again, or give the topics")
+        return open_collection(source).topics(self.about.get("settings", {}).get("query_set"))
+
+    def _require_perquery(self) -> pd.DataFrame:
+        if self.perquery is None:
+            raise ValueError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
+        return self.perquery
 
 
 def read_results(folder: str | os.PathLike[str]) -> list[Results]:
@@ -86,6 +120,20 @@ def read_results(folder: str | os.PathLike[str]) -> list[Results]:
     return [_results(folder, path, _read_json(path, list), _read_about(folder))]
 
 
+def read_comparison(folder: str | os.PathLike[str]) -> Results:
+    """Reads the folder of a comparison on one collection, with what is there for its queries.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If a file cannot be read, or the folder is that of a suite.
+    """
+    results = read_results(folder)
+    sets = [str(one.folder) for one in results if one.folder != Path(folder)]
+    if sets:
+        raise ValueError(f"{folder} is a suite: name the folder of a set, one of {', '.join(sets)}")
+    return results[0]
+
+
 def differences(results: Results, measure: str, system: str, baseline: str) -> pd.Series:
     """Returns what a system gains over a baseline on each query, the largest first; by qid.
 
@@ -95,6 +143,11 @@ def differences(results: Results, measure: str, system: str, baseline: str) -> p
     ours, theirs = results.values(measure, system), results.values(measure, baseline)
     if set(ours.index) != set(theirs.index):
         raise ValueError(f"{results.folder}: {system} and {baseline} were not run on the same queries")
+    return gains(ours, theirs)
+
+
+def gains(ours: pd.Series, theirs: pd.Series) -> pd.Series:
+    """Returns what one system gains over another, the largest gain first; both have the same queries, by qid."""
     return (ours - theirs.reindex(ours.index)).sort_values(ascending=False, kind="stable")
 
 
@@ -103,7 +156,8 @@ def precision_at_recall(run: pd.DataFrame, qrels: pd.DataFrame) -> list[float]:
 
     Args:
         run: ``qid``, ``docno``, ``score``.
-        qrels: ``qid``, ``docno``, ``label``.
+        qrels: ``qid``, ``docno``, ``label``; a query that was not run counts as one for which nothing was found, see
+            :meth:`Results.judgements`.
 
     Examples:
         The relevant document is second of three:
@@ -131,7 +185,7 @@ def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.Da
     tables = []
     for name, one in results:
         if "qd_flops" not in one.table:
-            raise ValueError(f"{one.folder} has no QD-FLOPs, as the means of a suite: name the folder of a set")
+            raise ValueError(f"{one.folder} has no QD-FLOPs: evaluate again")
         if measure not in one.measures:
             raise ValueError(f"{one.folder} has no measure {measure}; known are: {', '.join(one.measures)}")
         table = one.table[["name", "qd_flops", measure]].copy()

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from pyterrier_saesplade.evaluation.results import read_results
+from pyterrier_saesplade.evaluation.results import gains, read_results
 
 Values = NDArray[np.float64]
 #: A paired test of two systems' values, query by query, as ``scipy.stats.ttest_rel``: its second result is the p-value.
@@ -19,6 +19,8 @@ Test = Callable[[Values, Values], Any]
 
 #: Permutations of the randomisation test; with no more queries than allow that many, it takes all of them.
 _PERMUTATIONS = 9_999
+#: Deviations below this share of the largest difference are what floats round to: the differences are all the same.
+_ROUNDING = 1e-12
 #: Queries that are shown as won by most, and as lost by most.
 _ENDS = 5
 #: Values of permutations that are in memory together.
@@ -56,7 +58,15 @@ def randomisation_test(ours: Values, theirs: Values) -> tuple[float, float]:
     return float(differences.mean()), float(result.pvalue)
 
 
-_TESTS: dict[str, Test] = {"t": stats.ttest_rel, "wilcoxon": stats.wilcoxon, "randomisation": randomisation_test}
+def _student(ours: Values, theirs: Values) -> tuple[float, float]:
+    """Student's test, with no verdict on differences that are all the same, which it would divide by nothing."""
+    if _deviation(ours - theirs) == 0:
+        return float("nan"), float("nan")
+    result = stats.ttest_rel(ours, theirs)
+    return float(result.statistic), float(result.pvalue)
+
+
+_TESTS: dict[str, Test] = {"t": _student, "wilcoxon": stats.wilcoxon, "randomisation": randomisation_test}
 
 
 def compare(
@@ -75,14 +85,15 @@ def compare(
         baseline: The name of the system that the others are compared with.
         test: Of paired values: Student's, Wilcoxon's, by randomisation, or a function as ``pt.Experiment`` takes it.
         correction: How p-values are corrected for the number of systems, for each measure: a name of statsmodels'
-            ``multipletests``; ``None``: they are not, as in the paper.
+            ``multipletests``; ``None`` or ``"none"``: they are not, as in the paper.
         alpha: The level of significance, and one less the confidence of intervals.
 
     Returns:
         A row for each measure and system: ``measure``, ``name``, ``queries`` (how many), ``mean``, ``difference`` (of
         means), ``low`` and ``high`` (its Student's confidence interval), ``effect`` (Cohen's d of paired values: the
         mean difference over its standard deviation), ``wins``, ``ties`` and ``losses`` (queries), ``p``,
-        ``p_corrected`` and ``significant``.
+        ``p_corrected`` and ``significant``. Of a single query ``low``, ``high``, ``effect`` and ``p`` are missing.
+        Where all queries gain the same, ``effect`` is infinite, and Student's test has no ``p``.
 
     Raises:
         ValueError: If the baseline or the test is unknown, or systems were not run on the same queries.
@@ -127,7 +138,7 @@ def wins_and_losses(
 
     Args:
         perquery: See :func:`compare`.
-        topics: ``qid`` and ``query``.
+        topics: ``qid`` and ``query`` of all queries that were run.
         name: The system.
         baseline: The other.
         measure: The measure.
@@ -136,7 +147,8 @@ def wins_and_losses(
         ``qid``, ``query``, the two systems' values under their names, and ``difference``.
 
     Raises:
-        ValueError: If a system or the measure is unknown, or the two were not run on the same queries.
+        ValueError: If a system or the measure is unknown, the two are the same or were not run on the same queries, or
+            the text of a query is not known.
 
     Examples:
         >>> wins_and_losses(perquery, topics, "concepts", "bm25", "nDCG@10").tail(5)  # doctest: +SKIP
@@ -144,10 +156,13 @@ def wins_and_losses(
     for column, wanted in (("name", name), ("name", baseline), ("measure", measure)):
         if wanted not in set(perquery[column]):
             raise ValueError(f"there is no {wanted!r}; there are: {', '.join(dict.fromkeys(perquery[column]))}")
+    if name == baseline:
+        raise ValueError(f"{name!r} cannot be compared with itself: name two systems")
     ((_, values),) = _by_measure(perquery[(perquery["measure"] == measure) & perquery["name"].isin([name, baseline])])
-    frame = values[[name, baseline]].assign(difference=values[name] - values[baseline]).reset_index()
-    frame = frame.merge(topics[["qid", "query"]], on="qid", how="left")[["qid", "query", name, baseline, "difference"]]
-    return frame.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
+    gained = gains(values[name], values[baseline])
+    frame = values.loc[gained.index, [name, baseline]].assign(difference=gained).reset_index()
+    frame.insert(1, "query", _queries(frame["qid"], topics))
+    return frame
 
 
 def by_query_length(
@@ -157,12 +172,15 @@ def by_query_length(
 
     Args:
         perquery: See :func:`compare`.
-        topics: ``qid`` and ``query``.
+        topics: ``qid`` and ``query`` of all queries that were run.
         longest: The most words of a query in each group but the last, ascending.
 
     Returns:
         A row for each measure and system, a column for each group that has queries, called ``"1-3 words (12)"`` with
-        the number of its queries.
+        the number of its queries; a query without words is in the first.
+
+    Raises:
+        ValueError: If the text of a query is not known.
 
     Examples:
         >>> topics = pd.DataFrame({"qid": ["1", "2"], "query": ["one two", "a query of no less than seven words"]})
@@ -173,8 +191,8 @@ def by_query_length(
           measure  name  1-3 words (1)  7-10 words (1)
         0      RR  bm25            1.0             0.5
     """
-    words = topics.set_index("qid")["query"].map(lambda query: len(query.split()))
-    words = words[words.index.isin(set(perquery["qid"]))]
+    qids = perquery["qid"].drop_duplicates()
+    words = _queries(qids, topics).map(lambda query: len(query.split())).set_axis(qids)
     edges = [0, *longest]
     labels = [f"{low + 1}-{high} words" for low, high in zip(edges, longest, strict=False)]
     labels.append(f"more than {longest[-1]} words")
@@ -194,6 +212,7 @@ def comparisons(
     *,
     measures: Sequence[str] = (),
     topics: pd.DataFrame | None = None,
+    own_topics: bool = False,
     **settings: Any,
 ) -> Iterator[str]:
     """Compares the systems of a folder of results, or of each set of a suite, as text.
@@ -202,8 +221,9 @@ def comparisons(
         folder: What ``saesplade evaluate`` wrote.
         baseline: The system that the others are compared with; ``None``: the first.
         measures: Their names, if not all.
-        topics: The queries: with them the means by length of queries, and the last system's queries that were won and
-            lost by most, in the first measure.
+        topics: The queries of a single comparison: with them the means by length of queries, and the last system's
+            queries that were won and lost by most, in the first measure.
+        own_topics: The same with the queries of the collection that was evaluated; of a suite, with those of each set.
         **settings: Those of :func:`compare`.
 
     Yields:
@@ -211,7 +231,8 @@ def comparisons(
 
     Raises:
         FileNotFoundError: If there are no results.
-        ValueError: If the values of each query are missing, or for the reasons of :func:`compare`.
+        ValueError: If the values of each query are missing, topics are given for several sets, the text of a query is
+            not known, or for the reasons of :func:`compare`.
 
     Examples:
         >>> for text in comparisons("comparison", "bm25"):  # doctest: +SKIP
@@ -220,6 +241,9 @@ def comparisons(
     with_queries = [results for results in read_results(folder) if results.perquery is not None]
     if not with_queries:
         raise ValueError(f"{folder} has no perquery.csv, the values of each query: evaluate again")
+    if topics is not None and len(with_queries) > 1:
+        # A qid is another query in another set.
+        raise ValueError(f"{folder} is a suite, and topics are those of one collection: name the folder of a set")
     for results in with_queries:
         perquery = results.perquery
         assert perquery is not None
@@ -228,11 +252,12 @@ def comparisons(
         perquery = perquery[perquery["measure"].isin(measures or results.measures)]
         first = baseline or results.systems[0]
         yield f"{results.title}, against {first}\n\n{_shown(compare(perquery, first, **settings))}"
-        if topics is not None:
-            yield f"by length of queries\n\n{_shown(by_query_length(perquery, topics))}"
+        queries_of = results.topics() if own_topics else topics
+        if queries_of is not None:
+            yield f"by length of queries\n\n{_shown(by_query_length(perquery, queries_of))}"
             ours, measure = results.systems[-1], str(perquery["measure"].iloc[0])
             if ours != first:
-                queries = wins_and_losses(perquery, topics, ours, first, measure)
+                queries = wins_and_losses(perquery, queries_of, ours, first, measure)
                 ends = queries if len(queries) <= 2 * _ENDS else pd.concat([queries.head(_ENDS), queries.tail(_ENDS)])
                 yield f"queries that {ours} won and lost by most, {measure}\n\n{_shown(ends)}"
 
@@ -243,6 +268,18 @@ def _shown(table: pd.DataFrame) -> str:
     return table.assign(**texts).to_string(index=False)
 
 
+def _queries(qids: pd.Series, topics: pd.DataFrame) -> pd.Series:
+    """Returns the text of each query; qids may be numbers in one frame and texts in the other."""
+    queries = topics.set_index(topics["qid"].astype(str))["query"].fillna("")
+    called = qids.astype(str)
+    unknown = called[~called.isin(queries.index)]
+    if not unknown.empty:
+        raise ValueError(
+            f"the query {unknown.iloc[0]!r} has values, but is not among the topics: give those that were run"
+        )
+    return called.map(queries)
+
+
 def _by_measure(perquery: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yields each measure with a row for each query and a column for each system, in the order given."""
     for measure, values in perquery.groupby("measure", sort=False):
@@ -250,38 +287,61 @@ def _by_measure(perquery: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         if table.isna().any(axis=None):
             name = next(name for name in table if table[name].isna().any())
             qid = table.index[table[name].isna()][0]
-            raise ValueError(f"{name} has no {measure} of the query {qid}, which others have: run the same queries")
+            others = table.loc[qid].notna().any()
+            remedy = ", which others have: run the same queries" if others else ", nor has any other: leave it out"
+            raise ValueError(f"{name} has no {measure} of the query {qid}{remedy}")
         yield str(measure), table[list(dict.fromkeys(values["name"]))]
 
 
 def _row(ours: pd.Series, theirs: pd.Series, test: Test, alpha: float) -> dict[str, Any]:
     differences = (ours - theirs).to_numpy()
-    count, mean = len(differences), float(differences.mean())
-    deviation = float(differences.std(ddof=1)) if count > 1 else float("nan")
+    count, mean, deviation = len(differences), float(differences.mean()), _deviation(differences)
     margin = float(stats.t.ppf(1 - alpha / 2, count - 1)) * deviation / np.sqrt(count) if count > 1 else float("nan")
-    # Tests divide by the deviation, or leave out queries that tie: without any difference there is nothing to test.
-    equal = not differences.any()
     return {
         "queries": count,
         "mean": float(ours.mean()),
         "difference": mean,
         "low": mean - margin,
         "high": mean + margin,
-        "effect": 0.0 if equal else mean / deviation if deviation > 0 else float("inf") * np.sign(mean),
+        "effect": _effect(mean, deviation),
         "wins": int((differences > 0).sum()),
         "ties": int((differences == 0).sum()),
         "losses": int((differences < 0).sum()),
-        "p": 1.0 if equal else float(test(ours.to_numpy(), theirs.to_numpy())[1]),
+        "p": _p_value(ours.to_numpy(), theirs.to_numpy(), test),
     }
 
 
+def _deviation(differences: Values) -> float:
+    """The standard deviation; of one difference NaN."""
+    if len(differences) < 2:
+        return float("nan")
+    deviation = float(differences.std(ddof=1))
+    return 0.0 if deviation <= _ROUNDING * np.abs(differences).max() else deviation
+
+
+def _effect(mean: float, deviation: float) -> float:
+    if deviation == 0:
+        return float("inf") * np.sign(mean) if mean else 0.0
+    return mean / deviation
+
+
+def _p_value(ours: Values, theirs: Values, test: Test) -> float:
+    if len(ours) < 2:
+        return float("nan")
+    # Tests divide by the deviation, or leave out queries that tie: without any difference there is nothing to test.
+    return float(test(ours, theirs)[1]) if (ours != theirs).any() else 1.0
+
+
 def _corrected(p_values: list[float], correction: str | None, alpha: float) -> list[float]:
-    if correction is None or not p_values:
+    if correction in (None, "none") or not p_values:
         return p_values
     from statsmodels.stats.multitest import multipletests
 
     try:
-        corrected: list[float] = multipletests(p_values, alpha=alpha, method=correction)[1].tolist()
+        # A p-value that is missing was asked for too: it counts, and stays missing.
+        corrected = multipletests(np.nan_to_num(p_values, nan=1.0), alpha=alpha, method=correction)[1]
     except ValueError as error:
-        raise ValueError(f"{correction!r} is no correction of statsmodels: give holm, bonferroni, fdr_bh, …") from error
-    return corrected
+        raise ValueError(
+            f"{correction!r} is no correction of statsmodels: give holm, bonferroni, fdr_bh, …, or none"
+        ) from error
+    return [float(p) for p in np.where(np.isnan(p_values), np.nan, corrected)]

@@ -1,6 +1,7 @@
 """`saesplade plot` and `saesplade report`, on what `saesplade evaluate` wrote."""
 
 import json
+import shutil
 from pathlib import Path
 
 import ir_measures
@@ -71,6 +72,29 @@ def test_every_kind_of_figure(
         assert saesplade("plot", *arguments, "--out", out, "--overwrite") == (0, "")
 
 
+def test_precision_and_recall_of_another_query_set(
+    comparison: tuple[Path, Path], small_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its judgements count, those of the main set do not; and those of a query that was not run do not either."""
+    folder = shutil.copytree(small_collection.folder, tmp_path / "docs")  # type: ignore[attr-defined]
+    (folder / "test").mkdir()
+    main = folder / "qrels.txt"
+    judged = main.read_text()
+    (folder / "test" / "qrels.txt").write_text(f"{judged}unjudged 0 d1 1\n")
+    main.write_text("unjudged 0 d1 1\n")
+    drawn: list[dict[str, list[float]]] = []
+    monkeypatch.setattr(
+        "pyterrier_saesplade.evaluation.plots.plot_precision_recall", lambda curves, *_, **__: drawn.append(curves)
+    )
+    asked = ["plot", "precision-recall", comparison[0], "--out", tmp_path / "x.pdf", "--collection"]
+    assert saesplade(*asked, small_collection.folder) == (0, "")  # type: ignore[attr-defined]
+    assert saesplade(*asked, folder, "--query-set", "test") == (0, "")
+    assert drawn[0] == drawn[1]
+    assert drawn[0]["bm25"][0] > 0
+    code, said = saesplade(*asked, folder)
+    assert (code, "has no judgements here: name the collection and the query set" in said) == (2, True)
+
+
 def test_a_report(comparison: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = comparison
     out = tmp_path / "report.html"
@@ -84,10 +108,16 @@ def test_a_report(comparison: tuple[Path, Path], tmp_path: Path) -> None:
 def test_mistakes_are_one_line(comparison: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = comparison
     out = tmp_path / "out.png"
+    rows = json.loads((folder / "results.json").read_text())
+    suite = {"suite": "s", "sets": {"x": {"measures": ["RR@10"], "rows": rows}}, "mean": rows}
+    (tmp_path / "suite.json").write_text(json.dumps(suite))
+    of_set = f"is a suite: name the folder of a set, one of {tmp_path / 'x'}"
     for arguments, message in [
         (["tradeoff", folder, "--out", tmp_path / "out.gif"], "out.gif must end in .png, .pdf or .svg"),
         (["tradeoff", folder, "--measure", "P@5", "--out", out], "has no measure P@5; known are: nDCG@10, RR@10"),
         (["differences", folder, "--system", "sae", "--out", out], "has no 'sae'; known are: bm25, saesplade"),
+        (["differences", tmp_path, "--out", out], of_set),
+        (["precision-recall", tmp_path, "--collection", "docstrings", "--out", out], of_set),
         (["postings", tmp_path / "nowhere", "--out", out], "nowhere"),
         (["training", tmp_path, "--out", out], "has no training.json"),
         (["tradeof", folder], "No such command 'tradeof'. Did you mean 'tradeoff'?"),

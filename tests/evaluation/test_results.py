@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from pyterrier_saesplade.evaluation.results import (
     differences,
     joined,
     precision_at_recall,
+    read_comparison,
     read_log,
     read_results,
     read_runs,
@@ -81,9 +83,16 @@ def test_a_suite(tmp_path: Path) -> None:
     assert (b.title, b.about["command"]) == ("b: 5 documents", "saesplade evaluate")
     assert b.values("AP", "bm25").to_dict() == {"1": 0.5}
     assert "notes" not in mean.about
+    one_of = re.escape(f"is a suite: name the folder of a set, one of {tmp_path / 'a'}, {tmp_path / 'b'}")
+    with pytest.raises(ValueError, match=one_of):
+        read_comparison(tmp_path)
     # Sets without a measure in common have no mean.
     (tmp_path / "suite.json").write_text(json.dumps(suite | {"mean": [{"name": "bm25"}], "about": {"measures": []}}))
     assert [results.title for results in read_results(tmp_path)] == ["a: 5 documents", "b: 5 documents"]
+    with pytest.raises(ValueError, match=one_of):
+        read_comparison(tmp_path)
+    (tmp_path / "b" / "results.json").write_text(json.dumps(ROWS))
+    assert read_comparison(tmp_path / "b").values("AP", "bm25").to_dict() == {"1": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +120,7 @@ def test_a_name_is_the_compared_models(folder: Path) -> None:
     assert table["name"].tolist() == ["bm25", "a", "bm25", "dense"]
     assert results.systems == ["bm25", "dense"]
     (folder / "results.json").write_text(json.dumps([{"name": "bm25", "AP": 0.5}]))
-    with pytest.raises(ValueError, match=r"made has no QD-FLOPs, as the means of a suite"):
+    with pytest.raises(ValueError, match=r"made has no QD-FLOPs: evaluate again"):
         joined([(None, read_results(folder)[0])], "AP")
     with pytest.raises(ValueError, match=r"made has no measure P@5; known are: RR@10, AP"):
         joined([("a", results)], "P@5")
@@ -128,6 +137,20 @@ def test_runs(folder: Path) -> None:
     # Of two relevant documents one is first, the other is not found.
     qrels = pd.DataFrame({"qid": ["q1", "q1"], "docno": ["d1", "d3"], "label": [1, 1]})
     assert precision_at_recall(run, qrels) == [1.0] * 6 + [0.0] * 5
+
+
+def test_judgements_of_queries_that_were_not_run(folder: Path) -> None:
+    """They are left out; with them the curve would be half as high."""
+    qrels = pd.DataFrame({"qid": ["q1", "q2"], "docno": ["d1", "d1"], "label": [1, 1]})
+    with pytest.raises(ValueError, match=r"made has no perquery.csv, the values of each query: evaluate again"):
+        read_results(folder)[0].judgements(qrels)
+    (folder / "perquery.csv").write_text("name,qid,measure,value\nbm25,q1,AP,1.0\ndense,q1,AP,1.0\n")
+    [results] = read_results(folder)
+    run = pd.DataFrame({"qid": ["q1"], "docno": ["d1"], "score": [1.0]})
+    assert precision_at_recall(run, qrels) == [0.5] * 11
+    assert precision_at_recall(run, results.judgements(qrels)) == [1.0] * 11
+    with pytest.raises(ValueError, match=r"the query 'q1' of .*made has no judgements here: name the collection and"):
+        results.judgements(qrels.tail(1))
 
 
 def test_the_table_of_a_sweep(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Significance: the figures of scipy, of statsmodels and of ``pt.Experiment``, and what cannot be compared."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,15 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
-from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
-from pyterrier_saesplade.evaluation.statistics import by_query_length, compare, randomisation_test, wins_and_losses
+from pyterrier_saesplade.evaluation.statistics import (
+    by_query_length,
+    compare,
+    comparisons,
+    randomisation_test,
+    wins_and_losses,
+)
 
 RNG = np.random.default_rng(7)
 QIDS = [f"q{i}" for i in range(20)]
@@ -32,6 +40,12 @@ def runs() -> tuple[list[pd.DataFrame], pd.DataFrame, pd.DataFrame]:
         frame = pd.DataFrame(rows, columns=["qid", "docno", "score"]).merge(topics, on="qid")
         frames.append(pt.model.add_ranks(frame))
     return frames, topics, qrels
+
+
+def of_values(**values: list[float]) -> pd.DataFrame:
+    """The values of each query in RR, by system."""
+    rows = [(name, str(qid), "RR", value) for name, all_of in values.items() for qid, value in enumerate(all_of)]
+    return pd.DataFrame(rows, columns=["name", "qid", "measure", "value"])
 
 
 def test_p_values_are_those_of_pt_experiment(
@@ -104,6 +118,33 @@ def test_short_and_long_queries(runs: tuple[list[pd.DataFrame], pd.DataFrame, pd
     assert table[columns[3]].item() == pytest.approx(long)
 
 
+@pytest.mark.parametrize("kind", [int, str])
+def test_numbers_for_qids(kind: type) -> None:
+    """It is all the same whether a frame has them as numbers or as texts; and a query may have no text."""
+    perquery = of_values(a=[0.1, 0.2, 0.3], b=[0.2, 0.5, 0.3])
+    perquery["qid"] = perquery["qid"].astype(kind)
+    topics = pd.DataFrame({"qid": [0, 1, 2, 3], "query": ["one two three four", None, "one", "never run"]})
+    for given in (topics, topics.astype({"qid": str})):
+        queries = wins_and_losses(perquery, given, "b", "a", "RR")
+        assert queries["qid"].astype(str).tolist() == ["1", "0", "2"]
+        assert queries["query"].tolist() == ["", "one two three four", "one"]
+        lengths = by_query_length(perquery, given)
+        assert lengths.columns.tolist() == ["measure", "name", "1-3 words (2)", "4-6 words (1)"]
+        assert lengths["1-3 words (2)"].tolist() == pytest.approx([0.25, 0.4])
+
+
+def test_topics_of_other_queries() -> None:
+    perquery = of_values(a=[0.1, 0.2], b=[0.2, 0.5])
+    topics = pd.DataFrame({"qid": ["0", "x"], "query": ["one", "two"]})
+    message = "the query '1' has values, but is not among the topics: give those that were run"
+    with pytest.raises(ValueError, match=message):
+        by_query_length(perquery, topics)
+    with pytest.raises(ValueError, match=message):
+        wins_and_losses(perquery, topics, "b", "a", "RR")
+    with pytest.raises(ValueError, match="'a' cannot be compared with itself"):
+        wins_and_losses(perquery, topics, "a", "a", "RR")
+
+
 def test_what_cannot_be_compared() -> None:
     perquery = pd.DataFrame(
         {"name": ["a", "a", "b"], "qid": ["1", "2", "1"], "measure": "RR", "value": [0.1, 0.2, 0.3]}
@@ -128,6 +169,91 @@ def test_systems_without_any_difference() -> None:
         assert (row["p"], row["effect"], row["significant"]) == (1.0, 0.0, False)
 
 
+@pytest.mark.parametrize("test", ["t", "wilcoxon", "randomisation", stats.ttest_rel])
+def test_one_query_says_nothing(test: object) -> None:
+    for theirs in (0.1, 0.3):
+        row = compare(of_values(a=[0.1], b=[theirs]), "a", test=test).iloc[0]
+        assert row[["low", "high", "effect", "p", "p_corrected"]].isna().all()
+        assert row["difference"] == pytest.approx(theirs - 0.1)
+        assert not row["significant"]
+
+
+def test_queries_that_all_gain_the_same() -> None:
+    """0.1 more each, up to rounding: Student's test has no p-value, and leaves those of the others as they are."""
+    a = [0.1, 0.2, 0.3, 0.7]
+    same = [value + 0.1 for value in a]
+    assert np.std(np.array(same) - a) > 0
+    perquery = of_values(a=a, same=same, less=[value - 0.1 for value in a], other=[0.3, 0.2, 0.6, 0.9])
+    for correction in ("holm", "fdr_bh"):
+        table = compare(perquery, "a", correction=correction).set_index("name")
+        assert table["effect"][["same", "less"]].tolist() == [np.inf, -np.inf]
+        assert table.loc["same", ["low", "high"]].tolist() == pytest.approx([0.1, 0.1])
+        assert table.loc[["same", "less"], ["p", "p_corrected"]].isna().all(axis=None)
+        assert table["significant"].tolist() == [False] * 3
+        assert table.loc["other", "p_corrected"] == pytest.approx(3 * table.loc["other", "p"])
+    # Of sixteen ways to flip four signs two are as extreme.
+    for test in ("wilcoxon", "randomisation"):
+        assert compare(perquery, "a", test=test).set_index("name").loc["same", "p"] == 2 / 16
+
+
+def test_no_correction_by_its_name() -> None:
+    perquery = of_values(a=[0.1, 0.2, 0.3], b=[0.2, 0.4, 0.3], c=[0.3, 0.1, 0.9])
+    pd.testing.assert_frame_equal(compare(perquery, "a", correction="none"), compare(perquery, "a", correction=None))
+
+
+def test_a_value_that_nobody_has() -> None:
+    with pytest.raises(ValueError, match="a has no RR of the query 1, nor has any other: leave it out"):
+        compare(of_values(a=[0.1, np.nan], b=[0.1, np.nan]), "a")
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """Results of two sets whose queries have the same qids; the second is of a further query set."""
+    documents = [{"docno": "d", "text": "text"}]
+    qrels = pd.DataFrame([["0", "d", 1]], columns=["qid", "docno", "label"])
+    made: dict[str, dict[str, object]] = {"sets": {}}
+    for name in ("cacm", "cisi"):
+        topics = pd.DataFrame({"qid": ["0", "1"], "query": [f"first of {name}", f"second of {name}"]})
+        write_collection(tmp_path / name, documents, topics, qrels)
+        write_collection(tmp_path / name / "test", documents, topics.assign(query=topics["query"] + " test"), qrels)
+        of_set = tmp_path / "out" / name
+        of_set.mkdir(parents=True)
+        of_values(bm25=[0.1, 0.2], ours=[0.3, 0.1]).to_csv(of_set / "perquery.csv", index=False)
+        settings = {"query_set": "test" if name == "cisi" else None}
+        about = {"source": str(tmp_path / name), "settings": settings}
+        (of_set / "about.json").write_text(json.dumps(about))
+        rows = [{"name": "bm25", "RR": 0.15}, {"name": "ours", "RR": 0.2}]
+        (of_set / "results.json").write_text(json.dumps(rows))
+        made["sets"][name] = {"title": name, "measures": ["RR"], "rows": rows}
+    (tmp_path / "out" / "suite.json").write_text(json.dumps({"suite": "both", "mean": [], **made}))
+    return tmp_path / "out"
+
+
+def test_each_set_of_a_suite_has_its_own_queries(suite: Path) -> None:
+    tables = list(comparisons(suite, own_topics=True))
+    assert len(tables) == 6
+    for table in tables[:3]:
+        assert "cisi" not in table
+    assert "first of cacm " in tables[2]
+    assert "first of cisi test " in tables[5]
+
+
+def test_topics_of_one_set_are_not_those_of_others(suite: Path) -> None:
+    topics = open_collection(suite.parent / "cacm").topics()
+    with pytest.raises(ValueError, match="out is a suite, and topics are those of one collection: name the folder of"):
+        list(comparisons(suite, topics=topics))
+    assert "first of cacm " in list(comparisons(suite / "cacm", topics=topics))[2]
+
+
+def test_results_that_do_not_say_where_their_collection_is(suite: Path) -> None:
+    (suite / "cacm" / "about.json").unlink()
+    with pytest.raises(ValueError, match="cacm does not say where its collection is: evaluate again, or give the top"):
+        list(comparisons(suite / "cacm", own_topics=True))
+    shutil.rmtree(suite.parent / "cisi")
+    with pytest.raises(ValueError, match="cisi' is neither a folder with docs"):
+        list(comparisons(suite / "cisi", own_topics=True))
+
+
 def test_the_verb_compares_what_evaluate_wrote(
     small_collection: Collection, untrained_model: Path, tmp_path: Path
 ) -> None:
@@ -144,6 +270,12 @@ def test_the_verb_compares_what_evaluate_wrote(
     assert "by length of queries" in result.stdout
     query = small_collection.topics()["query"][0]
     assert query in result.stdout
+    assert CliRunner().invoke(app, [*arguments, "--queries"], catch_exceptions=False).stdout == result.stdout
+    for more, message in (
+        (["--queries", "--collection", folder], "give either --collection or --queries"),
+        (["--query-set", "train"], "--query-set is for --collection"),
+    ):
+        assert message in CliRunner().invoke(app, [*arguments, *more]).stderr
     alone = CliRunner().invoke(app, [*arguments, "--measure", "AP"], catch_exceptions=False).stdout
     assert "nDCG@10" not in alone
     for more, message in ((["--measure", "RR"], "has no measure RR; known are: nDCG@10, AP"), ([], "evaluate again")):

@@ -200,9 +200,12 @@ def test_means_over_what_is_shared() -> None:
 
 
 def test_significance_is_that_of_the_first_measure_against_the_first_system(tmp_path: Path) -> None:
+    """Whatever queries are called: pandas would take some of these names for missing values."""
     values = {"bm25": [0.1] * 9, "better": [0.3 + i / 100 for i in range(9)], "like": [0.1] * 8 + [0.2]}
-    rows = [(name, str(i), "AP", value) for name, all_ in values.items() for i, value in enumerate(all_)]
-    rows += [(name, str(i), "RR", 0.5) for name in values for i in range(9)]
+    qids = ["NA", "null", *map(str, range(7))]
+    rows = [(name, qid, "AP", value) for name, all_ in values.items() for qid, value in zip(qids, all_, strict=True)]
+    rows += [(name, qid, "RR", 0.5) for name in values for qid in qids]
+    (tmp_path / "results.json").write_text(json.dumps([{"name": name, "AP": 0.1, "RR": 0.5} for name in values]))
     pd.DataFrame(rows, columns=["name", "qid", "measure", "value"]).to_csv(tmp_path / "perquery.csv", index=False)
     assert run._significance(tmp_path, "AP", "bm25") == {"better": "+", "like": ""}
     assert run._significance(tmp_path, "AP", "better") == {"bm25": "-", "like": "-"}

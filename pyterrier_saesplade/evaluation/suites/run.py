@@ -19,6 +19,7 @@ from pyterrier_saesplade.evaluation.measures import parse_measures
 from pyterrier_saesplade.evaluation.named import open_model
 from pyterrier_saesplade.evaluation.plots import require_plots
 from pyterrier_saesplade.evaluation.report import COSTS
+from pyterrier_saesplade.evaluation.results import read_results
 from pyterrier_saesplade.evaluation.statistics import compare
 from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
 from pyterrier_saesplade.files import require_new, written_beside
@@ -275,7 +276,10 @@ def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
 
 
 def _significance(folder: Path, measure: str, baseline: str) -> dict[str, str]:
-    perquery = pd.read_csv(folder / "perquery.csv", dtype={"name": str, "qid": str})
+    (results,) = read_results(folder)
+    perquery = results.perquery
+    if perquery is None:
+        raise ValueError(f"{folder} has no perquery.csv, the values of each query: evaluate the set again (overwrite)")
     compared = compare(perquery[perquery["measure"] == measure], baseline)
     if compared.empty:
         return {}

@@ -39,7 +39,7 @@ class Folders:
     Attributes:
         out: What is made.
         data: The files that have to be brought.
-        configs: The settings of the trainings, ``examples/paper`` of the repository.
+        configs: The settings of the trainings and two programs, ``examples/paper`` of the repository.
     """
 
     out: Path = Path("paper")

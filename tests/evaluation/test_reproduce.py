@@ -194,6 +194,18 @@ def test_a_missing_program_is_found_before_anything_runs(tmp_path: Path, monkeyp
     assert "meaning.py: name the folder examples/paper of the repository (--configs)" in error
 
 
+def test_a_suite_is_done_with_its_last_set(tmp_path: Path) -> None:
+    """The results of some sets, which stand in a file of the same name, are not the table's."""
+    plan = {step.name: step for step in PAPER.plan("main", Folders(tmp_path))}
+    step = plan["beir/main"]
+    assert not step.is_done
+    step.path.mkdir(parents=True)
+    beir = list(open_suite("beir").sets)
+    for sets, done in ((["scifact"], False), (beir[1:], False), (beir, True)):
+        (step.path / "suite.json").write_text(json.dumps({"sets": {name: {} for name in sets}}))
+        assert step.is_done is done
+
+
 def test_names_and_mistakes() -> None:
     code, printed, _ = saesplade()
     assert code == 0

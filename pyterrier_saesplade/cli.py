@@ -554,10 +554,13 @@ def explain(
 
 @app.command()
 def concepts(
-    lexicon: Annotated[Path, typer.Option(help="File of the lexicon (.parquet); made of --collection.")],
     word: Annotated[str | None, typer.Argument(help="Word whose latents are printed.", show_default=False)] = None,
     model: Annotated[str | None, _MODEL] = None,
     collection: Annotated[str | None, _COLLECTION] = None,
+    lexicon: Annotated[
+        Path | None,
+        typer.Option(help="File of the lexicon, made of --collection; MODEL/concepts.parquet unless given."),
+    ] = None,
     limit: Annotated[int, typer.Option(help="Latents that are printed at most.", min=1)] = 5,
     k: _K = None,
     doc_max_length: _DocMaxLength = None,
@@ -567,7 +570,7 @@ def concepts(
 ) -> None:
     """Read off a collection what a model's latents stand for, or print those that a word lights.
 
-    Example: saesplade concepts --model model --collection docstrings --lexicon concepts.parquet
+    Example: saesplade concepts --model model --collection docstrings
     """
     from pyterrier_saesplade.concepts.lexicon import Lexicon
     from pyterrier_saesplade.evaluation.collections import open_collection
@@ -579,6 +582,10 @@ def concepts(
         _refuse("for a model", **{"--collection": collection, "--k": k, "--doc-max-length": doc_max_length})
     settings: dict[str, Any] = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
     opened = None if model is None else _open(model, **settings)
+    if lexicon is None:
+        if opened is None:
+            raise typer.BadParameter("give --lexicon, or --model: a model has its lexicon in its folder")
+        lexicon = Lexicon.path(opened)
     if collection is None:
         found = Lexicon.open(lexicon)
     else:
@@ -589,8 +596,9 @@ def concepts(
     if word is None:
         return
     if opened is not None:
+        lit = found.lit(opened, word)[:limit]
         print(f"latents that the model lights for {word!r}:")
-        for weight, concept in found.lit(opened, word)[:limit]:
+        for weight, concept in lit:
             print(f"{weight:5.2f}  {concept}")
         print()
     print(f"latents that {word!r} lights in the collection:")

@@ -20,9 +20,12 @@ from transformers import AutoTokenizer
 
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.evaluation.docstrings import docstring_collection
+from pyterrier_saesplade.evaluation.suites import open_suite
 from pyterrier_saesplade.model import SaeSpladeModel
 
 REPOSITORY = Path(__file__).parents[1]
+#: The folder of real collections, which not every machine has.
+DATA = Path(os.environ.get("SAESPLADE_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
 # The engine `seismic` is left out where its package has no wheel.
@@ -100,11 +103,16 @@ def collection_folder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """Find a collection's folder by name: in `$SAESPLADE_DATA`, in `../shared/data`, else the docstring collection."""
 
     def find(name: str) -> Path:
-        data = Path(os.environ.get("SAESPLADE_DATA", REPOSITORY.parent / "shared" / "data"))
-        folder = data / name
+        folder = DATA / name
         return folder if folder.is_dir() else request.getfixturevalue("docstrings_path")
 
     return find
+
+
+@pytest.fixture(params=list(open_suite(DATA).sets) if DATA.is_dir() else ["docstrings"])
+def each_collection(request: pytest.FixtureRequest, collection_folder: Callable[[str], Path]) -> Path:
+    """Every collection of that folder in turn; without it the docstring collection alone."""
+    return collection_folder(request.param)
 
 
 def _inside(package: str, folder: str) -> Path:

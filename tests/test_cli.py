@@ -264,6 +264,25 @@ def test_explain_and_concepts(folder: Path, tmp_path: Path) -> None:
     assert "--collection is for a model" in mistake("concepts", *docs, "--lexicon", tmp_path / "new.parquet")
 
 
+def test_a_model_keeps_its_lexicon(folder: Path, splade_path: Path, tmp_path: Path) -> None:
+    """In its folder, unless another file is named; a SPLADE checkpoint likewise."""
+    docs = ["--collection", folder / "docs"]
+    model = Path(shutil.copytree(folder / "model", tmp_path / "model"))
+    assert "there is no lexicon at" in mistake("concepts", "sparse", "--model", model)
+    fingerprint = SaeSplade.from_pretrained(model).fingerprint
+    saesplade("concepts", "--model", model, *docs)
+    assert "concepts.parquet exists already" in mistake("concepts", "--model", model, *docs)
+    assert SaeSplade.from_pretrained(model).fingerprint == fingerprint
+    looked_up = saesplade("concepts", "sparse", "--model", model)
+    assert saesplade("concepts", "sparse", "--lexicon", model / "concepts.parquet") in looked_up
+    assert "the lexicon is of another model" in mistake("concepts", "sparse", "--model", model, "--k", 2)
+    assert "give --lexicon, or --model" in mistake("concepts", "sparse")
+
+    splade = Path(shutil.copytree(splade_path, tmp_path / "splade"))
+    saesplade("concepts", "--model", f"splade={splade}", *docs)
+    assert "  df " in saesplade("concepts", "sparse", "--model", f"splade={splade}")
+
+
 def test_demo_uses_what_is_there(folder: Path, minilm_path: Path, tmp_path: Path) -> None:
     """On a collection and a model that are there it compares four systems and explains the best hits, twice alike."""
     out = tmp_path / "demo"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from configparser import ConfigParser
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ import typer.main
 import pyterrier_saesplade
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.evaluation.named import _KINDS
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -70,6 +72,18 @@ def test_the_example_of_the_readme(tmp_path: Path, tmp_path_factory: pytest.Temp
 
 def test_the_readme_has_room_for_the_table() -> None:
     assert re.search(r"^<!-- demo table -->$.*^<!-- /demo table -->$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_every_extra_and_every_baseline_is_named() -> None:
+    """But for the extras that belong to work on the repository."""
+    setup = ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    ours = {"test", "test-colbert", "browser", "notebooks", "bench", "dev"}
+    extras = set(setup["options.extras_require"]) - ours
+    assert {extra for extra in extras if f"`{extra}`" not in README} == set()
+    kinds = re.search(r"`--baseline` takes .*?\n`saesplade compare", README, re.DOTALL)
+    for text in (kinds[0] if kinds else "", PAGES["comparing"]):
+        assert {kind for kind in _KINDS if not re.search(rf"`{re.escape(kind)}[`=,]", text)} == set()
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))

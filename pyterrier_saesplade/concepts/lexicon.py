@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.encoding.tokens import Token
     from pyterrier_saesplade.saesplade import SaeSplade
 
+#: What a lexicon is called in the folder of its model.
+_FILE = "concepts.parquet"
 #: Documents that are encoded at a time.
 _WINDOW = 1024
 #: Words and contexts of a latent that a lexicon has.
@@ -188,6 +190,17 @@ class Lexicon:
         require_new(path, overwrite=overwrite)
         with written_beside(path) as partial:
             pq.write_table(self._table, partial)
+
+    @staticmethod
+    def path(model: SaeSplade) -> Path:
+        """Returns where the lexicon of a model is kept unless a place is named: ``concepts.parquet`` in its folder.
+
+        Raises:
+            ValueError: If the model is in no folder, but on the hub.
+        """
+        if not Path(model.source).is_dir():
+            raise ValueError(f"{model.source} is no folder that could keep a lexicon: name a file for it (--lexicon)")
+        return Path(model.source) / _FILE
 
     def check(self, model: SaeSplade) -> None:
         """Raises a :exc:`ValueError` if the lexicon is of another model."""

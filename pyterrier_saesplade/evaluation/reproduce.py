@@ -36,7 +36,7 @@ def reproduce(
         table: Its name; see :func:`~pyterrier_saesplade.evaluation.tables.open_tables`.
         out: The folder of everything that is made.
         data: The folder of the files that have to be brought.
-        configs: The folder of the trainings' settings.
+        configs: The folder of the trainings' settings and of two programs, ``examples/paper`` of the repository.
         gpus: On how many GPUs of this machine a training runs.
         tables: Tables of one's own, or their YAML file; ``None``: the paper's.
 

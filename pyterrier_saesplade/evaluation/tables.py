@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ import yaml
 
 from pyterrier_saesplade.evaluation.measures import delta_e
 from pyterrier_saesplade.evaluation.results import read_results
-from pyterrier_saesplade.evaluation.suites import open_suite
+from pyterrier_saesplade.evaluation.suites import Suite, open_suite
 
 Made = TypeVar("Made")
 
@@ -39,7 +40,7 @@ class Folders:
     Attributes:
         out: What is made.
         data: The files that have to be brought.
-        configs: The settings of the trainings, ``examples/paper`` of the repository.
+        configs: The settings of the trainings and two programs, ``examples/paper`` of the repository.
     """
 
     out: Path = Path("paper")
@@ -68,19 +69,23 @@ class Step:
     @property
     def is_done(self) -> bool:
         """Whether what it makes is there, and complete."""
+        results = self.path / "suite.json"
+        if self._suite is not None and results.exists():  # which may be that of a few sets
+            return set(self._suite.sets) <= set(json.loads(results.read_text(encoding="utf-8"))["sets"])
         return self.path.is_file() or any((self.path / name).exists() for name in _COMPLETE)
 
     @property
     def collections(self) -> list[str]:
         """The names of the data sets of ir_datasets that it reads."""
-        named = [word.removeprefix("irds:") for word in self.words if word.startswith("irds:")]
-        if "--suite" in self.words:
-            pairs = list(pairwise(self.words))
-            (suite,) = (value for option, value in pairs if option == "--suite")
-            chosen = open_suite(suite).only([value for option, value in pairs if option == "--set"])
-            of_sets = (one.collection for one in chosen.sets.values())
-            named += [name.removeprefix("irds:") for name in of_sets if name.startswith("irds:")]
-        return named
+        of_sets = [] if self._suite is None else [one.collection for one in self._suite.sets.values()]
+        return [name.removeprefix("irds:") for name in [*self.words, *of_sets] if name.startswith("irds:")]
+
+    @cached_property
+    def _suite(self) -> Suite | None:
+        """The sets that it evaluates."""
+        pairs = list(pairwise(self.words))
+        suites = [value for option, value in pairs if option == "--suite"]
+        return open_suite(suites[0]).only([value for option, value in pairs if option == "--set"]) if suites else None
 
     def __str__(self) -> str:
         """The command as a shell takes it."""

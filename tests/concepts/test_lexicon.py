@@ -99,6 +99,14 @@ def test_a_file_keeps_it(model: SaeSplade, lexicon: Lexicon, documents: Document
     assert {entry.name for entry in tmp_path.iterdir()} == {"lexicon.parquet", "again.parquet"}
 
 
+def test_a_model_of_the_hub_keeps_none(random_model_path: Path) -> None:
+    model = SaeSplade.from_pretrained(random_model_path)
+    assert Lexicon.path(model) == random_model_path / "concepts.parquet"
+    model.source = "me/my-model"
+    with pytest.raises(ValueError, match="me/my-model is no folder that could keep a lexicon: name a file"):
+        Lexicon.path(model)
+
+
 def test_words_are_looked_up(model: SaeSplade, lexicon: Lexicon) -> None:
     """By what the model lights, and by what the collection's words lit."""
     lit = lexicon.lit(model, "Return")

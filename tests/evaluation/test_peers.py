@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 import pytest
+from ir_measures import read_trec_run
 
 from pyserini_bridge.process import LuceneProcess, lucene
 from pyterrier_saesplade.engines.java import JavaNotFoundError
@@ -67,6 +68,19 @@ def test_every_peer_has_its_line_and_its_costs(compared: tuple[Comparison, Path]
     assert flops["anserini-rm3"] > 1.5 * flops["anserini-bm25"]
     assert flops["pt-splade"] == pytest.approx(flops["splade"], rel=0.1)  # keeps weights from 0.01 on, not from 0.05
     assert table["nDCG@10"]["pt-splade"] == pytest.approx(table["nDCG@10"]["splade"], abs=0.02)
+
+
+def test_pyterrier_splade_ranks_as_this_package_does(compared: tuple[Comparison, Path]) -> None:
+    """The same checkpoint, query by query; both round its weights, this package to tenths."""
+    theirs, ours = (
+        pd.DataFrame(read_trec_run(str(compared[1] / "runs" / f"{name}.trec.gz"))) for name in ("pt-splade", "splade")
+    )
+    both = theirs.merge(ours, on=["query_id", "doc_id"], suffixes=("", "_ours"))
+    assert both["query_id"].nunique() == 6
+    for qid, scores in both.groupby("query_id"):
+        tops = [set(run[run["query_id"] == qid].nlargest(10, "score")["doc_id"]) for run in (theirs, ours)]
+        assert len(tops[0] & tops[1]) >= 9
+        assert scores["score"].corr(scores["score_ours"], method="kendall") > 0.95
 
 
 def test_both_of_anserini_share_one_index(compared: tuple[Comparison, Path]) -> None:

@@ -86,7 +86,8 @@ def test_a_command(step: Step) -> None:
         given = verb.make_context("saesplade", list(arguments)).params
         assert step.prints or Path(given["out"]) == step.path
     else:
-        source = (REPOSITORY / arguments[0]).read_text(encoding="utf-8")
+        assert Path(arguments[0]) in step.inputs  # else it is missed only when its turn comes
+        source = Path(arguments[0]).read_text(encoding="utf-8")
         for option in (argument for argument in arguments if argument.startswith("--")):
             assert f"    {option[2:]}: Annotated[" in source
     for path, place in step.inputs.items():
@@ -177,6 +178,32 @@ def test_all_that_is_read_is_named() -> None:
     """Every data set that a table reads has its size."""
     for table in PAPER.tables:
         assert all(PAPER.fetched(PAPER.plan(table)).values())
+
+
+def test_a_missing_program_is_found_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a missing file of settings is, wherever the command is given."""
+    monkeypatch.setattr(module.subprocess, "run", lambda command, **options: pytest.fail(f"{command} ran"))
+    for name in ("configs", "data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "configs" / "main.yaml").touch()
+    for name in PAPER.files:
+        (tmp_path / "data" / name).touch()
+    options = [option for name in ("configs", "data", "out") for option in (f"--{name}", tmp_path / name)]
+    code, _, error = saesplade("meaning", *options)
+    assert code == 2
+    assert "meaning.py: name the folder examples/paper of the repository (--configs)" in error
+
+
+def test_a_suite_is_done_with_its_last_set(tmp_path: Path) -> None:
+    """The results of some sets, which stand in a file of the same name, are not the table's."""
+    plan = {step.name: step for step in PAPER.plan("main", Folders(tmp_path))}
+    step = plan["beir/main"]
+    assert not step.is_done
+    step.path.mkdir(parents=True)
+    beir = list(open_suite("beir").sets)
+    for sets, done in ((["scifact"], False), (beir[1:], False), (beir, True)):
+        (step.path / "suite.json").write_text(json.dumps({"sets": {name: {} for name in sets}}))
+        assert step.is_done is done
 
 
 def test_names_and_mistakes() -> None:

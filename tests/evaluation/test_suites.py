@@ -200,9 +200,12 @@ def test_means_over_what_is_shared() -> None:
 
 
 def test_significance_is_that_of_the_first_measure_against_the_first_system(tmp_path: Path) -> None:
+    """Whatever queries are called: pandas would take some of these names for missing values."""
     values = {"bm25": [0.1] * 9, "better": [0.3 + i / 100 for i in range(9)], "like": [0.1] * 8 + [0.2]}
-    rows = [(name, str(i), "AP", value) for name, all_ in values.items() for i, value in enumerate(all_)]
-    rows += [(name, str(i), "RR", 0.5) for name in values for i in range(9)]
+    qids = ["NA", "null", *map(str, range(7))]
+    rows = [(name, qid, "AP", value) for name, all_ in values.items() for qid, value in zip(qids, all_, strict=True)]
+    rows += [(name, qid, "RR", 0.5) for name in values for qid in qids]
+    (tmp_path / "results.json").write_text(json.dumps([{"name": name, "AP": 0.1, "RR": 0.5} for name in values]))
     pd.DataFrame(rows, columns=["name", "qid", "measure", "value"]).to_csv(tmp_path / "perquery.csv", index=False)
     assert run._significance(tmp_path, "AP", "bm25") == {"better": "+", "like": ""}
     assert run._significance(tmp_path, "AP", "better") == {"bm25": "-", "like": "-"}
@@ -228,8 +231,39 @@ def test_goes_on_after_a_crash(
     monkeypatch.setattr(run, "evaluate", evaluated)
     again = evaluate_suite(folder, str(untrained_model), out, baselines=["bm25"], measures=MEASURES)
     assert again.sets == results.sets
-    one = evaluate_suite(folder, str(untrained_model), out, sets=["all"], baselines=["bm25"], measures=MEASURES)
-    assert list(one.sets) == ["all"]
+
+
+def test_a_set_leaves_the_others_in_the_results(
+    folder: Path, done: Path, untrained_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A set that is evaluated alone joins those that are done in the same way, in the suite's order."""
+    out = tmp_path / "out"
+    common = {"baselines": ["bm25"], "measures": MEASURES, "indexes": done / "indexes"}
+    alone = evaluate_suite(folder, str(untrained_model), out, sets=["parts/half"], **common)
+    assert list(alone.sets) == ["parts/half"]
+    both = evaluate_suite(folder, str(untrained_model), out, sets=["all"], **common)
+    assert list(both.sets) == list(read(out / "suite.json")["sets"]) == ["all", "parts/half"]
+    assert both.sets["parts/half"] == alone.sets["parts/half"]
+    again = evaluate_suite(folder, str(untrained_model), out, sets=["parts/half"], overwrite=True, **common)
+    assert list(again.sets) == ["all", "parts/half"]
+    assert [row["AP"] for row in again.mean] == [row["AP"] for row in both.mean]
+    assert not caplog.messages or "left out" not in caplog.text
+
+    other = evaluate_suite(
+        folder, str(untrained_model), out, sets=["all"], overwrite=True, **(common | {"measures": ["AP"]})
+    )
+    assert list(other.sets) == ["all"]
+    assert "parts/half is left out of" in caplog.text
+    assert "holds results with other settings" in caplog.text
+
+
+def test_a_part_knows_its_suite(folder: Path) -> None:
+    """So that a set that is named with its suite does not stand for all of it."""
+    beir = open_suite("beir")
+    assert open_suite("beir/scifact").whole == beir.only(["nq", "fiqa"]).whole == beir.whole == beir
+    mine = open_suite(folder)
+    assert mine.only(["all"]).whole == mine.only(["all"])
+    assert Suite("beir", mine.sets).whole == Suite("beir", mine.sets)
 
 
 def test_other_settings_are_not_mixed(folder: Path, done: Path, untrained_model: Path, tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ class Suite:
                 raise ValueError(f"the suite {self.name} has no set {name!r}: it has {', '.join(self.sets)}")
         return replace(self, sets={name: one for name, one in self.sets.items() if not names or name in names})
 
+    @property
+    def whole(self) -> Suite:
+        """The suite of the package that this is a part of, as ``beir/scifact`` is; else the suite itself."""
+        whole = _built_in(self.name) if self.name in suite_names() else self
+        return whole if self.sets.items() <= whole.sets.items() else self
+
 
 def suite_names() -> list[str]:
     """Returns the names of the suites that come with the package.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pyterrier_saesplade.evaluation.measures import parse_measures
 from pyterrier_saesplade.evaluation.named import make_systems, open_model
 from pyterrier_saesplade.evaluation.plots import require_plots
 from pyterrier_saesplade.evaluation.report import COSTS
+from pyterrier_saesplade.evaluation.results import read_results
 from pyterrier_saesplade.evaluation.statistics import compare
 from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
 from pyterrier_saesplade.files import require_new, written_beside
@@ -100,13 +101,14 @@ def evaluate_suite(
     The results of a set are in ``out/SET``. When this is called again, a set that has a ``results.json`` is done, if it
     was made with the same model, baselines, measures and lengths (whether the documents changed is not looked at); one
     that was interrupted is evaluated from its start, with the indexes that are there. At the end ``out/suite.json``
-    holds all rows and the means. Indexes are shared between sets that have the same documents.
+    holds all rows and the means: of the sets that were asked for, and of those of the suite that are done in the same
+    way already. Indexes are shared between sets that have the same documents.
 
     Args:
         suite: A suite, or what :func:`open_suite` takes.
         model: Folder or hub name of a model, or ``splade=NAME``; ``{set}`` in it is replaced by the set's name.
         out: The folder of results.
-        sets: The names of the sets, if not all.
+        sets: The names of the sets to evaluate, if not all.
         pretrain: In place of a model a backbone, of which a label-free model is trained for each set on its documents,
             into ``out/SET/model``, unless there is one.
         baselines: As for a single collection.
@@ -127,13 +129,17 @@ def evaluate_suite(
     if (model is None) == (pretrain is None):
         raise ValueError("give either a model or the backbone to pre-train one from")
     require_plots()
-    suite = (suite if isinstance(suite, Suite) else open_suite(suite)).only(sets)
+    suite = suite if isinstance(suite, Suite) else open_suite(suite)
+    asked = suite.only(sets).sets
+    suite = suite.whole
     _check_new(out / _SUITE, suite.name, overwrite=overwrite)
     baselines = list(baselines)
     chosen = None if measures is None else tuple(str(measure) for measure in parse_measures(measures))
     given = {name: value for name, value in settings.items() if value is not None}
-    plans = [
-        _Plan(
+
+    def plan(name: str) -> _Plan:
+        one = suite.sets[name]
+        return _Plan(
             name=name,
             one=one if chosen is None else replace(one, measures=chosen),
             collection=open_collection(one.collection),
@@ -143,14 +149,14 @@ def evaluate_suite(
             baselines=baselines,
             settings=given,
         )
-        for name, one in suite.sets.items()
-    ]
+
     # All of them before long work.
-    waiting = [plan for plan in plans if not plan.is_done(overwrite=overwrite)]
-    for number, plan in enumerate(waiting, start=1):
-        _log.info("%s (%d of %d)", plan.name, number, len(waiting))
-        plan.run(Path(indexes or out / "indexes"), command)
-    results = _joined(suite, out, command)
+    waiting = [one for one in map(plan, asked) if not one.is_done(overwrite=overwrite)]
+    for number, one in enumerate(waiting, start=1):
+        _log.info("%s (%d of %d)", one.name, number, len(waiting))
+        one.run(Path(indexes or out / "indexes"), command)
+    done = [name for name in suite.sets if name in asked or _is_done_too(plan, name, out)]
+    results = _joined(suite.only(done), out, command)
     with written_beside(out / _SUITE) as partial:
         write_json(vars(results), partial)
     return results
@@ -224,6 +230,17 @@ class _Plan:
         return folder
 
 
+def _is_done_too(plan: Callable[[str], _Plan], name: str, out: Path) -> bool:
+    """Whether a set that was not asked for has the results that would come out; what speaks against it is logged."""
+    if not (out / name / "results.json").exists():
+        return False
+    try:
+        return plan(name).is_done(overwrite=False)
+    except (ValueError, OSError) as error:
+        _log.warning("%s is left out of %s: %s", name, out / _SUITE, error)
+        return False
+
+
 def _check_new(path: Path, suite: str, *, overwrite: bool) -> None:
     """A suite may be continued; another suite's results are not touched."""
     if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("suite") != suite:
@@ -260,7 +277,10 @@ def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
 
 
 def _significance(folder: Path, measure: str, baseline: str) -> dict[str, str]:
-    perquery = pd.read_csv(folder / "perquery.csv", dtype={"name": str, "qid": str})
+    (results,) = read_results(folder)
+    perquery = results.perquery
+    if perquery is None:
+        raise ValueError(f"{folder} has no perquery.csv, the values of each query: evaluate the set again (overwrite)")
     compared = compare(perquery[perquery["measure"] == measure], baseline)
     if compared.empty:
         return {}

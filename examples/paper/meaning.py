@@ -1,6 +1,6 @@
 """What latents mean, in figures: synonyms, ambiguous words, translations, and pairs of a token and a latent.
 
-python benchmarks/meaning.py --model MODEL --splade SPLADE --data ../shared/data --collection ../shared/data/msmarco-dl
+python examples/paper/meaning.py --model MODEL --splade SPLADE --data ../shared/data --collection docstrings
 
 `data` has the folders `wordsim`, `mcl-wic`, `tatoeba` and `xquad`; those that are missing are left out.
 """

@@ -406,6 +406,9 @@ def evaluate(
     exclude_own: Annotated[
         bool, typer.Option("--exclude-own", help="A query does not find the document that has its qid for docno.")
     ] = False,
+    language: Annotated[
+        str | None, typer.Option(help="Of the collection, two letters, such as de; for systems that match words.")
+    ] = None,
     suite: Annotated[
         str | None,
         typer.Option(help="beir, beir/scifact, mmarco-es, ...; a folder of collections, or a YAML file, of your own."),
@@ -442,11 +445,11 @@ def evaluate(
     settings |= {"device": device, "precision": precision}
     common: dict[str, Any] = {"baselines": baseline, "indexes": indexes, "overwrite": overwrite}
     common["command"] = shlex.join(["saesplade", *sys.argv[1:]])
-    of_collection: dict[str, Any] = {"query_set": query_set, "exclude_own": exclude_own}
+    of_collection: dict[str, Any] = {"query_set": query_set, "exclude_own": exclude_own, "language": language}
     if suite is not None:
         from pyterrier_saesplade.evaluation.suites import evaluate_suite
 
-        given = {"--query-set": query_set, "--exclude-own": exclude_own}
+        given = {"--query-set": query_set, "--exclude-own": exclude_own, "--language": language}
         _refuse("for a collection: a suite says it of its sets", **given)
         print(
             evaluate_suite(
@@ -728,11 +731,11 @@ def tradeoff(
     Example: saesplade plot tradeoff comparison --out tradeoff.pdf
     """
     from pyterrier_saesplade.evaluation.plots import plot_tradeoff, require_figure
-    from pyterrier_saesplade.evaluation.results import joined, read_results
+    from pyterrier_saesplade.evaluation.results import joined, read_summary
 
     require_figure(out, overwrite=overwrite)
     # Of a suite the means: its sets have points of their own, which are no sweep.
-    results = [(name, read_results(folder)[0]) for name, folder in map(_named, folders)]
+    results = [(name, read_summary(folder)) for name, folder in map(_named, folders)]
     plot_tradeoff(joined(results, measure), measure, out)
 
 

@@ -22,6 +22,7 @@ from pyterrier_saesplade.impacts.words import Words
 from pyterrier_saesplade.model import Side
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.stages import Stages
+from pyterrier_saesplade.store.documents import field
 
 #: Documents that the balance is estimated on, how many of them are taken for queries, and by how many of their words.
 _SAMPLE, _QUERIES, _QUERY_WORDS = 1024, 64, 10
@@ -63,24 +64,26 @@ class WordsAndConcepts(Stages):
         *,
         balance: float | None = None,
         language: str = "porter",
+        text_field: str = "text",
         verbose: bool = False,
     ) -> WordsAndConcepts:
         """Counts the words of a collection, in one pass.
 
         Args:
             model: The model of the concepts.
-            documents: Dictionaries with ``docno`` and ``text``.
+            documents: Dictionaries with ``docno`` and a text.
             balance: See the class. ``None``: such that the scores of words and of concepts differ equally between
                 documents, in the mean over 64 queries that are the first words of documents.
             language: The stemmer: a name of PyStemmer's, or ``"none"``.
+            text_field: The key of the text.
             verbose: See the class.
 
         Raises:
             ImportError: If PyStemmer is not installed.
-            ValueError: If no document holds a word, or there are too few to tell the balance.
+            ValueError: If no document holds a word, one lacks a key, or there are too few to tell the balance.
         """
-        sample = _Sample()
-        words = Words.count(sample.of(documents), language=language)
+        sample = _Sample(text_field)
+        words = Words.count(sample.of(documents), text_field=text_field, language=language)
         return cls(model, words, _balance(model, words, sample.texts) if balance is None else balance, verbose=verbose)
 
     @property
@@ -187,16 +190,18 @@ def check_balance(balance: float) -> None:
 class _Sample:
     """Texts of documents chosen by their docnos alone, so that their order does not matter."""
 
-    def __init__(self) -> None:
+    def __init__(self, text_field: str) -> None:
+        self._text_field = text_field
         self._heap: list[tuple[int, str, str]] = []
 
     def of(self, documents: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """Yields the documents, and takes some of them."""
         for document in documents:
-            if document["text"]:
-                docno = document["docno"]
+            text = field(document, self._text_field)
+            if text:
+                docno = field(document, "docno")
                 # The heap's least is what goes first.
-                entry = (-zlib.crc32(docno.encode()), docno, document["text"])
+                entry = (-zlib.crc32(docno.encode()), docno, text)
                 (heapq.heappush if len(self._heap) < _SAMPLE else heapq.heappushpop)(self._heap, entry)
             yield document
 

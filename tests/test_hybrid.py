@@ -107,6 +107,14 @@ def test_the_balance_makes_the_spreads_equal_whatever_the_order(model: SaeSplade
     assert both == WordsAndConcepts(model, twice, both.balance)
 
 
+def test_texts_under_another_key(model: SaeSplade) -> None:
+    documents = [{"docno": document["docno"], "body": document["text"]} for document in DOCUMENTS]
+    named = WordsAndConcepts.fit(model, documents, balance=1.0, text_field="body")
+    assert named == WordsAndConcepts.fit(model, DOCUMENTS, balance=1.0)
+    with pytest.raises(ValueError, match="the document '1' has no 'text'; it has: docno, body"):
+        WordsAndConcepts.fit(model, documents, balance=1.0)
+
+
 def test_a_file_keeps_words_and_balance(both: WordsAndConcepts, tmp_path: Path) -> None:
     both.save(tmp_path / "words.json")
     assert WordsAndConcepts.load(tmp_path / "words.json", both.model) == both

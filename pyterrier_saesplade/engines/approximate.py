@@ -46,14 +46,14 @@ class ApproximateConceptIndex(ConceptIndex):
             number: How many documents to return at most.
 
         Raises:
-            RuntimeError: If the engine failed.
+            EngineError: If the engine failed.
         """
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
         """Finds candidates and rescores them; see :meth:`ConceptIndex.search`. Documents may be missed.
 
         Raises:
-            RuntimeError: If the engine failed.
+            EngineError: If the engine failed.
         """
         number = min(math.ceil(self.overfetch * num_results), len(self))
         hits = []

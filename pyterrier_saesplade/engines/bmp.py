@@ -97,7 +97,7 @@ class BmpConceptIndex(ApproximateConceptIndex):
         with a warning that says how many; documents are rescored with all of their latents and with whole impacts.
 
         Raises:
-            RuntimeError: If BMP failed.
+            EngineError: If BMP failed.
         """
         ForwardIndex.write(folder, spool)
         (folder / _SUBFOLDER).mkdir()

@@ -23,6 +23,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.engines.native import library
 from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.pipeline.stage import require_positive
 from pyterrier_saesplade.store.documents import windows
@@ -155,7 +156,7 @@ class MilvusConceptIndex(ConceptIndex):
 
         Raises:
             ValueError: If a docno is longer than Milvus allows.
-            RuntimeError: If Milvus does not hold every document at the end.
+            EngineError: If Milvus does not hold every document at the end.
         """
         cls.prepare(
             uri=uri, collection=collection, num_shards=num_shards, num_partitions=num_partitions, overwrite=overwrite
@@ -311,7 +312,7 @@ def _upload(
     client.flush(name)
     count = _count(client, name)
     if count != content.n_rows:
-        raise RuntimeError(f"Milvus holds {count} documents of {content.n_rows} in {name}")
+        raise EngineError(f"Milvus holds {count} documents of {content.n_rows} in {name}")
 
 
 def _create(client: MilvusClient, name: str, docno_bytes: int, settings: Mapping[str, int | None]) -> None:

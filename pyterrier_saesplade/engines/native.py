@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from pyterrier_saesplade.errors import EngineError
+
 
 def library(engine: str, packages: str, module: str, *further: str) -> Any:
     """Imports the library of an engine.
@@ -59,7 +61,7 @@ def panics_as_errors(remedy: str) -> Iterator[None]:
         remedy: What the user can do about it.
 
     Raises:
-        RuntimeError: If the engine panicked.
+        EngineError: If the engine panicked.
     """
     try:
         yield
@@ -67,4 +69,4 @@ def panics_as_errors(remedy: str) -> Iterator[None]:
         # Each extension module has a class of this name of its own, and offers none of them for import.
         if type(error).__name__ != "PanicException":
             raise
-        raise RuntimeError(f"the engine failed with {str(error)!r}: {remedy}") from error
+        raise EngineError(f"the engine failed with {str(error)!r}: {remedy}") from error

@@ -85,7 +85,7 @@ class SeismicConceptIndex(ApproximateConceptIndex):
         are.
 
         Raises:
-            RuntimeError: If Seismic failed.
+            EngineError: If Seismic failed.
         """
         ForwardIndex.write(folder, spool)
         (folder / _SUBFOLDER).mkdir()

@@ -13,6 +13,7 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.frames import search_toks, toks_documents
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
 from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import to_toks
 
@@ -52,7 +53,7 @@ class TerrierConceptIndex(ConceptIndex):
         """Indexes with one thread, so that documents keep their order.
 
         Raises:
-            RuntimeError: If Terrier did not index everything (its reader's errors reach only the log).
+            EngineError: If Terrier did not index everything (its reader's errors reach only the log).
             ValueError: If a document holds a term of more than 60 bytes.
         """
         _check_lengths(spool, terms)
@@ -63,7 +64,7 @@ class TerrierConceptIndex(ConceptIndex):
         indexed = _counts(terrier)
         expected = (spool.statistics.n_docs, spool.n_postings)
         if indexed != expected:
-            raise RuntimeError(f"Terrier indexed (documents, postings) {indexed} of {expected}: see its log above")
+            raise EngineError(f"Terrier indexed (documents, postings) {indexed} of {expected}: see its log above")
 
     @cached_property
     def terrier(self) -> pt.terrier.TerrierIndex:

@@ -79,15 +79,13 @@ class FolderCollection(Collection):
 
     Args:
         folder: The folder.
-        language: That of its documents, two letters.
 
     Raises:
         FileNotFoundError: The folder holds neither `docs.jsonl` nor `docs.jsonl.gz`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], language: str = "en") -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self.language = language
         self.name = self.folder.resolve().name
         documents = _documents_file(self.folder)
         if documents is None:
@@ -239,13 +237,14 @@ class DatasetCollection(Collection):
         return _ir_dataset(self._dataset) is not None
 
 
-def open_collection(name: str | os.PathLike[str]) -> Collection:
+def open_collection(name: str | os.PathLike[str], language: str | None = None) -> Collection:
     """Open a test collection.
 
     Args:
         name: A folder of this module's layout; a name that `pt.get_dataset` takes (`"vaswani"`,
             `"irds:beir/scifact/test"`); or `"docstrings"`, the collection made of the installed Python libraries
             (see `docstrings.docstring_collection`), which is kept in PyTerrier's home folder.
+        language: That of the documents, two letters; `None`: what `ir_datasets` says of a data set, else English.
 
     Raises:
         ValueError: The name is none of these.
@@ -260,6 +259,12 @@ def open_collection(name: str | os.PathLike[str]) -> Collection:
           qid           query
         0  q1  what is sparse
     """
+    collection = _opened(name)
+    collection.language = language or collection.language
+    return collection
+
+
+def _opened(name: str | os.PathLike[str]) -> Collection:
     folder = Path(name)
     if _documents_file(folder) is not None:
         return FolderCollection(folder)

@@ -42,6 +42,7 @@ def evaluate(
     measures: Iterable[str] = DEFAULT_MEASURES,
     query_set: str | None = None,
     exclude_own: bool = False,
+    language: str | None = None,
     indexes: str | os.PathLike[str] | None = None,
     command: str | None = None,
     overwrite: bool = False,
@@ -66,6 +67,8 @@ def evaluate(
         exclude_own: Whether a query does not find the document that has its qid for docno: the query itself, in
             collections whose queries are among the documents. Neither feedback nor fusion has to do with it (but
             Anserini's RM3), and runs keep their depth.
+        language: That of documents and queries, two letters, in place of what the collection says: which words BM25 and
+            ``words+concepts`` stem, and how.
         indexes: The folder of indexes; ``out/indexes`` unless given.
         command: The command line to name in ``about.json``.
         overwrite: Replace results that are there; of ``runs/`` only the files of the systems that are compared.
@@ -87,10 +90,10 @@ def evaluate(
         require_new(out / name, overwrite=overwrite)
     require_plots()
     parsed = parse_measures(measures)
-    collection = collection if isinstance(collection, Collection) else open_collection(collection)
+    collection = collection if isinstance(collection, Collection) else open_collection(collection, language)
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
     baselines = baselines if isinstance(baselines, str) else list(baselines)
-    systems = make_systems(baselines, model, collection.language)
+    systems = make_systems(baselines, model, language or collection.language)
     compared = systems[-1]
     assert isinstance(compared, Concepts)
     topics, qrels = _judged(collection, query_set)

@@ -134,6 +134,19 @@ def read_comparison(folder: str | os.PathLike[str]) -> Results:
     return results[0]
 
 
+def read_summary(folder: str | os.PathLike[str]) -> Results:
+    """Reads a comparison, or of a suite the means over its sets.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If a file cannot be read, or the sets share no measure.
+    """
+    first, *others = read_results(folder)
+    if others and first.folder != Path(folder):
+        raise ValueError(f"the sets of {folder} share no measure, so that it has no means: name the folder of a set")
+    return first
+
+
 def differences(results: Results, measure: str, system: str, baseline: str) -> pd.Series:
     """Returns what a system gains over a baseline on each query, the largest first; by qid.
 

@@ -14,13 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import numpy as np
 import pyterrier as pt
 
 from pyterrier_saesplade.engines.build import ENGINES, open_index
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.spool import java_length
 from pyterrier_saesplade.evaluation.collections import Collection, check_identifier
+from pyterrier_saesplade.evaluation.efficiency import query_costs
 from pyterrier_saesplade.evaluation.languages import language_of
 from pyterrier_saesplade.evaluation.measures import qd_flops
 from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, AsAsked, search
@@ -274,10 +274,7 @@ class Concepts(Index):
 
 def flops_of(model: Stages, index: ConceptIndex, queries: Sequence[str]) -> float:
     """Returns the QD-FLOPs of queries, as a model encodes them, on an index of its vectors."""
-    statistics = index.statistics
-    encoded = model.encode(queries, side="query")
-    query_df = np.bincount(encoded.latents, minlength=len(statistics.df))
-    return qd_flops(query_df, len(queries), statistics.df, statistics.n_docs)
+    return float(query_costs(model, index, pt.new.queries(list(queries)))["qd_flops"].mean())
 
 
 class Bm25(Index):

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 import yaml
 
 from pyterrier_saesplade.evaluation.measures import delta_e
-from pyterrier_saesplade.evaluation.results import read_results
+from pyterrier_saesplade.evaluation.results import read_summary
 from pyterrier_saesplade.evaluation.suites import Suite, open_suite
 
 Made = TypeVar("Made")
@@ -391,7 +391,7 @@ def _value(column: Column, folder: Path) -> float | None:
     folder = folder / column.set if column.set else folder
     if not any((folder / name).exists() for name in ("results.json", "suite.json")):
         return None
-    compared = read_results(folder)[0].table.iloc[-1]
+    compared = read_summary(folder).table.iloc[-1]
     wanted = ("RR@10", "qd_flops") if column.measure == "ΔE" else (column.measure,)
     if missing := [name for name in wanted if name not in compared]:
         raise ValueError(f"{folder} has no {missing[0]}; it has {', '.join(map(str, compared.index))}")

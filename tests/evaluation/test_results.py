@@ -16,6 +16,7 @@ from pyterrier_saesplade.evaluation.results import (
     read_log,
     read_results,
     read_runs,
+    read_summary,
     read_sweep,
 )
 
@@ -83,12 +84,15 @@ def test_a_suite(tmp_path: Path) -> None:
     assert (b.title, b.about["command"]) == ("b: 5 documents", "saesplade evaluate")
     assert b.values("AP", "bm25").to_dict() == {"1": 0.5}
     assert "notes" not in mean.about
+    assert read_summary(tmp_path).title == mean.title
     one_of = re.escape(f"is a suite: name the folder of a set, one of {tmp_path / 'a'}, {tmp_path / 'b'}")
     with pytest.raises(ValueError, match=one_of):
         read_comparison(tmp_path)
     # Sets without a measure in common have no mean.
     (tmp_path / "suite.json").write_text(json.dumps(suite | {"mean": [{"name": "bm25"}], "about": {"measures": []}}))
     assert [results.title for results in read_results(tmp_path)] == ["a: 5 documents", "b: 5 documents"]
+    with pytest.raises(ValueError, match="share no measure, so that it has no means: name the folder of a set"):
+        read_summary(tmp_path)
     with pytest.raises(ValueError, match=one_of):
         read_comparison(tmp_path)
     (tmp_path / "b" / "results.json").write_text(json.dumps(ROWS))

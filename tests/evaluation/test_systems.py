@@ -11,7 +11,6 @@ import pytest
 from pyterrier_saesplade.evaluation import languages
 from pyterrier_saesplade.evaluation.collections import (
     Collection,
-    FolderCollection,
     open_collection,
     write_collection,
 )
@@ -159,7 +158,7 @@ def test_words_of_another_language(untrained_model: Path, tmp_path: Path) -> Non
         pd.DataFrame({"qid": ["q1", "q2", "q3"], "docno": ["1", "3", "2"], "label": 1}),
     )
     baselines = ["bm25", "rm3", "words+concepts,balance=1000", "late-interaction"]
-    german = FolderCollection(folder, language="de")
+    german = open_collection(folder, "de")
     comparison = evaluate(german, untrained_model, tmp_path / "out", baselines=baselines, measures=["RR@10"])
     table = comparison.table.set_index("name")
     assert (table["RR@10"][:4] == 1).all()
@@ -167,7 +166,7 @@ def test_words_of_another_language(untrained_model: Path, tmp_path: Path) -> Non
     assert "GermanSnowballStemmer, no stop words" in " ".join(comparison.notes)
     english = evaluate(folder, untrained_model, tmp_path / "english", baselines=["bm25"], measures=["RR@10"])
     assert english.table["RR@10"][0] < 1
-    chinese = FolderCollection(folder, language="zh")
+    chinese = open_collection(folder, "zh")
     for kind in ("bm25", "rm3", "sum", "rrf", "words+concepts", "late-interaction"):
         with pytest.raises(ValueError, match="words of the language 'zh' are not told apart here"):
             evaluate(chinese, untrained_model, tmp_path / "none", baselines=[kind])

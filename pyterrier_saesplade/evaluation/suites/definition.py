@@ -29,6 +29,7 @@ class SuiteSet:
         doc_max_length: Word pieces kept per document; ``None``: as the model does.
         query_max_length: The same for queries.
         exclude_own: Whether a query does not find the document that has its qid for docno.
+        language: That of documents and queries, two letters; ``None``: as ``ir_datasets`` says, else English.
     """
 
     collection: str
@@ -37,6 +38,7 @@ class SuiteSet:
     doc_max_length: int | None = None
     query_max_length: int | None = None
     exclude_own: bool = False
+    language: str | None = None
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def evaluate_suite(
         return _Plan(
             name=name,
             one=one if chosen is None else replace(one, measures=chosen),
-            collection=open_collection(one.collection),
+            collection=open_collection(one.collection, one.language),
             folder=out / name,
             model=None if model is None else model.replace(_PLACE, name),
             pretrain=pretrain,

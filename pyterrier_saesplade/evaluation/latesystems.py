@@ -40,9 +40,9 @@ class Colbert(Index):
         query_max_length: int | None = None,
         name: str = "colbert",
     ) -> None:
-        check_encoder(checkpoint)
         self.name = name
         self.model = ColbertModel(checkpoint, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        check_encoder(checkpoint)
         self.note = f"{self.name}: {self.model!r}, PyLate's PLAID index, approximate search"
 
     @property
@@ -66,10 +66,13 @@ class Colbert(Index):
 class _Reranker(System):
     """Scores the first results of BM25 again; the run has these results and no others."""
 
-    depth: int
     encodes_apart = False
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, source: str, depth: int, language: str, name: str) -> None:
+        require_positive(depth=depth)
+        check_encoder(source)
+        self.name = name
+        self.depth = depth
         self._words = Bm25(language)
         self.searched = (self._words,)
 
@@ -114,12 +117,8 @@ class ColbertReranker(_Reranker):
         language: str = "en",
         name: str = "colbert-rerank",
     ) -> None:
-        super().__init__(language)
-        require_positive(depth=depth)
-        check_encoder(checkpoint)
-        self.name = name
-        self.depth = depth
         self.model = ColbertModel(checkpoint, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        super().__init__(checkpoint, depth, language, name)
         self.note = f"{self.name}: {self.model!r} over the first {depth} results of bm25"
 
     def _scorer(self) -> pt.Transformer:
@@ -152,11 +151,7 @@ class LateInteractionSystem(_Reranker):
         language: str = "en",
         name: str = "late-interaction",
     ) -> None:
-        super().__init__(language)
-        require_positive(depth=depth)
-        check_encoder(backbone)
-        self.name = name
-        self.depth = depth
+        super().__init__(backbone, depth, language, name)
         self.scorer = LateInteraction(backbone, doc_max_length=doc_max_length, query_max_length=query_max_length)
         self.note = (
             f"{self.name}: MaxSim of the last layer's states of {backbone}, neither projected nor trained for it, "

@@ -24,6 +24,7 @@ from pyterrier_saesplade.evaluation.systems import (
     System,
     Vectors,
     flops_of,
+    query_length_of,
 )
 from pyterrier_saesplade.hybrid import WordsAndConcepts, check_balance
 from pyterrier_saesplade.impacts.toks import from_toks
@@ -68,6 +69,11 @@ class WordsConcepts(Index):
         """The model's fingerprint, the defaults that an index is built with, and what is kept with the index."""
         built = f"{TerrierConceptIndex.default_quantization}, weighting {self.model.weighting}"
         return f"terrier words and concepts {self.model.fingerprint}, {built}, {self._language}, {self.balance}"
+
+    @property
+    def settings(self) -> list[str]:
+        """The length of queries too, which is not part of a fingerprint."""
+        return [*super().settings, query_length_of(self.model)]
 
     def build(self, indexes: Indexes, path: Path) -> None:
         """Counts words, and puts them beside the vectors of the concepts."""
@@ -119,6 +125,11 @@ class Fused(System):
         of = "scores, normalised by query," if how == "sum" else "reciprocal ranks (k = 60)"
         self.note = f"{how}: sum of {of} of bm25 and of {model!r}, {NUM_RESULTS:,} results each"
 
+    @property
+    def settings(self) -> list[str]:
+        """Those of both."""
+        return [setting for system in self.systems for setting in system.settings]
+
     def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """Encoding is within the fusion."""
         parts = []
@@ -150,6 +161,11 @@ class Feedback(System):
         self.searched = (self.first,)
         self.model = model
         self.note = f"feedback: {model!r}, queries with up to 32 concepts of the first 3 documents, their texts encoded"
+
+    @property
+    def settings(self) -> list[str]:
+        """Those of the model."""
+        return self.first.settings
 
     def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """The query encoder; then two searches, and the encoding of documents between them."""

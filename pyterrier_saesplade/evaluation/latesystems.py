@@ -50,6 +50,11 @@ class Colbert(Index):
         """The model's fingerprint: weights and document-side settings."""
         return f"plaid {self.model.fingerprint}"
 
+    @property
+    def settings(self) -> list[str]:
+        """The length of queries too."""
+        return [*super().settings, f"queries cut at {self.model.query_max_length}"]
+
     def build(self, indexes: Indexes, path: Path) -> None:
         """Encodes, clusters and compresses the token states of the corpus."""
         self.model.indexer(path).index(indexes.corpus.documents())
@@ -75,6 +80,11 @@ class _Reranker(System):
         self.depth = depth
         self._words = Bm25(language)
         self.searched = (self._words,)
+
+    @property
+    def settings(self) -> list[str]:
+        """The note too, for a model that has no index is known by its name alone."""
+        return [self.note, *super().settings]
 
     def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
         """Nothing to encode for BM25; its first results, their texts, and the scores of the query as it was asked."""
@@ -155,7 +165,8 @@ class LateInteractionSystem(_Reranker):
         self.scorer = LateInteraction(backbone, doc_max_length=doc_max_length, query_max_length=query_max_length)
         self.note = (
             f"{self.name}: MaxSim of the last layer's states of {backbone}, neither projected nor trained for it, "
-            f"texts cut at {doc_max_length} word pieces, over the first {depth} results of bm25"
+            f"documents cut at {doc_max_length} word pieces and queries at {query_max_length}, over the first {depth} "
+            "results of bm25"
         )
 
     def _scorer(self) -> pt.Transformer:

@@ -173,8 +173,8 @@ class System(ABC):
 
     @property
     def settings(self) -> list[str]:
-        """What its results depend on beside documents and queries: what it is, and the identity of what it searches."""
-        return [self.note, *(part.identity for part in self.searched)]
+        """What its results depend on beside its name, the documents and the queries; not where models are, or run."""
+        return [part.identity for part in self.searched]
 
     @abstractmethod
     def stages(self, indexes: Indexes, *, exclude_own: bool = False) -> tuple[pt.Transformer, pt.Transformer]:
@@ -259,6 +259,11 @@ class Concepts(Index):
         quantization = ENGINES[self.engine].default_quantization
         return f"{self.engine} {self.model.fingerprint}, {quantization}, weighting {self.model.weighting}"
 
+    @property
+    def settings(self) -> list[str]:
+        """The length of queries too, which is not part of a fingerprint."""
+        return [*super().settings, query_length_of(self.model)]
+
     def build(self, indexes: Indexes, path: Path) -> None:
         """Indexes the vectors."""
         self.model.indexer(path, self.engine).index(StoredVectors(indexes.path(self.vectors)))
@@ -270,6 +275,11 @@ class Concepts(Index):
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts latents of the queries as encoded, and of the documents as indexed."""
         return flops_of(self.model, open_index(indexes.path(self)), queries)
+
+
+def query_length_of(model: SaeSplade) -> str:
+    """Returns where a model cuts queries, as settings say it; ``None`` is its own length."""
+    return f"queries cut at {model.query_max_length}"
 
 
 def flops_of(model: Stages, index: ConceptIndex, queries: Sequence[str]) -> float:

@@ -114,7 +114,7 @@ def test_where_the_figures_come_from(compared: tuple[Comparison, Path], untraine
     assert datetime.fromisoformat(about["date"]).tzinfo is not None
     systems = about["settings"]["systems"]
     assert list(systems) == ["bm25", "dense", "splade", "saesplade"]
-    assert SaeSplade.from_pretrained(untrained_model).fingerprint in systems["saesplade"][1]
+    assert SaeSplade.from_pretrained(untrained_model).fingerprint in systems["saesplade"][0]
 
 
 @pytest.fixture(scope="module")
@@ -430,6 +430,36 @@ def test_lines_are_called_by_what_tells_them_apart(untrained_model: Path, minilm
         *("dense", called, f"{called}-doc64", "late-interaction", "late-interaction-depth20"),
         *("words+concepts", "words+concepts-balance4", "saesplade-exact", "saesplade"),
     ]
+
+
+def test_settings_are_of_what_is_computed(untrained_model: Path, splade_path: Path, tmp_path: Path) -> None:
+    """A model at another place is the same; another k, balance, depth or length of queries is not."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.symlink_to(untrained_model)
+    baselines = [
+        "bm25",
+        "rm3",
+        f"splade={splade_path}",
+        "words+concepts",
+        "sum",
+        "feedback",
+        "late-interaction,depth=9",
+    ]
+    known = {}
+    for source, options in (
+        (untrained_model, {}),
+        (elsewhere, {"device": "cpu"}),
+        (elsewhere, {"query_max_length": 9}),
+    ):
+        systems = make_systems(baselines, SaeSplade.from_pretrained(source, **options))
+        known[source, len(options), "device" in options] = {system.name: system.settings for system in systems}
+    first, again, other = known.values()
+    assert again == first
+    changed = [name for name in first if first[name] != other[name]]
+    assert changed == ["splade", "words+concepts", "sum", "feedback", "late-interaction-depth9", "saesplade"]
+    model = SaeSplade.from_pretrained(untrained_model)
+    for one, two in (("saesplade,k=2", "saesplade,k=3"), ("words+concepts,balance=1", "words+concepts,balance=2")):
+        assert make_systems([one], model)[0].settings != make_systems([two], model)[0].settings
 
 
 def test_lengths_of_a_comparison_hold_for_all(untrained_model: Path, splade_path: Path, minilm_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_an_interruption_is_left_to_python(start: str) -> None:
     """Java on its own ends the process."""
     program = f"""
 import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # of what a script runs in the background, it is ignored
 {start}
 try:
     os.kill(os.getpid(), signal.SIGINT)

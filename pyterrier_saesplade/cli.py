@@ -407,7 +407,10 @@ def evaluate(
         bool, typer.Option("--exclude-own", help="A query does not find the document that has its qid for docno.")
     ] = False,
     language: Annotated[
-        str | None, typer.Option(help="Of the collection, two letters, such as de; for systems that match words.")
+        str | None,
+        typer.Option(
+            help="Of the collection, two letters, such as de; English unless given, for systems that match words."
+        ),
     ] = None,
     suite: Annotated[
         str | None,
@@ -529,7 +532,10 @@ def explain(
     docno: Annotated[str | None, typer.Option(help="Its docno in --collection, in place of the text.")] = None,
     collection: Annotated[str | None, _COLLECTION] = None,
     index: Annotated[Path | None, typer.Option(help="Index whose score it is; else that of the vectors.")] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="Lexicon that names the latents' words.")] = None,
+    lexicon: Annotated[
+        Path | None,
+        typer.Option(help="Lexicon that names the latents' words; that in the model's folder if there is one."),
+    ] = None,
     k: _K = None,
     doc_max_length: _DocMaxLength = None,
     device: _Device = None,
@@ -550,8 +556,8 @@ def explain(
         if document is None:
             raise typer.BadParameter(f"there is no document {docno!r} in {collection}")
     assert document is not None
-    words = None if lexicon is None else Lexicon.open(lexicon)
     opened = _open(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
+    words = Lexicon.beside(opened) if lexicon is None else Lexicon.open(lexicon)
     print(opened.explain(query, document, index=index, lexicon=words))
 
 
@@ -605,8 +611,8 @@ def concepts(
             print(f"{weight:5.2f}  {concept}")
         print()
     print(f"latents that {word!r} lights in the collection:")
-    for concept in found.of_word(word)[:limit]:
-        print(concept)
+    known = found.of_word(word)[:limit]
+    print(*known, sep="\n") if known else print("none: it is not there, or lights them less than other words do")
 
 
 @app.command()
@@ -723,7 +729,9 @@ def tradeoff(
         list[str], typer.Argument(help=f"Folders that evaluate wrote; {_NAMED}, and those of one name are a sweep.")
     ],
     out: _Figure,
-    measure: Annotated[str, typer.Option(help="Measure on the vertical axis.")] = "RR@10",
+    measure: Annotated[
+        str | None, typer.Option(help="Measure on the vertical axis; RR@10, or if that is missing the first one.")
+    ] = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Draw effectiveness against QD-FLOPs; with RR@10 there are lines of equal ΔE.
@@ -736,6 +744,8 @@ def tradeoff(
     require_figure(out, overwrite=overwrite)
     # Of a suite the means: its sets have points of their own, which are no sweep.
     results = [(name, read_summary(folder)) for name, folder in map(_named, folders)]
+    first = results[0][1].measures
+    measure = measure or ("RR@10" if "RR@10" in first else first[0])
     plot_tradeoff(joined(results, measure), measure, out)
 
 

@@ -469,7 +469,7 @@ def _read_config(source: str, head: Head) -> PreTrainedConfig:
         kind = PreTrainedConfig.get_config_dict(source)[0].get("model_type")
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"there is no model at {source}: no folder with a config.json, and none on the hub"
+            f"there is no model at {source}: no folder with a config.json, and none on the hub, if that was reached"
         ) from error
     if (kind == SaeSpladeConfig.model_type) != (head == "sae"):
         advice = (

@@ -275,6 +275,11 @@ def test_a_model_keeps_its_lexicon(folder: Path, splade_path: Path, tmp_path: Pa
     assert SaeSplade.from_pretrained(model).fingerprint == fingerprint
     looked_up = saesplade("concepts", "sparse", "--model", model)
     assert saesplade("concepts", "sparse", "--lexicon", model / "concepts.parquet") in looked_up
+    asked = ["explain", "--model", model, "--query", "sparse vectors", "--document", "sparse vectors"]
+    named = saesplade(*asked)
+    assert named == saesplade(*asked, "--lexicon", model / "concepts.parquet")
+    assert len(named) > len(saesplade(*asked, "--k", 2))  # another model's, which is passed over
+    assert "none: it is not there" in saesplade("concepts", "xyzzy", "--model", model)
     assert "the lexicon is of another model" in mistake("concepts", "sparse", "--model", model, "--k", 2)
     assert "give --lexicon, or --model" in mistake("concepts", "sparse")
 
@@ -443,7 +448,10 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr == "saesplade: there is no model at m: no folder with a config.json, and none on the hub\n"
+    assert (
+        result.stderr
+        == "saesplade: there is no model at m: no folder with a config.json, and none on the hub, if that was reached\n"
+    )
     assert not list(tmp_path.iterdir())
 
 

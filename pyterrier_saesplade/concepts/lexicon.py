@@ -202,6 +202,13 @@ class Lexicon:
             raise ValueError(f"{model.source} is no folder that could keep a lexicon: name a file for it (--lexicon)")
         return Path(model.source) / _FILE
 
+    @classmethod
+    def beside(cls, model: SaeSplade) -> Lexicon | None:
+        """Returns the lexicon in a model's folder; ``None`` if there is none, or it is of other settings."""
+        path = Path(model.source) / _FILE
+        found = cls.open(path) if path.is_file() else None
+        return found if found is not None and found.description["fingerprint"] == model.fingerprint else None
+
     def check(self, model: SaeSplade) -> None:
         """Raises a :exc:`ValueError` if the lexicon is of another model."""
         if self.description["fingerprint"] != model.fingerprint:

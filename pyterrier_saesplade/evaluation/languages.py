@@ -62,7 +62,7 @@ def language_of(code: str) -> Language:
     """
     if code not in _LANGUAGES:
         raise ValueError(
-            f"words of the language {code!r} are not told apart here, only of {', '.join(_LANGUAGES)}: leave out "
-            "the systems that match words or re-rank what bm25 found, such as with --baseline dense"
+            f"words of the language {code!r} are not told apart here: give two letters, of {', '.join(_LANGUAGES)}, or "
+            "leave out the systems that match words or re-rank what bm25 found, such as with --baseline dense"
         )
     return _LANGUAGES[code]

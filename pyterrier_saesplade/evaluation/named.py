@@ -54,6 +54,16 @@ def open_model(name: str, **settings: Any) -> SaeSplade:
     return SaeSplade.from_pretrained(name, **settings)
 
 
+def check_baselines(baselines: Iterable[str]) -> None:
+    """Makes sure that baselines are written as :func:`make_systems` takes them, before there is a model.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name in baselines:
+        _parsed(name)
+
+
 def make_systems(baselines: Iterable[str], model: SaeSplade, language: str = "en") -> list[System]:
     """Makes the systems of a comparison: the baselines, and last the model, called ``saesplade`` or ``splade``.
 

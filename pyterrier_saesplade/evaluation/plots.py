@@ -37,6 +37,8 @@ _WIDTH = 3.4
 
 #: How many characters a line of a legend has room for, and how many of them the handle of a label takes.
 _LINE, _HANDLE = 60, 9
+#: Rows of a legend that a figure has room for, and the height of one more.
+_LEGEND_ROWS, _ROW_INCHES = 3, 0.15
 
 _SETTINGS: dict[Any, Any] = {
     "font.size": 7,
@@ -415,7 +417,8 @@ def _style(i: int) -> tuple[str, str, str]:
 
 def _line(axes: Axes, i: int, name: object, x: Any, y: Any, **options: Any) -> None:
     colour, marker, dashes = _style(i)
-    axes.plot(x, y, dashes, color=colour, marker=marker, label=_label(name), **options)
+    joined = dashes if len(x) > 1 else "none"
+    axes.plot(x, y, linestyle=joined, color=colour, marker=marker, label=_label(name), **options)
 
 
 def _label(name: object) -> str:
@@ -425,10 +428,12 @@ def _label(name: object) -> str:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Puts the legend below the axes, where it hides nothing, in as many columns as there is room for."""
+    """Puts the legend below the axes, which it takes nothing from, in as many columns as there is room for."""
     handles, labels = axes.get_legend_handles_labels()
     widths = [max(map(len, label.split("\n"))) + _HANDLE for label in labels]
     columns = len(widths) if sum(widths) <= _LINE else max(1, _LINE // max(widths))
+    further_rows = max(0, -(-len(labels) // columns) - _LEGEND_ROWS)
+    figure.set_figheight(figure.get_figheight() + further_rows * _ROW_INCHES)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 

@@ -25,7 +25,8 @@ def check_encoder(name_or_path: str) -> None:
         PreTrainedConfig.get_config_dict(name_or_path)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"there is no encoder at {name_or_path}: no folder with a config.json, and none on the hub"
+            f"there is no encoder at {name_or_path}: no folder with a config.json, and none on the hub, if that was "
+            "reached"
         ) from error
 
 

@@ -165,11 +165,18 @@ def test_names_are_text(tmp_path: Path) -> None:
 
 
 def test_many_systems_are_told_apart(tmp_path: Path) -> None:
+    """Single points by their markers, which no line joins, sweeps by their lines; a long legend takes nothing away."""
     table = pd.DataFrame({"name": [f"system {i}" for i in range(20)], "qd_flops": range(1, 21), "AP": 0.5})
     with drawn() as figures:
         plots.plot_tradeoff(table, "AP", tmp_path / "figure.png")
-    lines = figures[0].axes[0].lines
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 20
+        plots.plot_tradeoff(pd.concat([table, table.assign(AP=0.6)]), "AP", tmp_path / "sweeps.png")
+        plots.plot_tradeoff(table.head(3), "AP", tmp_path / "few.png")
+    points, sweeps, few = (figure.axes[0] for figure in figures)
+    assert {line.get_linestyle() for line in points.lines} == {"None"}
+    assert len({(line.get_color(), line.get_marker()) for line in points.lines}) == 20
+    assert len({(line.get_color(), line.get_linestyle()) for line in sweeps.lines}) == 20
+    heights = [axes.get_window_extent().height for axes in (points, few)]
+    assert heights[0] > 0.8 * heights[1]
 
 
 def test_trainings_of_two_kinds_share_what_both_log(tmp_path: Path) -> None:

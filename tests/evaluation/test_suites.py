@@ -177,6 +177,7 @@ def test_the_mean_is_the_mean_of_the_sets(done: Path) -> None:
     assert all(first[1][measure] != second[1][measure] for measure in MEASURES)  # of equal values any is the mean
     assert suite["about"]["measures"] == MEASURES
     assert suite["sets"]["all"]["title"].startswith("all: 60 documents")
+    assert suite["sets"]["parts/half"]["title"].startswith("parts/half (half: ")  # two sets may share a collection
 
 
 def test_means_over_what_is_shared() -> None:
@@ -274,7 +275,7 @@ def test_other_settings_are_not_mixed(folder: Path, done: Path, untrained_model:
         with pytest.raises(FileExistsError, match="all holds results with other settings"):
             evaluate_suite(folder, str(untrained_model), out, **(common | changed))
     other = Suite("other", open_suite(folder).sets)
-    with pytest.raises(FileExistsError, match=r"suite\.json exists already"):
+    with pytest.raises(FileExistsError, match=r"holds results of the suite .*, not of other: name another"):
         evaluate_suite(other, str(untrained_model), out, **common)
     results = evaluate_suite(
         folder, str(untrained_model), out, sets=["all"], baselines=[], measures=["AP"], overwrite=True
@@ -303,6 +304,8 @@ def test_mistakes_cost_no_work(folder: Path, untrained_model: Path, tmp_path: Pa
         evaluate_suite(folder, None, out)
     with pytest.raises(FileNotFoundError, match="there is no model at nowhere-parts/half"):
         evaluate_suite(folder, "nowhere-{set}", out, sets=["parts/half"])
+    with pytest.raises(ValueError, match="'bm52' is no baseline"):
+        evaluate_suite(folder, None, out, pretrain="a-backbone", baselines=["bm52"])
     with pytest.raises(ValueError, match="'irds:beir/nothing' is neither a folder"):
         evaluate_suite(Suite("s", {"x": SuiteSet(collection="irds:beir/nothing")}), str(untrained_model), out)
     assert not out.exists()

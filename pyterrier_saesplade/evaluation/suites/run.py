@@ -16,7 +16,7 @@ import pandas as pd
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
 from pyterrier_saesplade.evaluation.measures import parse_measures
-from pyterrier_saesplade.evaluation.named import make_systems, open_model
+from pyterrier_saesplade.evaluation.named import check_baselines, make_systems, open_model
 from pyterrier_saesplade.evaluation.plots import require_plots
 from pyterrier_saesplade.evaluation.report import COSTS
 from pyterrier_saesplade.evaluation.results import read_results
@@ -134,6 +134,7 @@ def evaluate_suite(
     suite = suite.whole
     _check_new(out / _SUITE, suite.name, overwrite=overwrite)
     baselines = list(baselines)
+    check_baselines(baselines)
     chosen = None if measures is None else tuple(str(measure) for measure in parse_measures(measures))
     given = {name: value for name, value in settings.items() if value is not None}
 
@@ -190,8 +191,8 @@ class _Plan:
         expected = None if systems is None else settings_of(systems, self.one.measures, **self._of_set())
         if made != expected:
             raise FileExistsError(
-                f"{self.folder} holds results with other settings (model, baselines, measures or lengths): "
-                "name another folder, or ask to overwrite them"
+                f"{self.folder} holds results with other settings (model, baselines, measures, lengths, language or "
+                "exclusion of own documents): name another folder, or ask to overwrite them"
             )
         return True
 
@@ -243,8 +244,13 @@ def _is_done_too(plan: Callable[[str], _Plan], name: str, out: Path) -> bool:
 
 def _check_new(path: Path, suite: str, *, overwrite: bool) -> None:
     """A suite may be continued; another suite's results are not touched."""
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("suite") != suite:
-        require_new(path, overwrite=overwrite)
+    if path.exists() and not overwrite:
+        there = json.loads(path.read_text(encoding="utf-8")).get("suite")
+        if there != suite:
+            raise FileExistsError(
+                f"{path.parent} holds results of the suite {there}, not of {suite}: name another folder, or ask to "
+                "overwrite them"
+            )
     for name in RESULTS:
         require_new(path.parent / name, overwrite=overwrite)
 
@@ -266,7 +272,7 @@ def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
         rows = json.loads((out / name / "results.json").read_text(encoding="utf-8"))
         significance = _significance(out / name, about["measures"][0], rows[0]["name"])
         sets[name] = {
-            "title": about["title"],
+            "title": about["title"] if about["collection"] == name else f"{name} ({about['title']})",
             "measures": about["measures"],
             "rows": rows,
             "significance": significance,

@@ -173,8 +173,8 @@ class WordsAndConcepts(Stages):
 
     def _word_weights(self, words: NDArray[np.int32]) -> NDArray[np.float32]:
         """What the words of queries are multiplied by."""
-        idf = self.words.idf() if self.weighting == "none" else np.ones(len(self.words), np.float32)
-        return idf[words] * np.float32(self.balance)
+        balance = np.float32(self.balance)
+        return self.words.idf()[words] * balance if self.weighting == "none" else np.full(len(words), balance)
 
 
 def check_balance(balance: float) -> None:

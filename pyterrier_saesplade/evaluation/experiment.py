@@ -90,7 +90,7 @@ def evaluate(
         require_new(out / name, overwrite=overwrite)
     require_plots()
     parsed = parse_measures(measures)
-    collection = collection if isinstance(collection, Collection) else open_collection(collection, language)
+    collection = collection if isinstance(collection, Collection) else open_collection(collection)
     model = model if isinstance(model, SaeSplade) else SaeSplade.from_pretrained(model)
     baselines = baselines if isinstance(baselines, str) else list(baselines)
     systems = make_systems(baselines, model, language or collection.language)

@@ -335,12 +335,15 @@ class Bm25(Index):
 
     def bm25(self, indexes: Indexes, num_results: int = NUM_RESULTS) -> pt.Transformer:
         """Returns Terrier's retriever; given results, it scores these."""
-        index = pt.terrier.TerrierIndex(str(indexes.path(self)))
-        return index.bm25(k1=BM25_K1, b=BM25_B, num_results=num_results)
+        return self.terrier(indexes).bm25(k1=BM25_K1, b=BM25_B, num_results=num_results)
+
+    def terrier(self, indexes: Indexes) -> pt.terrier.TerrierIndex:
+        """Returns the plain index."""
+        return pt.terrier.TerrierIndex(str(indexes.path(self)))
 
     def qd_flops(self, indexes: Indexes, queries: Sequence[str]) -> float:
         """Counts words after stopping and stemming, which the documents of the index hold."""
-        index = pt.terrier.TerrierIndex(str(indexes.path(self))).index_obj()
+        index = self.terrier(indexes).index_obj()
         stop_words = pt.java.autoclass("org.terrier.terms.Stopwords")(None) if self._english else None
         stem = pt.java.autoclass(f"org.terrier.terms.{self._stemmer}")(None).stem if self._stemmer else str
         query_df: Counter[str] = Counter()
@@ -377,11 +380,11 @@ class Rm3(System):
         query_df: Counter[str] = Counter()
         for query in rewritten:  # "applypipeline:off WORD^WEIGHT …", the words stemmed
             query_df.update(word.rpartition("^")[0] for word in query.split()[1:])
-        index = pt.terrier.TerrierIndex(str(indexes.path(self.words))).index_obj()
+        index = self.words.terrier(indexes).index_obj()
         return self.words.qd_flops(indexes, queries) + flops_of_words(index, query_df, len(queries))
 
     def _rm3(self, indexes: Indexes) -> pt.Transformer:
-        rm3: pt.Transformer = pt.terrier.TerrierIndex(str(indexes.path(self.words))).rm3(fb_terms=10, fb_docs=3)
+        rm3: pt.Transformer = self.words.terrier(indexes).rm3(fb_terms=10, fb_docs=3)
         return rm3
 
 

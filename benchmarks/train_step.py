@@ -9,18 +9,15 @@ its own, in turn; before any time counts, both must give the same loss and the s
 
 from __future__ import annotations
 
-import json
-import platform
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from rounds import Figures, median, processor, ratio, report_run, run_worker, take_turns, write_results
 from torch import Tensor
 
 from pyterrier_saesplade.demo import packaged_model
@@ -33,6 +30,7 @@ from pyterrier_saesplade.training.ranker import Ranker
 SYSTEMS = ("sparse", "dense")
 LENGTH, QUERY_LENGTH = 128, 32
 _WARMUP = 1
+_CHECK = "check"
 
 
 def batch(queries: int, nway: int, config: FinetuneConfig) -> dict[str, Any]:
@@ -102,7 +100,7 @@ def loss_of(system: str, ranker: Ranker, inputs: dict[str, Any]) -> Tensor:
     return ranker(**inputs).loss if system == "sparse" else dense_loss(ranker, **inputs)
 
 
-def check_agreement(config: FinetuneConfig) -> None:
+def check(config: FinetuneConfig) -> None:
     """Stop unless both systems give the same loss and gradients, on a smaller batch and vocabulary."""
     inputs, found = batch(2, 4, config), {}
     for system in SYSTEMS:
@@ -112,10 +110,11 @@ def check_agreement(config: FinetuneConfig) -> None:
         found[system] = loss.detach(), ranker.model.head.W_enc.grad, ranker.model.alpha.grad
     for mine, theirs in zip(*found.values(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+    report_run()
 
 
 def work(system: str, width: int, queries: int, nway: int, steps: int, config: FinetuneConfig) -> None:
-    """Take some steps, and print the seconds of one and the peak memory as JSON."""
+    """Take some steps, and report the seconds of one."""
     ranker = prepared(width, config, exact=False)
     optimiser = torch.optim.AdamW(parameter_groups(ranker.model, config), fused=True)
     inputs = batch(queries, nway, config)
@@ -126,8 +125,19 @@ def work(system: str, width: int, queries: int, nway: int, steps: int, config: F
         loss_of(system, ranker, inputs).backward()
         optimiser.step()
         seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(json.dumps({"seconds": statistics.median(seconds[_WARMUP:]), "peak_mb": peak}))
+    report_run(seconds=statistics.median(seconds[_WARMUP:]))
+
+
+def print_table(figures: Figures, queries: int, nway: int) -> None:
+    """Print what was found as Markdown."""
+    print("| step | queries x passages | seconds | peak MB | of the dense step's time | of its memory |")
+    print("|---" * 6 + "|")
+    for system in figures:
+        print(
+            f"| {system} | {queries} x {nway} | {median(figures, system):.2f} "
+            f"| {median(figures, system, 'peak_mb'):.0f} | {ratio(figures, system, 'dense'):.2f} "
+            f"| {ratio(figures, system, 'dense', 'peak_mb'):.2f} |"
+        )
 
 
 def main(
@@ -137,45 +147,30 @@ def main(
     nway: Annotated[int, typer.Option(help="Passages of a query.")] = 8,
     steps: Annotated[int, typer.Option(help="Steps that are timed in a round.")] = 3,
     rounds: Annotated[int, typer.Option(help="How often each system runs.")] = 3,
+    out: Annotated[Path, typer.Option(help="File for the figures.")] = Path("benchmarks/results/train_step.json"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Compare both steps and print a table."""
     config = replace(FinetuneConfig(), flops_warmup_steps=0).resolved(scored=True)
+    if worker == _CHECK:
+        check(config)
+        return
     if worker:
         work(worker, width, queries, nway, steps, config)
         return
-    check_agreement(config)
-
-    def measure(system: str, size: int) -> dict[str, float]:
-        options = {"width": width, "queries": size, "nway": nway, "steps": steps, "worker": system}
-        call = [sys.executable, __file__, *(f"--{name}={value}" for name, value in options.items())]
-        result = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True)
-        figures: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
-        print(f"{system}, {size} x {nway}: {figures}", file=sys.stderr)
-        return figures
-
-    runs = {system: [] for system in SYSTEMS}
-    for _ in range(rounds):
-        for system in SYSTEMS:
-            runs[system].append(measure(system, queries))
-    print(f"{width:,} latents, passages of {LENGTH} word pieces, MiniLM-L6, {platform.machine()}, {rounds} rounds\n")
-    print("| step | queries x passages | seconds | peak MB | of the dense step's time | of its memory |")
-    print("|---" * 6 + "|")
-    for system, figures in runs.items():
-        ratio = {
-            name: statistics.median(
-                mine[name] / theirs[name] for mine, theirs in zip(figures, runs["dense"], strict=True)
-            )
-            for name in ("seconds", "peak_mb")
-        }
-        middle = {name: statistics.median(run[name] for run in figures) for name in ratio}
-        print(
-            f"| {system} | {queries} x {nway} | {middle['seconds']:.2f} | {middle['peak_mb']:.0f} "
-            f"| {ratio['seconds']:.2f} | {ratio['peak_mb']:.2f} |"
-        )
+    options = {"width": width, "queries": queries, "nway": nway, "steps": steps}
+    # Not in this process: to Linux a process has at least the peak memory of the one that starts it.
+    run_worker(__file__, _CHECK, options)
+    figures = take_turns(__file__, SYSTEMS, options, rounds)
+    print(f"{width:,} latents, passages of {LENGTH} word pieces, MiniLM-L6, {processor()}, rounds: {rounds}\n")
+    print_table(figures, queries, nway)
+    facts: dict[str, Any] = {"threads": torch.get_num_threads()}
     if large:
-        figures = measure("sparse", large)
-        print(f"| sparse | {large} x {nway} | {figures['seconds']:.2f} | {figures['peak_mb']:.0f} | | |")
+        run = run_worker(__file__, "sparse", options | {"queries": large})
+        print(f"| sparse | {large} x {nway} | {run['seconds']:.2f} | {run['peak_mb']:.0f} | | |")
+        facts["large"] = {"queries": large, **run}
+    packages = ("torch", "transformers", "pyterrier_saesplade")
+    write_results(out, "one step of fine-tuning, sparse and dense", figures, packages, **options, **facts)
 
 
 if __name__ == "__main__":

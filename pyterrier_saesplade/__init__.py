@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.hybrid import WordsAndConcepts
     from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
     from pyterrier_saesplade.impacts.words import Words
+    from pyterrier_saesplade.inferencefree import InferenceFree
     from pyterrier_saesplade.pipeline import (
         ConceptFeedback,
         DocEncoder,
@@ -76,6 +77,7 @@ __all__ = [
     "DocEncoder",
     "ExactConceptIndex",
     "FinetuneConfig",
+    "InferenceFree",
     "LateInteraction",
     "LatentStatistics",
     "LatentWeighting",
@@ -154,6 +156,7 @@ _MODULES = {
     "formats.export": ["export"],
     "formats.imports": ["import_vectors"],
     "hybrid": ["WordsAndConcepts"],
+    "inferencefree": ["InferenceFree"],
     "impacts": ["LatentStatistics", "Pruning", "Quantization"],
     "impacts.words": ["Words"],
     "pipeline": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import itertools
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
+from pyterrier_saesplade.encoding.lookup import learn_table
 from pyterrier_saesplade.encoding.precision import Precision, check_precision, pick_device
 from pyterrier_saesplade.encoding.tokens import Token
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
@@ -26,11 +28,13 @@ from pyterrier_saesplade.model import SaeSpladeConfig, Side
 from pyterrier_saesplade.model.config import Head, check_k, check_width
 from pyterrier_saesplade.pipeline.stage import require_positive
 from pyterrier_saesplade.stages import Stages
+from pyterrier_saesplade.store.documents import field
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.concepts.explanation import Explanation
     from pyterrier_saesplade.concepts.lexicon import Lexicon
     from pyterrier_saesplade.engines.index import ConceptIndex
+    from pyterrier_saesplade.inferencefree import InferenceFree
     from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
     from pyterrier_saesplade.training.data import TrainingData
 
@@ -258,6 +262,41 @@ class SaeSplade(Stages):
         )
         return type(self).from_pretrained(trained, device=self.device, precision=self.precision, verbose=self.verbose)
 
+    def inference_free(
+        self,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        latents: int = 16,
+        sample: int = 20_000,
+        text_field: str = "text",
+        verbose: bool | None = None,
+    ) -> InferenceFree:
+        """Learns a table of latents per word piece, by which queries are encoded without the network.
+
+        Args:
+            documents: Dictionaries with a text: those that will be searched, or some like them.
+            latents: Kept per word piece.
+            sample: The first so many documents are read.
+            text_field: The key of the text.
+            verbose: Whether to show progress; ``None``: as the model does.
+
+        Raises:
+            ValueError: If no document has a text, or one lacks the key.
+
+        Examples:
+            >>> fast = model.inference_free(dataset.get_corpus_iter())  # doctest: +SKIP
+            >>> fast.retriever(index).search("a query")  # doctest: +SKIP
+        """
+        from pyterrier_saesplade.inferencefree import InferenceFree
+
+        require_positive(latents=latents, sample=sample)
+        texts = [field(document, text_field) for document in itertools.islice(documents, sample)]
+        if not any(text and text.strip() for text in texts):
+            raise ValueError(f"no document has a text under {text_field!r}: there is nothing to learn a table from")
+        verbose = self._verbose(verbose)
+        table = learn_table(self._encoder, texts, latents, k=self.k, max_length=self.doc_max_length, verbose=verbose)
+        return InferenceFree(self, table, verbose=verbose)
+
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a folder that :meth:`from_pretrained` opens; the settings given here become its own.
 
@@ -346,6 +385,15 @@ class SaeSplade(Stages):
             ['[CLS]', 'a', 'text', '[SEP]']
         """
         return self._encoder.tokenize.tokens(texts, side, self._length("tokens", texts, side))
+
+    def pieces(self, texts: Sequence[str | None], side: Side = "query") -> list[list[int]]:
+        """Returns the numbers of the word pieces of texts, markers and special ones included.
+
+        Examples:
+            >>> model.pieces(["a text"])  # doctest: +SKIP
+            [[101, 1037, 3793, 102]]
+        """
+        return self._encoder.tokenize(texts, side, self._length("pieces", texts, side))
 
     def encode_tokens(self, texts: Sequence[str | None], side: Side = "doc") -> Iterator[EncodedTokens]:
         """Encodes the tokens of texts one by one, in their contexts: what each lights by itself.

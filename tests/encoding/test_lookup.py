@@ -1,0 +1,41 @@
+"""Vectors of texts as sums of their word pieces'."""
+
+import numpy as np
+
+from pyterrier_saesplade.encoding.encoder import EncodedTokens
+from pyterrier_saesplade.encoding.lookup import look_up, mean_vectors
+from pyterrier_saesplade.encoding.vectors import ConceptVectors
+
+
+def encoded(pieces: list[int], rows: list[tuple[list[int], list[float]]]) -> EncodedTokens:
+    return EncodedTokens(np.array(pieces, np.int64), np.empty((len(pieces), 1), np.float32), ConceptVectors.from_rows(rows))
+
+
+def test_a_piece_has_the_mean_of_its_occurrences_and_keeps_the_strongest() -> None:
+    texts = [
+        encoded([1, 3], [([0, 4], [2.0, 1.0]), ([2], [5.0])]),
+        encoded([1], [([4], [5.0])]),
+        encoded([], []),
+        encoded([1, 1], [([], []), ([0, 1], [2.0, 0.5])]),
+    ]
+    table = mean_vectors(iter(texts), pieces=5, width=6, latents=2)
+    assert len(table) == 5
+    assert [(row[0].tolist(), row[1].tolist()) for row in map(table.row, range(5))] == [
+        ([], []),
+        ([0, 4], [1.0, 1.5]),
+        ([], []),
+        ([2], [5.0]),
+        ([], []),
+    ]
+
+
+def test_the_sum_of_what_is_looked_up_equals_the_dense_one() -> None:
+    generator = np.random.default_rng(0)
+    dense = generator.random((20, 12)).astype(np.float32) * (generator.random((20, 12)) < 0.3)
+    table = ConceptVectors.from_rows([(np.flatnonzero(row), row[np.flatnonzero(row)]) for row in dense])
+    texts = [[], [3, 3, 7], [], *(generator.integers(0, 20, 9).tolist() for _ in range(4)), []]
+    found = look_up(table, texts)
+    expected = np.stack([dense[text].sum(0) for text in texts])
+    np.testing.assert_allclose(found.to_csr(12).toarray(), expected, rtol=1e-5)
+    assert all((np.diff(found.row(i)[0]) > 0).all() for i in range(len(found)))
+    assert len(look_up(table, [])) == 0

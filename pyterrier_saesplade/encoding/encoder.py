@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.model import SaeSpladeConfig, SaeSpladeModel, Side
 from pyterrier_saesplade.model.digest import tokenizer_digest, weights_digest
 from pyterrier_saesplade.model.pooling import Pooled
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: Word pieces in one batch, padding included: enough to keep two cores busy, small enough for their caches.
 BATCH_TOKENS = 4096
@@ -161,8 +165,7 @@ class Encoder:
         """
         parts = []
         with tqdm(total=len(texts), desc=f"Encoding ({side})", unit="text", disable=not verbose) as bar:
-            for start in range(0, len(texts), WINDOW):
-                ids = self.tokenize(texts[start : start + WINDOW], side, max_length)
+            for ids in self._windows(texts, side, max_length):
                 lengths = np.array([len(pieces) for pieces in ids])
                 rows, order = [], []
                 for batch in token_batches(lengths, batch_tokens):
@@ -201,9 +204,25 @@ class Encoder:
     def token_states(self, ids: list[list[int]]) -> Tensor:
         """Returns the states ``[T, d]`` of one batch of tokenised texts (none of them empty), text after text."""
         input_ids, mask = pad(ids, self.tokenizer.pad_token_id or 0)
+        tokens = mask.flatten().nonzero().squeeze(1)  # found here, so that a GPU need not be waited for
+        inputs = [self._to_device(tensor) for tensor in (input_ids, mask, tokens)]
         with torch.inference_mode(), autocast(self.device, self.backbone_dtype):
-            states: Tensor = self.model.token_states(input_ids.to(self.device), mask.to(self.device))
+            states: Tensor = self.model.token_states(*inputs)
             return states
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Copies what is needed next; from pinned memory a GPU takes it while it computes."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+    def _windows(self, texts: Sequence[str | None], side: Side, max_length: int | None) -> Iterator[list[list[int]]]:
+        """Tokenises windows of texts; a GPU computes while the next one is tokenised."""
+        windows = [texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW)]
+        if self.device.type == "cpu":
+            yield from (self.tokenize(window, side, max_length) for window in windows)
+        else:
+            yield from _ahead(lambda window: self.tokenize(window, side, max_length), windows)
 
     def _encode_packed(
         self, ids: list[list[int]], side: Side, k: int | None
@@ -227,6 +246,19 @@ class Encoder:
             k = self.config.k if k is None else k
             pooled = self.model.pool(states, bounds.tolist(), k, side=side, dtype=self.dtype)
         return _to_numpy(pooled, bounds, positions)
+
+
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yields the results of some work, in order; a thread does the next while one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: Future[Result] | None = None
+        for item in items:
+            following = thread.submit(work, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
 def token_batches(lengths: NDArray[np.integer[Any]], batch_tokens: int) -> Iterator[NDArray[np.int64]]:

@@ -133,16 +133,19 @@ class SaeSpladeModel(PreTrainedModel):
             for weights, values in zip(loaded, kept, strict=True):
                 weights.copy_(values)
 
-    def token_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def token_states(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Computes what the head reads: ``[T, d]``, one row per token that is not padding, text after text.
 
         Args:
             input_ids: ``[B, L]``.
             attention_mask: ``[B, L]``, 1 for tokens, 0 for padding.
+            tokens: ``[T]``, where the flattened mask is 1; ``None``: it is looked up, for which a GPU is waited for.
         """
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
         states: Tensor = output.logits if self.config.layer == "h" else output.last_hidden_state
-        states = states[attention_mask.bool()].to(self.head.W_enc.dtype)
+        states = states.flatten(0, 1)
+        states = states[attention_mask.flatten().bool()] if tokens is None else states.index_select(0, tokens)
+        states = states.to(self.head.W_enc.dtype)
         return (states - self.mean_bias) / self.mean_norm if self.config.input_norm else states
 
     def pool(

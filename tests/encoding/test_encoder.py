@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pyterrier_saesplade.encoding import ConceptVectors, Encoder
-from pyterrier_saesplade.encoding.encoder import token_batches
+from pyterrier_saesplade.encoding.encoder import _ahead, pad, token_batches
 from pyterrier_saesplade.encoding.precision import pick_dtype
 from pyterrier_saesplade.model import SaeSpladeModel
 
@@ -208,3 +208,19 @@ def test_precision_by_name() -> None:
     assert pick_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
     with pytest.raises(ValueError, match="float16"):
         pick_dtype("float16", torch.device("cpu"))
+
+
+def test_work_ahead_keeps_its_order_and_its_errors() -> None:
+    assert list(_ahead(lambda item: item * 2, range(5))) == [0, 2, 4, 6, 8]
+    assert list(_ahead(lambda item: item, [])) == []
+    results = _ahead(lambda item: 1 / item, [2, 0])
+    assert next(results) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_states_are_the_same_wherever_the_tokens_are_looked_up(encoder: Encoder) -> None:
+    ids = encoder.tokenize(["a short text", "a text that is somewhat longer"], "doc")
+    input_ids, mask = pad(ids, encoder.tokenizer.pad_token_id)
+    with torch.inference_mode():
+        assert torch.equal(encoder.token_states(ids), encoder.model.token_states(input_ids, mask))

@@ -8,7 +8,9 @@ from pyterrier_saesplade.encoding.vectors import ConceptVectors
 
 
 def encoded(pieces: list[int], rows: list[tuple[list[int], list[float]]]) -> EncodedTokens:
-    return EncodedTokens(np.array(pieces, np.int64), np.empty((len(pieces), 1), np.float32), ConceptVectors.from_rows(rows))
+    return EncodedTokens(
+        np.array(pieces, np.int64), np.empty((len(pieces), 1), np.float32), ConceptVectors.from_rows(rows)
+    )
 
 
 def test_a_piece_has_the_mean_of_its_occurrences_and_keeps_the_strongest() -> None:

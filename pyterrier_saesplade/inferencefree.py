@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -60,12 +61,17 @@ class InferenceFree(Stages):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it was learnt of another model.
+            ValueError: If it is no table, or that of another model.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["model"]) != model.fingerprint:
-                raise ValueError(f"{path} is the table of another model than {model!r}: learn one with inference_free")
-            return cls(model, ConceptVectors(arrays["indptr"], arrays["latents"], arrays["weights"]), verbose=verbose)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                owner = str(arrays["model"])
+                table = ConceptVectors(arrays["indptr"], arrays["latents"], arrays["weights"])
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no table of latents: InferenceFree.save writes one") from error
+        if owner != model.fingerprint:
+            raise ValueError(f"{path} is the table of another model than {model!r}: learn one with inference_free")
+        return cls(model, table, verbose=verbose)
 
     @property
     def fingerprint(self) -> str:

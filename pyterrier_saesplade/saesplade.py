@@ -13,17 +13,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
 from pyterrier_saesplade.encoding.lookup import learn_table
 from pyterrier_saesplade.encoding.precision import Precision, check_precision, pick_device
-from pyterrier_saesplade.encoding.tokens import Token
+from pyterrier_saesplade.encoding.quiet import quiet_transformers
+from pyterrier_saesplade.encoding.tokens import TextTokenizer, Token
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.impacts import Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of
+from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
 from pyterrier_saesplade.model.config import Head, check_k, check_width
 from pyterrier_saesplade.pipeline.stage import require_positive
@@ -264,7 +266,7 @@ class SaeSplade(Stages):
 
     def inference_free(
         self,
-        documents: Iterable[Mapping[str, Any]],
+        documents: Iterable[Mapping[str, Any]] | str | os.PathLike[str],
         *,
         latents: int = 16,
         sample: int = 20_000,
@@ -274,7 +276,8 @@ class SaeSplade(Stages):
         """Learns a table of latents per word piece, by which queries are encoded without the network.
 
         Args:
-            documents: Dictionaries with a text: those that will be searched, or some like them.
+            documents: Dictionaries with a text, or a collection's folder or name: those that will be searched, or some
+                like them.
             latents: Kept per word piece.
             sample: The first so many documents are read.
             text_field: The key of the text.
@@ -290,7 +293,9 @@ class SaeSplade(Stages):
         from pyterrier_saesplade.inferencefree import InferenceFree
 
         require_positive(latents=latents, sample=sample)
-        texts = [field(document, text_field) for document in itertools.islice(documents, sample)]
+        if isinstance(documents, str | os.PathLike):
+            documents = open_collection(documents).get_corpus_iter()
+        texts = as_texts(field(document, text_field) for document in itertools.islice(documents, sample))
         if not any(text and text.strip() for text in texts):
             raise ValueError(f"no document has a text under {text_field!r}: there is nothing to learn a table from")
         verbose = self._verbose(verbose)
@@ -393,7 +398,7 @@ class SaeSplade(Stages):
             >>> model.pieces(["a text"])  # doctest: +SKIP
             [[101, 1037, 3793, 102]]
         """
-        return self._encoder.tokenize(texts, side, self._length("pieces", texts, side))
+        return self._tokenize(texts, side, self._length("pieces", texts, side))
 
     def encode_tokens(self, texts: Sequence[str | None], side: Side = "doc") -> Iterator[EncodedTokens]:
         """Encodes the tokens of texts one by one, in their contexts: what each lights by itself.
@@ -469,13 +474,21 @@ class SaeSplade(Stages):
 
     def __getstate__(self) -> dict[str, Any]:
         """A model is pickled without its weights, which are loaded again from the source."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_encoder", "terms")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_encoder", "_tokenize", "terms")}
 
     @cached_property
     def _encoder(self) -> Encoder:
         if self.head == "mlm":
             return Encoder.from_splade(self.source, device=self.device, precision=self.precision)
         return Encoder.from_pretrained(self.source, width=self._width, device=self.device, precision=self.precision)
+
+    @cached_property
+    def _tokenize(self) -> TextTokenizer:
+        """The tokenizer; for a model of this package the weights stay where they are."""
+        if "_encoder" in self.__dict__ or not isinstance(self._config, SaeSpladeConfig):
+            return self._encoder.tokenize
+        with quiet_transformers():
+            return TextTokenizer(AutoTokenizer.from_pretrained(self.source), self._config)
 
     @property
     def _full_config(self) -> SaeSpladeConfig:

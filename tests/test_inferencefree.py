@@ -1,5 +1,6 @@
 """Queries from a table: searched as those of the model, and nearly as well."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 import pytest
+from transformers import AutoTokenizer
 
 from pyterrier_saesplade import InferenceFree, SaeSplade, open_collection
+from pyterrier_saesplade.encoding import Encoder
+from pyterrier_saesplade.model import SaeSpladeModel
 
 DOCUMENTS = [
     {"docno": "1", "text": "sparse autoencoders learn concepts"},
@@ -67,7 +71,46 @@ def test_saved_loaded_pickled_and_equal(model: SaeSplade, fast: InferenceFree, t
         InferenceFree.load(tmp_path / "table.npz", model.replace(k=2))
 
 
-def test_what_cannot_be_done_is_said(model: SaeSplade, fast: InferenceFree) -> None:
+def test_queries_need_no_weights(model: SaeSplade, fast: InferenceFree, tmp_path: Path) -> None:
+    fast.save(tmp_path / "table.npz")
+    unloaded = SaeSplade.from_pretrained(model.source, precision="float32")
+    found = InferenceFree.load(tmp_path / "table.npz", unloaded).encode(["music"], "query")
+    assert "_encoder" not in unloaded.__dict__
+    np.testing.assert_array_equal(found.weights, fast.encode(["music"], "query").weights)
+
+
+def test_markers_light_nothing(minilm_path: Path, tmp_path: Path) -> None:
+    network = SaeSpladeModel.from_backbone(minilm_path, width=2048, k=8, markers=True)
+    Encoder(network, AutoTokenizer.from_pretrained(minilm_path)).save_pretrained(tmp_path / "model")
+    marked = SaeSplade.from_pretrained(tmp_path / "model")
+    fast = marked.inference_free(DOCUMENTS)
+    assert not fast.encode(["zebra"], "query").latents.size
+    assert fast.encode(["music"], "query").latents.size
+
+
+def test_it_works_with_an_idf_index_a_scorer_and_in_an_experiment(
+    model: SaeSplade, fast: InferenceFree, tmp_path: Path
+) -> None:
+    index = model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    topics = pd.DataFrame({"qid": ["1", "2"], "query": ["spheres", "concepts"]})
+    qrels = pd.DataFrame({"qid": ["1", "2"], "docno": ["2", "1"], "label": [1, 1]})
+    table = pt.Experiment([fast.retriever(index), fast.retriever(index)], topics, qrels, ["map"])
+    assert table["map"].tolist() == [1, 1]
+    texts = pd.DataFrame(DOCUMENTS[:2]).assign(qid="1", query="spheres")
+    assert fast.scorer(statistics=index)(texts).sort_values("rank")["docno"].tolist() == ["2", "1"]
+
+
+def test_missing_texts_and_collections(model: SaeSplade, fast: InferenceFree, tmp_path: Path) -> None:
+    assert model.inference_free([*DOCUMENTS, {"docno": "4", "text": float("nan")}]) == fast
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "docs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in DOCUMENTS[:2]))
+    assert model.inference_free(tmp_path / "folder") == fast
+
+
+def test_what_cannot_be_done_is_said(model: SaeSplade, fast: InferenceFree, tmp_path: Path) -> None:
+    (tmp_path / "table.npz").write_text("no table")
+    with pytest.raises(ValueError, match="is no table"):
+        InferenceFree.load(tmp_path / "table.npz", model)
     with pytest.raises(ValueError, match="k does not apply"):
         fast.encode(["music"], "query", k=2)
     with pytest.raises(ValueError, match="no document has a text"):

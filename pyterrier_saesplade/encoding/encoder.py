@@ -87,6 +87,7 @@ class Encoder:
             self.config.tokenizer_digest = tokenizer_digest(tokenizer)
         self.model = model.to(self.device)  # type: ignore[arg-type]
         self.model.train(False)
+        self.model.head.keeps_factors = True
 
     @classmethod
     def from_pretrained(

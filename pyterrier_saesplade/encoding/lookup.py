@@ -44,7 +44,7 @@ def learn_table(
     bar = tqdm(tokens, total=len(texts), desc="Learning a table", unit="doc", disable=not verbose)
     table = mean_vectors(bar, len(encoder.tokenizer), encoder.config.width, latents)
     pieces = np.repeat(np.arange(len(table)), np.diff(table.indptr))
-    return table.where(~np.isin(pieces, encoder.tokenizer.all_special_ids))
+    return table.where(~np.isin(pieces, encoder.tokenize.special))
 
 
 def mean_vectors(texts: Iterable[EncodedTokens], pieces: int, width: int, latents: int) -> ConceptVectors:
@@ -61,8 +61,8 @@ def mean_vectors(texts: Iterable[EncodedTokens], pieces: int, width: int, latent
     """
     sums, counts = sparse.csr_array((pieces, width), dtype=np.float64), np.zeros(pieces, np.int64)
     for window in _windows(texts):
-        seen = np.concatenate([text.pieces for text in window])
-        vectors = ConceptVectors.concatenate([text.vectors for text in window])
+        seen = np.concatenate([pieces for pieces, _ in window])
+        vectors = ConceptVectors.concatenate([rows for _, rows in window])
         occurrences = sparse.csr_array((np.ones(len(seen)), (seen, np.arange(len(seen)))), shape=(pieces, len(seen)))
         sums = sums + occurrences @ vectors.to_csr(width)
         counts += np.bincount(seen, minlength=pieces)
@@ -89,10 +89,11 @@ def look_up(table: ConceptVectors, texts: Sequence[Sequence[int]]) -> ConceptVec
     return ConceptVectors(indptr.astype(np.int64), latents[first], weights)
 
 
-def _windows(texts: Iterable[EncodedTokens]) -> Iterator[list[EncodedTokens]]:
+def _windows(texts: Iterable[EncodedTokens]) -> Iterator[list[tuple[NDArray[np.int64], ConceptVectors]]]:
+    """Gathers pieces and vectors of texts, without the states, until they are many."""
     window, tokens = [], 0
     for text in texts:
-        window.append(text)
+        window.append((text.pieces, text.vectors))
         tokens += len(text.pieces)
         if tokens >= _TOKENS:
             yield window

@@ -55,6 +55,11 @@ class TextTokenizer:
         # Markers follow [CLS], where the tokenizer puts one.
         self._head = 1 if tokenizer.cls_token_id is not None else 0
 
+    @property
+    def special(self) -> list[int]:
+        """The numbers of the word pieces that are no part of a text: the tokenizer's special ones, and markers."""
+        return [*self.tokenizer.all_special_ids, *self._markers["doc"], *self._markers["query"]]
+
     def __call__(self, texts: Sequence[str | None], side: Side, max_length: int | None = None) -> list[list[int]]:
         """Returns the word pieces of each text; none for ``None``, and for a text that is empty or blank.
 

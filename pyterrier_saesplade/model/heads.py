@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,8 @@ class SparseHead(nn.Module):
         self.b_enc = nn.Parameter(torch.empty(width))
         self.b_dec = nn.Parameter(torch.empty(dimension))
         self.W_dec = nn.Parameter(torch.empty(width, dimension)) if decoder else None
+        #: Whether searches without gradient keep what they multiply by, a copy of ``W_enc``, for the next one.
+        self.keeps_factors = False
         self._kept: tuple[tuple[object, ...], Tensor, tuple[Tensor, ...]] | None = None
         self.reset_parameters()
 
@@ -69,6 +73,11 @@ class SparseHead(nn.Module):
             rows = getattr(self, name)
             if rows is not None:
                 setattr(self, name, nn.Parameter(rows.detach()[:width].clone()))
+        self._kept = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, pickled or deep, begins without what was kept."""
+        return {**self.__dict__, "_kept": None}
 
     def forward(
         self, states: Tensor, k: int, *, candidates: int | None = None, dtype: torch.dtype | None = None
@@ -101,10 +110,10 @@ class SparseHead(nn.Module):
         Returns:
             The maximum of each active latent of each text.
         """
-        lengths = torch.tensor(bounds, device=states.device).diff()
-        texts = torch.repeat_interleave(torch.arange(len(lengths), device=states.device), lengths)
         width = len(self.W_enc)
         if k is not None and k < width:
+            lengths = torch.tensor(bounds).diff()
+            texts = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(states.device)
             # Of twice as many candidates the float32 values decide, so that the search's precision is not seen.
             values, latents = self(states, k, candidates=2 * k if dtype is not None else None, dtype=dtype)
             return max_pool(values, latents, texts, width)
@@ -115,15 +124,18 @@ class SparseHead(nn.Module):
         return Pooled(active.texts[kept], active.latents[kept], values[kept], active.tokens[kept])
 
     def _search_factors(self, dtype: torch.dtype | None) -> Tensor:
-        """Returns what latents are searched with; it is kept from call to call, until the weights change.
+        """Returns what latents are searched with; if it is kept, then until the weights change.
 
-        Fused optimisers change weights without counting it as a version: a pass with gradient forgets what was kept.
+        A change is seen by the version that torch counts. Fused optimisers do not count theirs, so a pass with gradient
+        forgets what was kept; writing through ``.data`` is not seen.
         """
         weights = (self.W_enc, self.b_enc)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not self.keeps_factors or any(each.is_inference() for each in weights):
             self._kept = None
             return search_factors(*weights, dtype)
         made_of = (dtype, *((id(each), each.data_ptr(), each._version) for each in weights))
-        if self._kept is None or self._kept[0] != made_of:
-            self._kept = made_of, search_factors(*weights, dtype), weights  # these too, so that no other gets their id
-        return self._kept[1]
+        kept = self._kept
+        if kept is None or kept[0] != made_of:
+            kept = made_of, search_factors(*weights, dtype), weights  # these too, so that no other gets their id
+            self._kept = kept
+        return kept[1]

@@ -6,7 +6,8 @@ hardware multiplies it; the values of the selected latents are then computed aga
 function whose backward is a gather for the input and a scatter-add for the weights.
 
 The chunks are read as integers of the same size: of floats that are positive they have the order, and below 0 is all
-that is negative. So their maxima are found several times as fast, and no negative number is ever wanted.
+that is negative, a NaN with its sign set among it. So their maxima are found several times as fast. The order of the
+negative ones is lost, but ReLU cuts them all at 0.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Memory for one chunk of pre-activations, in bytes.
+#: Memory for the pre-activations that a TopK is found in, or for states that are multiplied together, in bytes.
 CHUNK_BYTES = 128 * 2**20
-#: The same for pre-activations, or gathered weights, that are read once: a few times the second-level cache of a CPU.
+#: Memory for pre-activations, or gathered weights, that are read once: a few times the second-level cache of a CPU.
 CACHE_BYTES = 16 * 2**20
 #: Of so many pre-activations the largest stands for all, until it is among the largest.
 _GROUP = 16
@@ -78,7 +79,7 @@ def select_topk(
             of the weights, and these decide. ``None``: ``k``.
         factors: Those of :func:`search_factors`; ``None``: in the type of the weights. In bfloat16 each operand and the
             result are rounded by a relative 2^-8 at most, hence a latent is wrongly proposed or left out only within
-            ``2^-6 * (|x| |w| + |b|)`` of the last value that is proposed.
+            ``2^-6 * (|x| |w| + |b|)`` of the last value that is proposed, or of 0, if that is larger.
         chunk_bytes: Memory for the pre-activations that exist at one time.
 
     Returns:
@@ -137,14 +138,14 @@ def select_active(
 
 def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, cache_bytes: int) -> Active:
     """Finds what is active in texts that are searched together, by blocks of latents."""
-    starts = torch.tensor(bounds, device=states.device)[texts.start : texts.stop + 1]
-    longest = int(starts.diff().max())
+    starts = torch.tensor(bounds[texts.start : texts.stop + 1])
     # All texts are made as long as the longest by repeating their last token, which no maximum sees.
-    places = torch.arange(longest, device=states.device).minimum(starts.diff().unsqueeze(1) - 1) + starts[:-1, None]
+    places = torch.arange(int(starts.diff().max())).minimum(starts.diff().unsqueeze(1) - 1) + starts[:-1, None]
+    places = places.to(states.device)
     count = places.numel()
     columns = max(_GROUP, cache_bytes // (factors.dtype.itemsize * _rounded(count)))
     columns = 1 << (columns.bit_length() - 1)
-    operand = _operand(states[places.flatten()], factors, count)
+    operand = _operand(states[places.flatten()], factors, count + 1)  # one chunk, rounded up
     result = _result(operand, factors, count, min(columns, len(factors)))
     found = []
     for block in _chunks(len(factors), columns):
@@ -194,24 +195,25 @@ def selected_linear(
 
 
 def _operand(states: Tensor, factors: Tensor, size: int) -> Tensor:
-    """Returns the states as they are multiplied, with rows to spare for a last chunk that is rounded up."""
-    rows = _rounded(min(size, len(states)))
-    return _with_column(states.detach(), 1.0, factors.dtype, extra_rows=rows)
+    """Returns the states as they are multiplied, chunks of ``size`` and a last one that is rounded up."""
+    rest = len(states) % size
+    return _with_column(states.detach(), 1.0, factors.dtype, extra_rows=_rounded(rest) - rest)
 
 
 def _result(states: Tensor, factors: Tensor, size: int, columns: int) -> Tensor:
     """Returns memory for the product of one chunk.
 
-    A CPU's is kept from call to call: to fetch fresh pages costs more than half of what a product does.
+    Each thread keeps up to :data:`CHUNK_BYTES` of a CPU's: to fetch fresh pages costs more than half of what a product
+    does.
     """
     length = _rounded(min(size, len(states))) * columns
-    if factors.device.type != "cpu":
+    if factors.device.type != "cpu" or length * factors.dtype.itemsize > CHUNK_BYTES:
         return torch.empty(length, dtype=factors.dtype, device=factors.device)
     length *= factors.dtype.itemsize
     kept: Tensor | None = getattr(_memory, "kept", None)
     if kept is None or len(kept) < length:
         with torch.inference_mode(False):
-            kept = _memory.kept = torch.empty(length, dtype=torch.uint8)
+            kept = _memory.kept = torch.empty(length, dtype=torch.uint8, device="cpu")
     return kept[:length].view(factors.dtype)
 
 

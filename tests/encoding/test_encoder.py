@@ -1,6 +1,7 @@
 """The encoder: what a text's vector is, and what it does not depend on."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -224,3 +225,14 @@ def test_states_are_the_same_wherever_the_tokens_are_looked_up(encoder: Encoder)
     input_ids, mask = pad(ids, encoder.tokenizer.pad_token_id)
     with torch.inference_mode():
         assert torch.equal(encoder.token_states(ids), encoder.model.token_states(input_ids, mask))
+
+
+def test_the_way_of_a_gpu_gives_the_same(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it but the copies themselves, which need one."""
+    expected = encoder.encode(TEXTS, side="doc")
+    monkeypatch.setattr("pyterrier_saesplade.encoding.encoder.WINDOW", 8)
+    monkeypatch.setattr(encoder, "device", SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(encoder, "_to_device", lambda tensor: tensor)
+    found = encoder.encode(TEXTS, side="doc")
+    np.testing.assert_array_equal(found.latents, expected.latents)
+    np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-4)

@@ -1,5 +1,7 @@
 """The sparse head against the dense computation it replaces."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -117,6 +119,7 @@ def test_negative_values_are_never_preferred() -> None:
 def test_a_search_sees_weights_that_changed(change: str) -> None:
     torch.manual_seed(0)
     head = SparseHead(M, D).eval()
+    head.keeps_factors = True
     states, bounds = torch.randn(T, D), [0, 12, T]
     with torch.inference_mode():
         head.pool(states, bounds, None)
@@ -136,6 +139,54 @@ def test_a_search_sees_weights_that_changed(change: str) -> None:
     with torch.inference_mode():
         found, expected = head.pool(states, bounds, None), fresh.pool(states, bounds, None)
     assert all(map(torch.equal, found, expected))
+
+
+def test_what_a_head_keeps_is_used_and_not_copied() -> None:
+    head = SparseHead(M, D).eval()
+    states, bounds = torch.randn(T, D), [0, 12, T]
+    with torch.inference_mode():
+        head.pool(states, bounds, None)
+        assert head._kept is None
+        head.keeps_factors = True
+        head.pool(states, bounds, None)
+        kept = head._kept
+        head.pool(states, bounds, 3)
+    assert kept is not None
+    assert head._kept is kept
+    assert copy.deepcopy(head)._kept is None
+    head.narrow(M // 2)
+    assert head._kept is None
+
+
+def test_a_head_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        head = SparseHead(M, D).eval()
+        head.keeps_factors = True
+        first = head.pool(torch.ones(2, D), [0, 2], None)
+        head.W_enc.mul_(-1)
+        second = head.pool(torch.ones(2, D), [0, 2], None)
+    assert not set(first.latents.tolist()) & set(second.latents.tolist())
+
+
+def test_threads_do_not_share_memory() -> None:
+    states, weight, bias = (tensor.detach() for tensor in inputs())
+    bounds = [0, 10, T]
+    expected = select_active(states, weight, bias, bounds)
+
+    def search(i: int) -> bool:
+        found = select_active(states * (1 if i % 2 else 3), weight, bias * (1 if i % 2 else 3), bounds)
+        return all(map(torch.equal, found, expected))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(search, range(200)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_of_equal_tokens_the_first_is_found(dtype: torch.dtype) -> None:
+    states = torch.randn(1, D).expand(9, D).contiguous()
+    weight, bias = torch.randn(M, D), torch.randn(M)
+    active = select_active(states, weight, bias, [0, 4, 9], factors=search_factors(weight, bias, dtype))
+    assert set(zip(active.texts.tolist(), active.tokens.tolist(), strict=True)) == {(0, 0), (1, 4)}
 
 
 def test_no_tokens() -> None:

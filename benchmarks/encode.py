@@ -2,8 +2,9 @@
 
 With a SPLADE checkpoint ours is compared with other packages; with an SAE's head (a random one of the width that is
 asked for), which no other package encodes on a CPU, with the dense way of plain PyTorch. "floor" is what no encoder
-with this backbone goes without: the tokenizer, the backbone on the same batches, and one bfloat16 product of the head
-for each, of which nothing is read. Before any time counts, all systems must give the same vectors.
+with this backbone goes without: the tokenizer, the backbone on the same batches, and one product of the head for each,
+in bfloat16 where the CPU multiplies it, of which nothing is read. Before any time counts, all systems must give the
+same vectors.
 
     python benchmarks/encode.py --collection ../shared/data/vaswani --collection ../shared/data/nfcorpus
     python benchmarks/encode.py --width 65536 --dimension 384 --documents 500
@@ -14,6 +15,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -41,7 +43,7 @@ Rows = list[dict[str, float]]
 
 
 def ours(model: str, texts: list[str], precision: Any = "auto") -> Callable[[], Rows]:
-    """Return what encodes `texts` by our document encoder, model loaded."""
+    """Return what encodes `texts` by our document encoder; its weights are loaded by a first text."""
     import pandas as pd
 
     from pyterrier_saesplade import SaeSplade
@@ -63,18 +65,20 @@ def floor(model: str, texts: list[str]) -> Callable[[], Rows]:
     import torch
 
     from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
+    from pyterrier_saesplade.encoding.precision import pick_dtype
 
+    dtype = pick_dtype("auto", torch.device("cpu")) or torch.float32
     load = Encoder.from_pretrained if is_sae(model) else Encoder.from_splade
     encoder = load(model)
-    head = encoder.model.head.W_enc.detach().bfloat16().T
-    product = torch.empty(BATCH_TOKENS, head.shape[1], dtype=torch.bfloat16)
+    head = encoder.model.head.W_enc.detach().to(dtype).T
+    product = torch.empty(BATCH_TOKENS, head.shape[1], dtype=dtype)
 
     def encode() -> Rows:
         ids = encoder.tokenize(texts, "doc", MAX_LENGTH)
         for batch in token_batches(np.array([len(pieces) for pieces in ids]), BATCH_TOKENS):
             states = encoder.token_states([ids[i] for i in batch])
             with torch.inference_mode():
-                torch.mm(states.bfloat16(), head, out=product[: len(states)])
+                torch.mm(states.to(dtype), head, out=product[: len(states)])
         return []
 
     return encode
@@ -235,6 +239,12 @@ def random_sae(dimension: int, width: int, folder: Path) -> str:
     return str(path)
 
 
+def versions_of(python: str, packages: list[str]) -> str:
+    """Return the versions of packages in another environment."""
+    code = f"import importlib.metadata as m; print(', '.join(f'{{p}} {{m.version(p)}}' for p in {packages}))"
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def main(
     collection: Annotated[list[str] | None, typer.Option(help="Folder or name; several may be given.")] = None,
     documents: Annotated[int, typer.Option(help="How many of each collection's documents to encode.")] = 2000,
@@ -261,6 +271,7 @@ def main(
         document["text"]
         for name in collection or ["docstrings"]
         for document in itertools.islice(open_collection(name).get_corpus_iter(), documents)
+        if document["text"].strip()
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -278,6 +289,8 @@ def main(
     packages = ["torch", "transformers", OURS, "pyterrier_splade", "sentence-transformers", "pyserini"]
     facts = {"documents": len(texts), "collections": [Path(each).name for each in collection or ["docstrings"]]}
     facts |= {"width": width, "dimension": dimension} if width else {}
+    if exporting and not width:
+        facts["exported by"] = versions_of(exporting, ["sentence-transformers", "onnxruntime", "openvino"])
     rounds.write_results(out, "encode documents", figures, packages, **facts)
     report(figures, len(texts))
 

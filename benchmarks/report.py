@@ -6,6 +6,7 @@ python benchmarks/report.py
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,6 @@ import typer
 OURS = "pyterrier_saesplade"
 TITLES = {
     "encode": "Encoding documents, SPLADE",
-    "encode-all": "Encoding more documents, SPLADE, without the peers",
     "encode-sae-384": "Encoding documents, an SAE on 6 layers of 384",
     "encode-sae-768": "Encoding documents, an SAE on 6 layers of 768",
     "query": "Encoding one query, SPLADE",
@@ -23,6 +23,7 @@ TITLES = {
     "pretrain_step": "A step of pre-training",
     "train_step": "A step of fine-tuning",
     "index": "Index and search",
+    "index-scaled-once": "The same, PISA's integers multiplied once by 100, where the recipe does it twice",
     "retrieval": "Retrieval of queries, end to end",
 }
 
@@ -37,26 +38,35 @@ def table(results: dict[str, Any]) -> str:
     """Return the medians of a benchmark as a Markdown table, and the median ratios to ours."""
     figures = results["figures"]
     measures = list(next(iter(figures.values()))[0])
-    ours = next(system for system in figures if OURS in system or system in ("sparse", "ours-terrier"))
+    compared = [name for name in measures if name not in ("peak_mb", "ndcg", "nDCG@10", "p95")]
     lines = [
-        "| system | " + " | ".join(measures) + " | its seconds / ours | its memory / ours |",
-        "|---" * (len(measures) + 3) + "|",
+        f"| system | {' | '.join(measures)} | {' | '.join(f'{name} / ours' for name in compared)} |",
+        "|---" * (len(measures) + len(compared) + 1) + "|",
     ]
     for system in figures:
         cells = [f"{rounds.median(figures, system, name):.4g}" for name in measures]
-        timed = "seconds" if "seconds" in measures else next(name for name in measures if "seconds" in name)
-        cells += [f"{rounds.ratio(figures, system, ours, what):.2f}" for what in (timed, "peak_mb")]
+        cells += [f"{rounds.ratio(figures, system, ours_beside(system, figures), name):.2f}" for name in compared]
         lines.append(f"| {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def ours_beside(system: str, systems: Iterable[str]) -> str:
+    """Return the system of ours that another is compared with: in an engine, that of the same engine."""
+    names = (OURS, "sparse", f"ours-{system.rpartition('-')[2]}")
+    return next(name for name in names if name in systems)
 
 
 def section(results: dict[str, Any], title: str) -> str:
     """Return the section of a benchmark."""
     known = {"work", "date", "cpu", "cores", "versions", "figures"}
-    facts = ", ".join(f"{name}: {value}" for name, value in results.items() if name not in known)
+    facts = "".join(
+        f" {name.replace('_', ' ')}: {', '.join(map(str, value)) if isinstance(value, list) else value}."
+        for name, value in results.items()
+        if name not in known and not isinstance(value, dict)
+    )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     repeats = len(next(iter(results["figures"].values())))
-    about = f"{results['date']}, {results['cores']} cores of {results['cpu']}; {repeats} rounds. {facts}. {versions}."
+    about = f"{results['date']}, {results['cores']} cores of {results['cpu']}; {repeats} rounds.{facts} {versions}."
     return f"## {title}\n\n{about}\n\n{table(results)}\n"
 
 
@@ -71,7 +81,7 @@ def main(
             parts.append(section(results, title))
     if (growth := read(folder, "growth")) is not None:
         figures = "\n".join(f"![{name}](figures/growth-{name}.png)\n" for name in growth["points"])
-        parts.append(f"## Growth\n\n{growth['cpu']}, texts of {growth['collection']}.\n\n{figures}")
+        parts.append(f"## Growth\n\n{growth['date']}, {growth['cpu']}, texts of {growth['collection']}.\n\n{figures}")
     if (shares := read(folder, "shares")) is not None:
         rows = "\n".join(
             f"| {name} | {row['backbone']:.0%} | {row['head products']:.0%} | {row['rest']:.0%} |"

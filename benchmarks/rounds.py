@@ -45,7 +45,7 @@ def run_worker(
     call += [f"--{name}={value}" for name, value in options.items()]
     environment = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="true")
     if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads))
     result = subprocess.run(call, capture_output=True, text=True, env=environment)
     if result.returncode:
         raise SystemExit(f"{system} failed:\n{result.stderr[-3000:]}")

@@ -23,7 +23,7 @@ import rounds
 import typer
 
 #: Documents of the curves that are not of the corpus.
-DOCUMENTS = 256
+DOCUMENTS = 128
 WIDTHS = [2**14, 2**15, 2**16, 2**17]
 KS = [4, 8, 16, 32]
 LENGTHS = [32, 64, 128, 256, 512]

@@ -46,10 +46,8 @@ def ours(model: str, texts: list[str], precision: Any = "auto") -> Callable[[], 
     """Return what encodes `texts` by our document encoder; its weights are loaded by a first text."""
     import pandas as pd
 
-    from pyterrier_saesplade import SaeSplade
-
-    load = SaeSplade.from_pretrained if is_sae(model) else SaeSplade.from_splade
-    stage = load(model, doc_max_length=MAX_LENGTH, precision=precision).doc_encoder(scale=None, batch_size=4096)
+    opened = open_model(model, doc_max_length=MAX_LENGTH, precision=precision)
+    stage = opened.doc_encoder(scale=None, batch_size=4096)
     stage(pd.DataFrame({"docno": ["0"], "text": texts[:1]}))
     frame = pd.DataFrame({"docno": [str(i) for i in range(len(texts))], "text": texts})
     return lambda: stage(frame)["toks"].tolist()
@@ -62,23 +60,14 @@ def half(model: str, texts: list[str]) -> Callable[[], Rows]:
 
 def floor(model: str, texts: list[str]) -> Callable[[], Rows]:
     """Return what does only what any encoder must; its vectors are empty."""
-    import torch
+    from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, token_batches
 
-    from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
-    from pyterrier_saesplade.encoding.precision import pick_dtype
-
-    dtype = pick_dtype("auto", torch.device("cpu")) or torch.float32
-    load = Encoder.from_pretrained if is_sae(model) else Encoder.from_splade
-    encoder = load(model)
-    head = encoder.model.head.W_enc.detach().to(dtype).T
-    product = torch.empty(BATCH_TOKENS, head.shape[1], dtype=dtype)
+    encoder, multiply = backbone_and_product(model, BATCH_TOKENS)
 
     def encode() -> Rows:
         ids = encoder.tokenize(texts, "doc", MAX_LENGTH)
         for batch in token_batches(np.array([len(pieces) for pieces in ids]), BATCH_TOKENS):
-            states = encoder.token_states([ids[i] for i in batch])
-            with torch.inference_mode():
-                torch.mm(states.to(dtype), head, out=product[: len(states)])
+            multiply([ids[i] for i in batch])
         return []
 
     return encode
@@ -191,6 +180,42 @@ def work(system: str, model: str, texts_file: Path, vectors_file: Path | None) -
     rounds.report_run(seconds=seconds)
 
 
+def open_model(model: str, **settings: Any) -> Any:
+    """Open a model of this package, or a SPLADE checkpoint."""
+    from pyterrier_saesplade import SaeSplade
+
+    return (SaeSplade.from_pretrained if is_sae(model) else SaeSplade.from_splade)(model, **settings)
+
+
+def backbone_and_product(model: str, tokens: int) -> tuple[Any, Callable[[list[list[int]]], None]]:
+    """Return an encoder, and what runs its backbone and one product of its head on texts of so many word pieces."""
+    import torch
+
+    from pyterrier_saesplade.encoding.encoder import Encoder
+    from pyterrier_saesplade.encoding.precision import pick_dtype
+
+    dtype = pick_dtype("auto", torch.device("cpu")) or torch.float32
+    encoder = (Encoder.from_pretrained if is_sae(model) else Encoder.from_splade)(model)
+    head = encoder.model.head.W_enc.detach().to(dtype).T
+    product = torch.empty(tokens, head.shape[1], dtype=dtype)
+
+    def multiply(ids: list[list[int]]) -> None:
+        states = encoder.token_states(ids)
+        with torch.inference_mode():
+            torch.mm(states.to(dtype), head, out=product[: len(states)])
+
+    return encoder, multiply
+
+
+def differences(mine: Rows, theirs: Rows) -> list[float]:
+    """Return how far the weights of the same texts are apart, term by term."""
+    return [
+        abs(ours.get(term, 0.0) - other.get(term, 0.0))
+        for ours, other in zip(mine, theirs, strict=True)
+        for term in ours.keys() | other.keys()
+    ]
+
+
 def check_agreement(systems: list[str], model: str, texts: list[str], folder: Path, pythons: dict[str, str]) -> None:
     """Stop unless all systems give a sample of the texts the same weights, within the tolerance."""
     sample = folder / "sample.json"
@@ -202,11 +227,7 @@ def check_agreement(systems: list[str], model: str, texts: list[str], folder: Pa
         rounds.run_worker(__file__, system, options, pythons.get(system))
         vectors[system] = json.loads(path.read_text())
     for system in set(systems) - {OURS, FLOOR}:
-        gaps = [
-            abs(mine.get(term, 0.0) - theirs.get(term, 0.0))
-            for mine, theirs in zip(vectors[OURS], vectors[system], strict=True)
-            for term in mine.keys() | theirs.keys()
-        ]
+        gaps = differences(vectors[OURS], vectors[system])
         print(f"{system} and ours: weights differ by {np.mean(gaps):.4f}, {max(gaps):.3f} at most", file=sys.stderr)
         # With TopK a latent that is barely among a token's k may be missing: its whole weight is then the difference.
         if np.mean(gaps) > TOLERANCE or (not is_sae(model) and max(gaps) > LARGEST):

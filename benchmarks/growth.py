@@ -10,12 +10,10 @@ share of the head beside the backbone is seen. The law that a curve should follo
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,9 +167,7 @@ def main(
             point = rounds.run_worker(__file__, system, options | {"collection": collection}, threads=threads)
             points[name].append({"at": at, **point})
             print(f"{name} {points[name][-1]}", file=sys.stderr, flush=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"date": date.today().isoformat(), "cpu": rounds.processor(), "collection": Path(collection).name}
-    out.write_text(json.dumps(about | {"points": points}, indent=1) + "\n")
+    rounds.write_json(out, collection=Path(collection).name, points=points)
     draw(points, figures)
 
 

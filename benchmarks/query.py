@@ -37,21 +37,15 @@ _TABLE_DOCUMENTS = 500
 
 def ours(model: str, collection: str) -> Encode:
     """Return our encoder."""
-    from pyterrier_saesplade import SaeSplade
-
-    loaded = (SaeSplade.from_pretrained if encode.is_sae(model) else SaeSplade.from_splade)(
-        model, query_max_length=MAX_LENGTH
-    )
+    loaded = encode.open_model(model, query_max_length=MAX_LENGTH)
     return lambda query: _row(loaded, query)
 
 
 def table(model: str, collection: str) -> Encode:
     """Return our encoder without a network."""
-    from pyterrier_saesplade import SaeSplade, open_collection
+    from pyterrier_saesplade import open_collection
 
-    loaded = (SaeSplade.from_pretrained if encode.is_sae(model) else SaeSplade.from_splade)(
-        model, query_max_length=MAX_LENGTH
-    )
+    loaded = encode.open_model(model, query_max_length=MAX_LENGTH)
     fast = loaded.inference_free(open_collection(collection).get_corpus_iter(), sample=_TABLE_DOCUMENTS)
     return lambda query: _row(fast, query)
 
@@ -63,20 +57,10 @@ def _row(model: Any, query: str) -> dict[str, float]:
 
 def floor(model: str, collection: str) -> Encode:
     """Return what any encoder must do; its vectors are empty."""
-    import torch
-
-    from pyterrier_saesplade.encoding.encoder import Encoder
-    from pyterrier_saesplade.encoding.precision import pick_dtype
-
-    dtype = pick_dtype("auto", torch.device("cpu")) or torch.float32
-    encoder = (Encoder.from_pretrained if encode.is_sae(model) else Encoder.from_splade)(model)
-    head = encoder.model.head.W_enc.detach().to(dtype).T
-    product = torch.empty(MAX_LENGTH, head.shape[1], dtype=dtype)
+    encoder, multiply = encode.backbone_and_product(model, MAX_LENGTH)
 
     def run(query: str) -> dict[str, float]:
-        states = encoder.token_states(encoder.tokenize([query], "query", MAX_LENGTH))
-        with torch.inference_mode():
-            torch.mm(states.to(dtype), head, out=product[: len(states)])
+        multiply(encoder.tokenize([query], "query", MAX_LENGTH))
         return {}
 
     return run
@@ -181,11 +165,7 @@ def check_agreement(systems: list[str], options: dict[str, object], folder: Path
         rounds.run_worker(__file__, system, options | {"vectors-file": path})
         vectors[system] = json.loads(path.read_text())
     for system in set(systems) - {OURS, FLOOR, "table"}:
-        gaps = [
-            abs(mine.get(term, 0.0) - theirs.get(term, 0.0))
-            for mine, theirs in zip(vectors[OURS], vectors[system], strict=True)
-            for term in mine.keys() | theirs.keys()
-        ]
+        gaps = encode.differences(vectors[OURS], vectors[system])
         mean = statistics.mean(gaps)
         print(f"{system} and ours: weights differ by {mean:.4f}, {max(gaps):.3f} at most", file=sys.stderr)
         if mean > encode.TOLERANCE:

@@ -80,19 +80,16 @@ def median(figures: Figures, of: str, what: str = "seconds") -> float:
 
 
 def write_results(out: Path, work: str, figures: Figures, packages: Sequence[str], **facts: Any) -> None:
-    """Write the figures of a benchmark, with the date, the processor and the versions, as JSON."""
+    """Write the figures of a benchmark and the versions of what it ran, as JSON."""
     versions = {name: importlib.metadata.version(name) for name in packages}
-    results = {
-        "work": work,
-        "date": date.today().isoformat(),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "versions": versions,
-        **facts,
-        "figures": figures,
-    }
+    write_json(out, work=work, versions=versions, **facts, figures=figures)
+
+
+def write_json(out: Path, **results: Any) -> None:
+    """Write results with the date and the processor."""
+    about = {"date": date.today().isoformat(), "cpu": processor(), "cores": os.cpu_count()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=1) + "\n")
+    out.write_text(json.dumps(about | results, indent=1) + "\n")
 
 
 def processor() -> str:

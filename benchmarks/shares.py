@@ -6,11 +6,9 @@ python benchmarks/shares.py --collection ../shared/data/nfcorpus
 from __future__ import annotations
 
 import itertools
-import json
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -86,10 +84,7 @@ def main(
         found[name] = shares(lambda encoder=encoder: encoder.encode(texts, side="doc"), encoder.model.backbone)
     system, states = SYSTEMS[OURS](random_weights(width), 8), random_states(4096)
     found["pre-training step"] = shares(lambda: system.step(states), None)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        json.dumps({"date": date.today().isoformat(), "cpu": rounds.processor(), "shares": found}, indent=1) + "\n"
-    )
+    rounds.write_json(out, shares=found)
     print("| work | seconds | backbone | head's products | rest |\n|---|---|---|---|---|")
     for name, row in found.items():
         parts = " | ".join(f"{row[part]:.0%}" for part in ("backbone", "head products", "rest"))

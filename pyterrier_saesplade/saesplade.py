@@ -23,7 +23,7 @@ from pyterrier_saesplade.encoding.tokens import TextTokenizer, Token
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.files import require_new, written_beside
-from pyterrier_saesplade.impacts import Terms, Weighting
+from pyterrier_saesplade.impacts import Pruning, Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.model import SaeSpladeConfig, Side
@@ -299,8 +299,8 @@ class SaeSplade(Stages):
         if not any(text and text.strip() for text in texts):
             raise ValueError(f"no document has a text under {text_field!r}: there is nothing to learn a table from")
         verbose = self._verbose(verbose)
-        table = learn_table(self._encoder, texts, latents, k=self.k, max_length=self.doc_max_length, verbose=verbose)
-        return InferenceFree(self, table, verbose=verbose)
+        table = learn_table(self._encoder, texts, k=self.k, max_length=self.doc_max_length, verbose=verbose)
+        return InferenceFree(self, Pruning(k=latents).vectors(table), verbose=verbose)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a folder that :meth:`from_pretrained` opens; the settings given here become its own.
@@ -389,7 +389,7 @@ class SaeSplade(Stages):
             >>> [token.word("a text") for token in model.tokens(["a text"])[0]]  # doctest: +SKIP
             ['[CLS]', 'a', 'text', '[SEP]']
         """
-        return self._encoder.tokenize.tokens(texts, side, self._length("tokens", texts, side))
+        return self._tokenize.tokens(texts, side, self._length("tokens", texts, side))
 
     def pieces(self, texts: Sequence[str | None], side: Side = "query") -> list[list[int]]:
         """Returns the numbers of the word pieces of texts, markers and special ones included.

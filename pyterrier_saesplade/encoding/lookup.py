@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ _TOKENS = 1 << 19
 def learn_table(
     encoder: Encoder,
     texts: Sequence[str | None],
-    latents: int,
     *,
     k: int | None = None,
     max_length: int | None = None,
@@ -31,7 +29,6 @@ def learn_table(
     Args:
         encoder: The encoder.
         texts: The documents' texts.
-        latents: The strongest so many of each piece are kept.
         k: Latents kept per token; ``None``: as the model is configured.
         max_length: Word pieces kept per document; ``None``: as the model is configured.
         verbose: Whether to show a progress bar.
@@ -42,19 +39,18 @@ def learn_table(
     max_length = max_length or encoder.config.doc_max_length
     tokens = encoder.encode_tokens(texts, side="query", k=k, max_length=max_length)
     bar = tqdm(tokens, total=len(texts), desc="Learning a table", unit="doc", disable=not verbose)
-    table = mean_vectors(bar, len(encoder.tokenizer), encoder.config.width, latents)
+    table = mean_vectors(bar, len(encoder.tokenizer), encoder.config.width)
     pieces = np.repeat(np.arange(len(table)), np.diff(table.indptr))
     return table.where(~np.isin(pieces, encoder.tokenize.special))
 
 
-def mean_vectors(texts: Iterable[EncodedTokens], pieces: int, width: int, latents: int) -> ConceptVectors:
+def mean_vectors(texts: Iterable[EncodedTokens], pieces: int, width: int) -> ConceptVectors:
     """Returns the mean vector of each word piece over all its occurrences.
 
     Args:
         texts: Their tokens, encoded in context.
         pieces: Word pieces in the vocabulary, V.
         width: Latents, M.
-        latents: The strongest so many of each piece are kept.
 
     Returns:
         ``[V]`` vectors; that of a piece that no text holds is empty.
@@ -66,10 +62,10 @@ def mean_vectors(texts: Iterable[EncodedTokens], pieces: int, width: int, latent
         occurrences = sparse.csr_array((np.ones(len(seen)), (seen, np.arange(len(seen)))), shape=(pieces, len(seen)))
         sums = sums + occurrences @ vectors.to_csr(width)
         counts += np.bincount(seen, minlength=pieces)
-    return ConceptVectors.from_rows(
-        _strongest(sums.indices[first:last], sums.data[first:last] / max(count, 1), latents)
-        for first, last, count in zip(sums.indptr[:-1], sums.indptr[1:], counts.tolist(), strict=True)
-    )
+    sums.sort_indices()
+    indptr = sums.indptr.astype(np.int64)
+    means = sums.data / np.repeat(counts, np.diff(indptr))
+    return ConceptVectors(indptr, sums.indices.astype(np.int32), means.astype(np.float32))
 
 
 def look_up(table: ConceptVectors, texts: Sequence[Sequence[int]]) -> ConceptVectors:
@@ -100,10 +96,3 @@ def _windows(texts: Iterable[EncodedTokens]) -> Iterator[list[tuple[NDArray[np.i
             window, tokens = [], 0
     if window:
         yield window
-
-
-def _strongest(latents: NDArray[Any], weights: NDArray[np.float64], count: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns the latents with the largest weights, of equal ones the first, ascending; and their weights."""
-    kept = np.sort(latents[np.lexsort((latents, -weights))[:count]])
-    order = np.argsort(latents)
-    return kept, weights[order][np.searchsorted(latents[order], kept)]

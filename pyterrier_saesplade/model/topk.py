@@ -143,10 +143,11 @@ def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, ca
     places = torch.arange(int(starts.diff().max())).minimum(starts.diff().unsqueeze(1) - 1) + starts[:-1, None]
     places = places.to(states.device)
     count = places.numel()
-    columns = max(_GROUP, cache_bytes // (factors.dtype.itemsize * _rounded(count)))
+    rows = _rounded(count)
+    columns = max(_GROUP, cache_bytes // (factors.dtype.itemsize * rows))
     columns = 1 << (columns.bit_length() - 1)
-    operand = _operand(states[places.flatten()], factors, count + 1)  # one chunk, rounded up
-    result = _result(operand, factors, count, min(columns, len(factors)))
+    operand = _operand(states[places.flatten()], factors, rows)
+    result = _result(operand, factors, rows, min(columns, len(factors)))
     found = []
     for block in _chunks(len(factors), columns):
         keys = _product(operand, factors[block], slice(0, count), result).view(*places.shape, -1)

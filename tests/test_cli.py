@@ -545,7 +545,7 @@ def test_search_options(folder: Path, tmp_path: Path) -> None:
     built = ["--collection", folder / "docs", "--model", folder / "model", "--out", tmp_path / "index"]
     saesplade("index", *built, "--engine", "pisa")
     options = ["--index", tmp_path / "index", "--model", folder / "model", "--topics", folder / "docs" / "queries.tsv"]
-    saesplade("search", *options, "--out", tmp_path / "run", "--engine-option", "query_algorithm=maxscore")
+    saesplade("search", *options, "--out", tmp_path / "run", "--engine-option", "query_algorithm=block_max_wand")
     assert (tmp_path / "run").stat().st_size
     options[-1:] = [folder / "docs" / "queries.tsv", "--overwrite"]
     line = mistake("search", *options, "--out", tmp_path / "run", "--engine-option", "query_algorithm=fastest")

@@ -81,8 +81,12 @@ def test_documents_that_are_encoded(model: SaeSplade, tmp_path: Path) -> None:
 
 def test_search_options(model: SaeSplade, tmp_path: Path) -> None:
     model.indexer(tmp_path / "index", "pisa").index(DOCUMENTS)
-    assert open_index(tmp_path / "index", query_algorithm="maxscore").search_options == {"query_algorithm": "maxscore"}
-    with pytest.raises(ValueError, match=r"query_algorithm must be one of block_max_wand, maxscore, .*, not 'fastest'"):
+    assert open_index(tmp_path / "index", query_algorithm="block_max_wand").search_options == {
+        "query_algorithm": "block_max_wand"
+    }
+    with pytest.raises(
+        ValueError, match=r"query_algorithm must be one of maxscore, block_max_maxscore, .*, not 'fastest'"
+    ):
         open_index(tmp_path / "index", query_algorithm="fastest")
     with pytest.raises(ValueError, match="the engine 'pisa' has no search option 'alpha'; it has: 'query_algorithm'"):
         open_index(tmp_path / "index", alpha=1)

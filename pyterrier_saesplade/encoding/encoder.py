@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -283,11 +284,11 @@ def token_batches(lengths: NDArray[np.integer[Any]], batch_tokens: int) -> Itera
 
 def pad(ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     """Returns token ids and attention mask, ``[B, L]`` each, padded on the right."""
-    lengths = torch.tensor([len(pieces) for pieces in ids])
-    mask = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
-    padded = torch.full(mask.shape, pad_id)
-    padded[mask] = torch.tensor([piece for pieces in ids for piece in pieces])
-    return padded, mask.long()
+    lengths = np.array([len(pieces) for pieces in ids])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    padded = np.full(mask.shape, pad_id)
+    padded[mask] = list(chain.from_iterable(ids))
+    return torch.from_numpy(padded), torch.from_numpy(mask.astype(np.int64))
 
 
 def _to_numpy(pooled: Pooled, bounds: NDArray[np.int64], positions: bool) -> ConceptVectors:

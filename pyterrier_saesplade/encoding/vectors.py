@@ -103,6 +103,8 @@ class ConceptVectors:
         """Stacks the texts of ``parts``, in order; positions are kept if every part has them."""
         if not parts:
             return cls.from_rows([])
+        if len(parts) == 1:
+            return parts[0]
         positions = [part.positions for part in parts if part.positions is not None]
         return cls(
             _indptr(np.concatenate([np.diff(part.indptr) for part in parts])),

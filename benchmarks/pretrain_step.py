@@ -37,7 +37,18 @@ from typing import Annotated, NamedTuple
 
 import torch
 import typer
-from rounds import Figures, median, processor, ratio, report_run, run_worker, take_turns, write_results
+from rounds import (
+    Figures,
+    median,
+    memory,
+    peak_memory,
+    processor,
+    ratio,
+    report_run,
+    run_worker,
+    take_turns,
+    write_results,
+)
 from torch import Tensor
 
 from pyterrier_saesplade.encoding.precision import Precision, pick_dtype
@@ -249,14 +260,17 @@ def check(k: int) -> None:
 
 
 def time_step(system: str, width: int, tokens: int, k: int, steps: int) -> None:
-    """Take some steps, and report the seconds of one."""
+    """Take some steps, and report the seconds of one, and the memory that they take beside libraries and weights."""
     prepared, states = SYSTEMS[system](random_weights(width), k), random_states(tokens)
-    report_run(seconds=seconds_of(lambda: prepared.step(states), steps))
+    before = memory()
+    seconds = seconds_of(lambda: prepared.step(states), steps)
+    report_run(seconds=seconds, step_mb=peak_memory() - before)
 
 
 def time_gemm(width: int, tokens: int, steps: int) -> None:
     """Multiply states and encoder into memory that is there, and report the seconds of a product."""
     encoder, states = random_weights(width)["W_enc"], random_states(tokens)
+    before = memory()
 
     def seconds(dtype: torch.dtype) -> float:
         factors, rows = encoder.to(dtype).T, states.to(dtype)
@@ -264,21 +278,20 @@ def time_gemm(width: int, tokens: int, steps: int) -> None:
         return seconds_of(lambda: torch.mm(rows, factors, out=product), steps)
 
     fast = pick_dtype("auto", torch.device("cpu")) or torch.float32
-    report_run(seconds=seconds(fast), seconds_float32=seconds(torch.float32))
+    report_run(seconds=seconds(fast), step_mb=peak_memory() - before, seconds_float32=seconds(torch.float32))
 
 
 def print_table(figures: Figures) -> None:
     """Print what was found as Markdown."""
-    print("| system | version | seconds per step | ours is faster by | peak MB | ours / its memory |")
-    print("|---" * 6 + "|")
+    print("| system | version | seconds per step | ours is faster by | step's MB | ours / its | peak MB | ours / its |")
+    print("|---" * 8 + "|")
     for system in figures:
         package = PACKAGES.get(system, "torch")
         version = f"{'torch ' if package == 'torch' else ''}{importlib.metadata.version(package)}"
-        faster, memory = ratio(figures, system, OURS), ratio(figures, OURS, system, "peak_mb")
-        print(
-            f"| {system} | {version} | {median(figures, system):.2f} | {faster:.2f} "
-            f"| {median(figures, system, 'peak_mb'):.0f} | {memory:.2f} |"
-        )
+        cells = [f"{median(figures, system):.2f}", f"{ratio(figures, system, OURS):.2f}"]
+        for what in ("step_mb", "peak_mb"):
+            cells += [f"{median(figures, system, what):.0f}", f"{ratio(figures, OURS, system, what):.2f}"]
+        print(f"| {system} | {version} | {' | '.join(cells)} |")
     print(f"\nThe floor in float32: {median(figures, GEMM, 'seconds_float32'):.2f} s")
 
 

@@ -25,6 +25,7 @@ TITLES = {
     "index": "Index and search",
     "index-scaled-once": "The same, PISA's integers multiplied once by 100, where the recipe does it twice",
     "retrieval": "Retrieval of queries, end to end",
+    "retrieval-100": "The same, 100 documents per query",
 }
 
 

@@ -26,15 +26,24 @@ Figures = dict[str, list[dict[str, float]]]
 
 def report_run(**figures: float) -> None:
     """Print what one run measured, and its peak memory in MB, as the last line that it prints."""
-    print(json.dumps({**figures, "peak_mb": _peak_memory() / 1e6}))
+    print(json.dumps({**figures, "peak_mb": peak_memory()}))
 
 
-def _peak_memory() -> int:
-    """Return the most bytes that this process had; on Linux what `getrusage` says may be its parent's."""
+def peak_memory() -> float:
+    """Return the most MB that this process had; on Linux what `getrusage` says may be its parent's."""
+    return _memory("VmHWM")
+
+
+def memory() -> float:
+    """Return the MB that this process has; elsewhere than on Linux, the most that it had so far."""
+    return _memory("VmRSS")
+
+
+def _memory(field: str) -> float:
     status = Path("/proc/self/status")
     if status.exists():
-        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if "VmHWM" in line)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if field in line) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def run_worker(

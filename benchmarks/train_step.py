@@ -17,7 +17,18 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rounds import Figures, median, processor, ratio, report_run, run_worker, take_turns, write_results
+from rounds import (
+    Figures,
+    median,
+    memory,
+    peak_memory,
+    processor,
+    ratio,
+    report_run,
+    run_worker,
+    take_turns,
+    write_results,
+)
 from torch import Tensor
 
 from pyterrier_saesplade.demo import packaged_model
@@ -114,10 +125,11 @@ def check(config: FinetuneConfig) -> None:
 
 
 def work(system: str, width: int, queries: int, nway: int, steps: int, config: FinetuneConfig) -> None:
-    """Take some steps, and report the seconds of one."""
+    """Take some steps, and report the seconds of one, and the memory that they take beside libraries and weights."""
     ranker = prepared(width, config, exact=False)
     optimiser = torch.optim.AdamW(parameter_groups(ranker.model, config), fused=True)
     inputs = batch(queries, nway, config)
+    before = memory()
     seconds = []
     for _ in range(_WARMUP + steps):
         start = time.perf_counter()
@@ -125,19 +137,18 @@ def work(system: str, width: int, queries: int, nway: int, steps: int, config: F
         loss_of(system, ranker, inputs).backward()
         optimiser.step()
         seconds.append(time.perf_counter() - start)
-    report_run(seconds=statistics.median(seconds[_WARMUP:]))
+    report_run(seconds=statistics.median(seconds[_WARMUP:]), step_mb=peak_memory() - before)
 
 
 def print_table(figures: Figures, queries: int, nway: int) -> None:
     """Print what was found as Markdown."""
-    print("| step | queries x passages | seconds | peak MB | of the dense step's time | of its memory |")
-    print("|---" * 6 + "|")
+    print("| step | queries x passages | seconds | step's MB | peak MB | of the dense step's time | MB | peak |")
+    print("|---" * 8 + "|")
     for system in figures:
-        print(
-            f"| {system} | {queries} x {nway} | {median(figures, system):.2f} "
-            f"| {median(figures, system, 'peak_mb'):.0f} | {ratio(figures, system, 'dense'):.2f} "
-            f"| {ratio(figures, system, 'dense', 'peak_mb'):.2f} |"
-        )
+        measures = ("seconds", "step_mb", "peak_mb")
+        own = " | ".join(f"{median(figures, system, what):.{0 if 'mb' in what else 2}f}" for what in measures)
+        shares = " | ".join(f"{ratio(figures, system, 'dense', what):.2f}" for what in measures)
+        print(f"| {system} | {queries} x {nway} | {own} | {shares} |")
 
 
 def main(
@@ -167,7 +178,9 @@ def main(
     facts: dict[str, Any] = {"threads": torch.get_num_threads()}
     if large:
         run = run_worker(__file__, "sparse", options | {"queries": large})
-        print(f"| sparse | {large} x {nway} | {run['seconds']:.2f} | {run['peak_mb']:.0f} | | |")
+        print(
+            f"| sparse | {large} x {nway} | {run['seconds']:.2f} | {run['step_mb']:.0f} | {run['peak_mb']:.0f} | | | |"
+        )
         facts["large"] = {"queries": large, **run}
     packages = ("torch", "transformers", "pyterrier_saesplade")
     write_results(out, "one step of fine-tuning, sparse and dense", figures, packages, **options, **facts)

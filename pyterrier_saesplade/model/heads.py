@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from pyterrier_saesplade.model.pooling import Pooled, max_pool
 from pyterrier_saesplade.model.topk import search_factors, select_active, select_topk, selected_linear
 
+#: Rows of the dictionary that are worked on together, so that they stay in a CPU's cache.
+_ROWS = 2048
+
 
 class SparseHead(nn.Module):
     """The encoder of a TopK sparse autoencoder, or the vocabulary projection of a masked language model.
@@ -58,9 +61,9 @@ class SparseHead(nn.Module):
     @torch.no_grad()
     def project_gradient(self) -> None:
         """Removes from the dictionary's gradient what is parallel to its rows, before a step."""
-        gradient, rows = self.dictionary.grad, self.dictionary
-        if gradient is not None:
-            gradient -= (gradient * rows).sum(1, keepdim=True) * rows
+        if self.dictionary.grad is not None:
+            for gradient, rows in zip(self.dictionary.grad.split(_ROWS), self.dictionary.split(_ROWS), strict=True):
+                gradient.addcmul_((gradient * rows).sum(1, keepdim=True), rows, value=-1)
 
     @torch.no_grad()
     def normalise_dictionary(self) -> None:

@@ -140,9 +140,7 @@ def select_active(
     return Active(texts[order], latents[order], tokens[order])
 
 
-def _active(
-    states: Tensor, factors: Tensor, bounds: list[int], texts: range, cache_bytes: int
-) -> Iterator[Active]:
+def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, cache_bytes: int) -> Iterator[Active]:
     """Finds what is active in texts that are searched together, by blocks of latents."""
     # All texts are made as long as the longest by repeating their last token, which no maximum sees.
     starts = np.array(bounds[texts.start : texts.stop + 1])

@@ -54,7 +54,11 @@ bench:
 	.venv-bench/bin/python benchmarks/index.py --collection $(COLLECTION)
 	.venv-bench/bin/python benchmarks/index.py --collection $(COLLECTION) --pisa-scale 1 \
 		--out benchmarks/results/index-scaled-once.json
+	.venv-bench/bin/python benchmarks/index.py --collection $(COLLECTION) --documents 2000 --peer-encoder own --rounds 3 \
+		--out benchmarks/results/index-from-text.json
 	.venv-bench/bin/python benchmarks/retrieval.py --collection $(COLLECTION)
+	.venv-bench/bin/python benchmarks/retrieval.py --collection $(COLLECTION) --num-results 100 \
+		--out benchmarks/results/retrieval-100.json
 	.venv-bench/bin/python benchmarks/growth.py --collection $(COLLECTION)
 	.venv-bench/bin/python benchmarks/shares.py --collection $(COLLECTION)
 	.venv-bench/bin/python benchmarks/report.py

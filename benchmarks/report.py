@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import rounds
 import typer
@@ -16,6 +16,7 @@ import typer
 OURS = "pyterrier_saesplade"
 TITLES = {
     "encode": "Encoding documents, SPLADE",
+    "encode-full": "The same, 4,000 documents",
     "encode-sae-384": "Encoding documents, an SAE on 6 layers of 384",
     "encode-sae-768": "Encoding documents, an SAE on 6 layers of 768",
     "query": "Encoding one query, SPLADE",
@@ -23,10 +24,68 @@ TITLES = {
     "pretrain_step": "A step of pre-training",
     "train_step": "A step of fine-tuning",
     "index": "Index and search",
+    "index-from-text": "The same of 2,000 documents, each side with its own encoder",
     "index-scaled-once": "The same, PISA's integers multiplied once by 100, where the recipe does it twice",
     "retrieval": "Retrieval of queries, end to end",
     "retrieval-100": "The same, 100 documents per query",
 }
+
+
+class Goal(NamedTuple):
+    """What was aimed at: the ratio of two systems' figures.
+
+    Attributes:
+        results: The benchmark.
+        of: The system whose figure is divided.
+        by: The system by whose figure it is divided.
+        figure: Which of their figures.
+        least: What the ratio should at least be; ``None``: see ``most``.
+        most: What it should at most be.
+    """
+
+    results: str
+    of: str
+    by: str
+    figure: str = "seconds"
+    least: float | None = None
+    most: float | None = None
+
+    def reached(self, ratio: float) -> bool:
+        """Tell whether a ratio is as good."""
+        return (self.least is None or ratio >= self.least) and (self.most is None or ratio <= self.most)
+
+
+GOALS = [
+    Goal("encode", "pyterrier_splade", OURS, least=18),
+    Goal("encode", "sentence-transformers", OURS, least=4),
+    Goal("encode", "sentence-transformers, ONNX", OURS, least=1.5),
+    Goal("encode", "sentence-transformers, OpenVINO", OURS, least=1.5),
+    Goal("encode", "pyserini", OURS, least=10),
+    Goal("encode", OURS, "floor", most=1.3),
+    Goal("encode-sae-384", "dense", OURS, least=4),
+    Goal("encode-sae-384", OURS, "floor", most=1.5),
+    Goal("encode-sae-768", "dense", OURS, least=4),
+    Goal("encode-sae-768", OURS, "floor", most=1.5),
+    Goal("query", OURS, "floor", most=1.2),
+    Goal("query-sae", OURS, "floor", most=1.2),
+    Goal("pretrain_step", "sae-lens", OURS, least=3),
+    Goal("pretrain_step", "sae-lens sparse", OURS, least=3),
+    Goal("pretrain_step", "sparsify", OURS, least=3),
+    Goal("pretrain_step", "dense", OURS, least=3),
+    Goal("pretrain_step", OURS, "gemm", most=2),
+    Goal("pretrain_step", OURS, "sae-lens sparse", "step_mb", most=0.5),
+    Goal("pretrain_step", OURS, "sparsify", "step_mb", most=0.5),
+    Goal("pretrain_step", OURS, "dense", "step_mb", most=0.5),
+    Goal("train_step", "dense", "sparse", least=2),
+    Goal("train_step", "sparse", "dense", "step_mb", most=0.3),
+    Goal("index", "splade-terrier", "ours-terrier", "megabytes", least=2.9),
+    Goal("index", "splade-terrier", "ours-terrier", "build_seconds", least=2),
+    Goal("index", "splade-pisa", "ours-pisa", "megabytes", least=1.3),
+    Goal("index", "splade-pisa", "ours-pisa", "query_seconds", least=1),
+    Goal("index-scaled-once", "splade-pisa", "ours-pisa", "query_seconds", least=1),
+    Goal("retrieval", "pyterrier_splade", OURS, least=5),
+    Goal("retrieval-100", "pyterrier_splade", OURS, least=5),
+]
 
 
 def read(folder: Path, name: str) -> dict[str, Any] | None:
@@ -71,12 +130,33 @@ def section(results: dict[str, Any], title: str) -> str:
     return f"## {title}\n\n{about}\n\n{table(results)}\n"
 
 
+def goals(folder: Path) -> str:
+    """Return the goals beside what was reached, as a Markdown table."""
+    lines = ["| work | ratio | of | goal | measured | reached |", "|---|---|---|---|---|---|"]
+    for goal in GOALS:
+        results = read(folder, goal.results)
+        if results is not None and {goal.of, goal.by} <= results["figures"].keys():
+            ratio = rounds.ratio(results["figures"], goal.of, goal.by, goal.figure)
+            aim = f">= {goal.least}" if goal.least is not None else f"<= {goal.most}"
+            reached = "yes" if goal.reached(ratio) else "**no**"
+            cells = (
+                goal.results,
+                f"{goal.of} / {goal.by}",
+                goal.figure.replace("_", " "),
+                aim,
+                f"{ratio:.2f}",
+                reached,
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main(
     folder: Annotated[Path, typer.Option(help="Where the results are.")] = Path("benchmarks/results"),
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("benchmarks/README.md"),
 ) -> None:
     """Write the page."""
-    parts = [(Path(__file__).parent / "page.md").read_text()]
+    parts = [(Path(__file__).parent / "page.md").read_text().replace("{goals}", goals(folder))]
     for name, title in TITLES.items():
         if (results := read(folder, name)) is not None:
             parts.append(section(results, title))

@@ -1,10 +1,10 @@
 """Documents per second and peak memory of encoders, on the same checkpoint and the same texts.
 
 With a SPLADE checkpoint ours is compared with other packages; with an SAE's head (a random one of the width that is
-asked for), which no other package encodes on a CPU, with the dense way of plain PyTorch. "floor" is what no encoder
-with this backbone goes without: the tokenizer, the backbone on the same batches, and one product of the head for each,
-in bfloat16 where the CPU multiplies it, of which nothing is read. Before any time counts, all systems must give the
-same vectors.
+asked for), which no other package encodes on a CPU, with the dense way of plain PyTorch. "backbone and product" is no
+encoder: the tokenizer, the backbone on our batches, and one product of the head for each, in bfloat16 where the CPU
+multiplies it, into memory that is there and of which nothing is read. Before any time counts, all systems must give the
+same vectors, and encode a first text.
 
     python benchmarks/encode.py --collection ../shared/data/vaswani --collection ../shared/data/nfcorpus
     python benchmarks/encode.py --width 65536 --dimension 384 --documents 500
@@ -21,13 +21,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import rounds
 import typer
 
-OURS, HALF, FLOOR = "pyterrier_saesplade", "pyterrier_saesplade, bfloat16 backbone", "floor"
+if TYPE_CHECKING:
+    import pandas as pd
+
+OURS, HALF, PRODUCT = "pyterrier_saesplade", "pyterrier_saesplade, bfloat16 backbone", "backbone and product"
 #: Of sentence-transformers, which run in an environment of their own: optimum-onnx allows no transformers from 5 on.
 EXPORTED = ("sentence-transformers, ONNX", "sentence-transformers, OpenVINO")
 #: Documents are cut here by every system.
@@ -40,31 +43,35 @@ LARGEST = 0.2
 DENSE_BATCH = 32
 
 Rows = list[dict[str, float]]
+Encode = Callable[[list[str]], Rows]
 
 
-def ours(model: str, texts: list[str], precision: Any = "auto") -> Callable[[], Rows]:
-    """Return what encodes `texts` by our document encoder; its weights are loaded by a first text."""
-    import pandas as pd
-
+def ours(model: str, precision: Any = "auto") -> Encode:
+    """Return our document encoder."""
     opened = open_model(model, doc_max_length=MAX_LENGTH, precision=precision)
     stage = opened.doc_encoder(scale=None, batch_size=4096)
-    stage(pd.DataFrame({"docno": ["0"], "text": texts[:1]}))
-    frame = pd.DataFrame({"docno": [str(i) for i in range(len(texts))], "text": texts})
-    return lambda: stage(frame)["toks"].tolist()
+    return lambda texts: stage(frame_of(texts))["toks"].tolist()
 
 
-def half(model: str, texts: list[str]) -> Callable[[], Rows]:
+def frame_of(texts: list[str]) -> pd.DataFrame:
+    """Return texts as PyTerrier's stages take them."""
+    import pandas as pd
+
+    return pd.DataFrame({"docno": [str(i) for i in range(len(texts))], "text": texts})
+
+
+def half(model: str) -> Encode:
     """Return the same with the backbone in bfloat16."""
-    return ours(model, texts, "bfloat16")
+    return ours(model, "bfloat16")
 
 
-def floor(model: str, texts: list[str]) -> Callable[[], Rows]:
+def backbone_and_product(model: str) -> Encode:
     """Return what does only what any encoder must; its vectors are empty."""
     from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, token_batches
 
-    encoder, multiply = backbone_and_product(model, BATCH_TOKENS)
+    encoder, multiply = multiplier(model, BATCH_TOKENS)
 
-    def encode() -> Rows:
+    def encode(texts: list[str]) -> Rows:
         ids = encoder.tokenize(texts, "doc", MAX_LENGTH)
         for batch in token_batches(np.array([len(pieces) for pieces in ids]), BATCH_TOKENS):
             multiply([ids[i] for i in batch])
@@ -73,7 +80,7 @@ def floor(model: str, texts: list[str]) -> Callable[[], Rows]:
     return encode
 
 
-def dense(model: str, texts: list[str]) -> Callable[[], Rows]:
+def dense(model: str) -> Encode:
     """Return the dense way in plain PyTorch: linear, TopK, scatter, maximum, log1p, batches sorted by length."""
     import torch
     from transformers import AutoTokenizer
@@ -84,7 +91,7 @@ def dense(model: str, texts: list[str]) -> Callable[[], Rows]:
     tokenizer, head, k = AutoTokenizer.from_pretrained(model), network.head, network.config.k
 
     @torch.inference_mode()
-    def encode() -> Rows:
+    def encode(texts: list[str]) -> Rows:
         rows: Rows = [{} for _ in texts]
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         for start in range(0, len(order), DENSE_BATCH):
@@ -106,18 +113,18 @@ def dense(model: str, texts: list[str]) -> Callable[[], Rows]:
     return encode
 
 
-def pyterrier_splade(model: str, texts: list[str]) -> Callable[[], Rows]:
-    """Return what encodes `texts` by pyterrier-splade's document encoder with its own batch size."""
-    import pandas as pd
+def pyterrier_splade(model: str) -> Encode:
+    """Return pyterrier-splade's document encoder with its own batch size."""
     from pyterrier_splade import Splade
 
     stage = Splade(model, max_length=MAX_LENGTH).doc_encoder()
-    frame = pd.DataFrame({"docno": [str(i) for i in range(len(texts))], "text": texts})
-    return lambda: [{term: weight / 100 for term, weight in toks.items()} for toks in stage(frame)["toks"]]
+    return lambda texts: [
+        {term: weight / 100 for term, weight in toks.items()} for toks in stage(frame_of(texts))["toks"]
+    ]
 
 
-def pyserini(model: str, texts: list[str]) -> Callable[[], Rows]:
-    """Return what encodes `texts` by pyserini's encoder with its command's batch size, without gradients."""
+def pyserini(model: str) -> Encode:
+    """Return pyserini's encoder with its command's batch size, without gradients."""
     import torch
 
     from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
@@ -128,7 +135,7 @@ def pyserini(model: str, texts: list[str]) -> Callable[[], Rows]:
     encoder = SpladeDocumentEncoder(model, device="cpu")
 
     @torch.no_grad()
-    def encode() -> Rows:
+    def encode(texts: list[str]) -> Rows:
         batches = (texts[start : start + 64] for start in range(0, len(texts), 64))
         rows = itertools.chain.from_iterable(encoder.encode(batch, max_length=MAX_LENGTH) for batch in batches)
         return [{term: weight * 5 / 256 for term, weight in row.items()} for row in rows]
@@ -136,15 +143,15 @@ def pyserini(model: str, texts: list[str]) -> Callable[[], Rows]:
     return encode
 
 
-def sentence_transformers(model: str, texts: list[str], backend: Any = "torch") -> Callable[[], Rows]:
-    """Return what encodes `texts` by sentence-transformers' SparseEncoder with its own batch size."""
+def sentence_transformers(model: str, backend: Any = "torch") -> Encode:
+    """Return sentence-transformers' SparseEncoder with its own batch size."""
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
     transformer = Transformer(model, transformer_task="fill-mask", max_seq_length=MAX_LENGTH, backend=backend)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
 
-    def encode() -> Rows:
+    def encode(texts: list[str]) -> Rows:
         vectors = encoder.encode_document(texts, show_progress_bar=False)
         return [dict(decoded) for decoded in encoder.decode(vectors)]
 
@@ -154,14 +161,14 @@ def sentence_transformers(model: str, texts: list[str], backend: Any = "torch") 
 SPLADE_SYSTEMS = {
     OURS: ours,
     HALF: half,
-    FLOOR: floor,
+    PRODUCT: backbone_and_product,
     "pyterrier_splade": pyterrier_splade,
     "sentence-transformers": sentence_transformers,
-    EXPORTED[0]: lambda model, texts: sentence_transformers(model, texts, "onnx"),
-    EXPORTED[1]: lambda model, texts: sentence_transformers(model, texts, "openvino"),
+    EXPORTED[0]: lambda model: sentence_transformers(model, "onnx"),
+    EXPORTED[1]: lambda model: sentence_transformers(model, "openvino"),
     "pyserini": pyserini,
 }
-SAE_SYSTEMS = {OURS: ours, HALF: half, FLOOR: floor, "dense": dense}
+SAE_SYSTEMS = {OURS: ours, HALF: half, PRODUCT: backbone_and_product, "dense": dense}
 
 
 def is_sae(model: str) -> bool:
@@ -170,10 +177,11 @@ def is_sae(model: str) -> bool:
 
 
 def work(system: str, model: str, texts_file: Path, vectors_file: Path | None) -> None:
-    """Encode once, and report the seconds; optionally write the vectors."""
-    encode = (SPLADE_SYSTEMS | SAE_SYSTEMS)[system](model, json.loads(texts_file.read_text()))
+    """Encode a first text, then all, and report the seconds of these; optionally write the vectors."""
+    encode, texts = (SPLADE_SYSTEMS | SAE_SYSTEMS)[system](model), json.loads(texts_file.read_text())
+    encode(texts[:1])
     start = time.perf_counter()
-    rows = encode()
+    rows = encode(texts)
     seconds = time.perf_counter() - start
     if vectors_file:
         vectors_file.write_text(json.dumps([{term: float(weight) for term, weight in row.items()} for row in rows]))
@@ -187,7 +195,7 @@ def open_model(model: str, **settings: Any) -> Any:
     return (SaeSplade.from_pretrained if is_sae(model) else SaeSplade.from_splade)(model, **settings)
 
 
-def backbone_and_product(model: str, tokens: int) -> tuple[Any, Callable[[list[list[int]]], None]]:
+def multiplier(model: str, tokens: int) -> tuple[Any, Callable[[list[list[int]]], None]]:
     """Return an encoder, and what runs its backbone and one product of its head on texts of so many word pieces."""
     import torch
 
@@ -197,7 +205,7 @@ def backbone_and_product(model: str, tokens: int) -> tuple[Any, Callable[[list[l
     dtype = pick_dtype("auto", torch.device("cpu")) or torch.float32
     encoder = (Encoder.from_pretrained if is_sae(model) else Encoder.from_splade)(model)
     head = encoder.model.head.W_enc.detach().to(dtype).T
-    product = torch.empty(tokens, head.shape[1], dtype=dtype)
+    product = torch.zeros(tokens, head.shape[1], dtype=dtype)  # so that its pages are there
 
     def multiply(ids: list[list[int]]) -> None:
         states = encoder.token_states(ids)
@@ -226,7 +234,7 @@ def check_agreement(systems: list[str], model: str, texts: list[str], folder: Pa
         options = {"model": model, "texts-file": sample, "vectors-file": path}
         rounds.run_worker(__file__, system, options, pythons.get(system))
         vectors[system] = json.loads(path.read_text())
-    for system in set(systems) - {OURS, FLOOR}:
+    for system in set(systems) - {OURS, PRODUCT}:
         gaps = differences(vectors[OURS], vectors[system])
         print(f"{system} and ours: weights differ by {np.mean(gaps):.4f}, {max(gaps):.3f} at most", file=sys.stderr)
         # With TopK a latent that is barely among a token's k may be missing: its whole weight is then the difference.

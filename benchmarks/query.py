@@ -1,7 +1,7 @@
 """Latency of one query: from its text to its vector, one query at a time, model loaded.
 
 As in ``encode.py``, ours is compared with other packages on a SPLADE checkpoint and with the dense way on an SAE's
-head; "floor" is the backbone and one product of the head. "table" is the encoder without a network
+head; "backbone and product" is what its name says. "table" is the encoder without a network
 (``SaeSplade.inference_free``), whose vectors are others. Before any time counts, the other systems must give the same.
 
     python benchmarks/query.py --collection ../shared/data/nfcorpus
@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import encode
 import rounds
 import typer
-from encode import FLOOR, OURS
+from encode import OURS, PRODUCT
 
 Encode = Callable[[str], dict[str, float]]
 #: Queries are cut here by every system.
@@ -55,9 +55,9 @@ def _row(model: Any, query: str) -> dict[str, float]:
     return {model.terms.name(latent): weight for latent, weight in zip(latents.tolist(), weights.tolist(), strict=True)}
 
 
-def floor(model: str, collection: str) -> Encode:
+def backbone_and_product(model: str, collection: str) -> Encode:
     """Return what any encoder must do; its vectors are empty."""
-    encoder, multiply = encode.backbone_and_product(model, MAX_LENGTH)
+    encoder, multiply = encode.multiplier(model, MAX_LENGTH)
 
     def run(query: str) -> dict[str, float]:
         multiply(encoder.tokenize([query], "query", MAX_LENGTH))
@@ -91,15 +91,11 @@ def dense(model: str, collection: str) -> Encode:
 
 
 def pyterrier_splade(model: str, collection: str) -> Encode:
-    """Return pyterrier-splade's query encoder."""
-    import pandas as pd
+    """Return pyterrier-splade's encoder of queries."""
     from pyterrier_splade import Splade
 
-    stage = Splade(model, max_length=MAX_LENGTH).query_encoder()
-    return lambda query: {
-        term: weight / 100
-        for term, weight in stage(pd.DataFrame({"qid": ["1"], "query": [query]}))["query_toks"][0].items()
-    }
+    splade = Splade(model, max_length=MAX_LENGTH)
+    return lambda query: dict(splade.encode([query], rep="q")[0])
 
 
 def sentence_transformers(model: str, collection: str) -> Encode:
@@ -132,13 +128,13 @@ def pyserini(model: str, collection: str) -> Encode:
 
 SPLADE_SYSTEMS = {
     OURS: ours,
-    FLOOR: floor,
+    PRODUCT: backbone_and_product,
     "table": table,
     "pyterrier_splade": pyterrier_splade,
     "sentence-transformers": sentence_transformers,
     "pyserini": pyserini,
 }
-SAE_SYSTEMS = {OURS: ours, FLOOR: floor, "table": table, "dense": dense}
+SAE_SYSTEMS = {OURS: ours, PRODUCT: backbone_and_product, "table": table, "dense": dense}
 
 
 def work(system: str, model: str, collection: str, queries_file: Path, vectors_file: Path | None) -> None:
@@ -158,13 +154,13 @@ def work(system: str, model: str, collection: str, queries_file: Path, vectors_f
 
 
 def check_agreement(systems: list[str], options: dict[str, object], folder: Path) -> None:
-    """Stop unless the systems give the same vectors; "floor" and "table" do not mean to."""
+    """Stop unless the systems give the same vectors; those that "table" and the product give are others."""
     vectors = {}
     for system in systems:
         path = folder / "vectors.json"
         rounds.run_worker(__file__, system, options | {"vectors-file": path})
         vectors[system] = json.loads(path.read_text())
-    for system in set(systems) - {OURS, FLOOR, "table"}:
+    for system in set(systems) - {OURS, PRODUCT, "table"}:
         gaps = encode.differences(vectors[OURS], vectors[system])
         mean = statistics.mean(gaps)
         print(f"{system} and ours: weights differ by {mean:.4f}, {max(gaps):.3f} at most", file=sys.stderr)

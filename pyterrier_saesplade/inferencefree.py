@@ -21,11 +21,12 @@ from pyterrier_saesplade.stages import Stages
 
 
 class InferenceFree(Stages):
-    """A model whose queries are looked up in a table, so that searching needs no network.
+    """A model whose queries are looked up in a table, so that searching runs no network.
 
     Documents are encoded by the model, and its indexes are searched as they are. A query is the sum of its word pieces'
     vectors, each the mean over the occurrences of that piece in documents; so the context of a word in the query is
-    lost, and effectiveness is paid for speed (see the README). :meth:`SaeSplade.inference_free` makes one.
+    lost, and effectiveness is paid for speed (see the README). :meth:`SaeSplade.inference_free` makes one. A model that
+    this package wrote does not even load its weights for that; a SPLADE checkpoint does.
 
     Sparse retrieval without inference for queries, by one trained weight per word piece, is of Geng et al. (2024, arXiv
     2411.04403).

@@ -55,8 +55,9 @@ class Encoder:
 
     Texts are sorted by length inside a window and batched by tokens, so that little is padding; padding never reaches
     the head, and no dense row over the vocabulary is kept. The vector of a text depends on the texts beside it by
-    float rounding alone: by 1e-5 of the largest weight, unless the backbone runs in bfloat16, whose states have 8
-    significant bits.
+    float rounding alone: by 1e-5 of the largest weight, unless bfloat16 decides more than which latents are proposed:
+    where the backbone runs in it, or where there is no TopK and the strongest token of a latent is found in it. It has
+    8 significant bits.
 
     Args:
         model: The network; moved to ``device`` and put in evaluation mode.

@@ -27,11 +27,9 @@ def result_frame(queries: pd.DataFrame, hits: Sequence[Hits]) -> pd.DataFrame:
 
     Strings are Python's: evaluation reads a run row by row, which Arrow's strings make twice as long.
     """
-    rows = (
-        queries.astype(dict.fromkeys(queries.select_dtypes("str"), object))
-        .iloc[np.repeat(np.arange(len(hits)), [len(found.docnos) for found in hits])]
-        .reset_index(drop=True)
-    )
+    strings = [name for name, dtype in queries.dtypes.items() if isinstance(dtype, pd.StringDtype)]
+    places = np.repeat(np.arange(len(hits)), [len(found.docnos) for found in hits])
+    rows = queries.astype(dict.fromkeys(strings, object)).iloc[places].reset_index(drop=True)
     return rows.assign(
         docno=pd.Series([docno for found in hits for docno in found.docnos], dtype=object),
         score=np.concatenate([found.scores for found in hits] or [np.empty(0)]),

@@ -149,7 +149,7 @@ def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, ca
     places = torch.from_numpy(padded).to(states.device)
     count = places.numel()
     rows = _rounded(count)
-    columns = max(_GROUP, cache_bytes // (factors.dtype.itemsize * rows))
+    columns = max(1, cache_bytes // (factors.dtype.itemsize * rows))
     columns = 1 << (columns.bit_length() - 1)
     operand = _operand(states[places.flatten()], factors, rows)
     result = _result(operand, factors, rows, min(columns, len(factors)))
@@ -187,7 +187,7 @@ def _largest(keys: Tensor, k: int) -> Tensor:
 
 
 def selected_linear(
-    states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, *, chunk_bytes: int = CACHE_BYTES
+    states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, *, chunk_bytes: int | None = None
 ) -> Tensor:
     """Computes the chosen outputs of ``states @ weight.T + bias`` in the precision of the weights, differentiably.
 
@@ -196,11 +196,13 @@ def selected_linear(
         weight: ``[M, d]``.
         bias: ``[M]``.
         latents: ``[T, k]``, the outputs wanted of each token.
-        chunk_bytes: Memory for the weights gathered at one time.
+        chunk_bytes: Memory for the weights gathered at one time; ``None``: what is in cache on a CPU, more elsewhere.
 
     Returns:
         ``[T, k]`` pre-activations.
     """
+    if chunk_bytes is None:
+        chunk_bytes = CACHE_BYTES if states.device.type == "cpu" else CHUNK_BYTES
     with torch.autocast(states.device.type, enabled=False):
         states = states.to(weight.dtype)
         values: Tensor = _SelectedLinear.apply(states, weight, bias, latents, chunk_bytes)

@@ -68,6 +68,14 @@ def test_company_order_and_padding_change_only_the_rounding(encoder: Encoder, pr
             np.testing.assert_allclose(mine, together, atol=1e-5 * together.max())
 
 
+def test_company_where_bfloat16_finds_the_strongest_token(splade_path: Path) -> None:
+    encoder = Encoder.from_splade(splade_path, precision="float32")
+    encoder.dtype = torch.bfloat16
+    together = dense(encoder.encode(TEXTS, side="doc"), encoder.config.width)
+    alone = np.concatenate([dense(encoder.encode([text], side="doc"), encoder.config.width) for text in TEXTS])
+    np.testing.assert_allclose(alone, together, atol=2**-6 * together.max())
+
+
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     assert ((norms > 0) == (a.any(1) | b.any(1))).all()

@@ -169,13 +169,14 @@ def test_a_head_made_in_inference_mode() -> None:
 
 
 def test_threads_do_not_share_memory() -> None:
-    states, weight, bias = (tensor.detach() for tensor in inputs())
+    given = [[tensor.detach() for tensor in inputs(seed=seed)] for seed in range(2)]
     bounds = [0, 10, T]
-    expected = select_active(states, weight, bias, bounds)
+    expected = [select_active(*each, bounds) for each in given]
+    assert len(expected[0].latents) != len(expected[1].latents)
 
     def search(i: int) -> bool:
-        found = select_active(states * (1 if i % 2 else 3), weight, bias * (1 if i % 2 else 3), bounds)
-        return all(map(torch.equal, found, expected))
+        found = select_active(*given[i % 2], bounds)
+        return len(found.latents) == len(expected[i % 2].latents) and all(map(torch.equal, found, expected[i % 2]))
 
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(search, range(200)))

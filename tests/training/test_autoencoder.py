@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pyterrier_saesplade.model import heads
 from pyterrier_saesplade.model.heads import SparseHead
 from pyterrier_saesplade.training import PretrainConfig
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, decode, initialise_from_data
@@ -75,7 +76,10 @@ def test_inactive_latents_are_counted_in_tokens(autoencoder: SparseAutoencoder, 
     assert torch.equal(autoencoder.inactive, expected)
 
 
-def test_the_dictionary_moves_on_the_sphere(autoencoder: SparseAutoencoder, states: torch.Tensor) -> None:
+def test_the_dictionary_moves_on_the_sphere(
+    autoencoder: SparseAutoencoder, states: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "_ROWS", 40)  # several parts, the last a smaller one
     autoencoder(states).loss.backward()
     autoencoder.head.project_gradient()
     gradient = autoencoder.head.dictionary.grad

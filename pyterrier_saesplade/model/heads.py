@@ -98,8 +98,10 @@ class SparseHead(nn.Module):
         """
         centred = states - self.b_dec
         factors = self._search_factors(dtype)
-        latents = select_topk(centred, self.W_enc, self.b_enc, k, candidates=candidates, factors=factors)
-        return torch.relu(selected_linear(centred, self.W_enc, self.b_enc, latents)), latents
+        latents, values = select_topk(centred, self.W_enc, self.b_enc, k, candidates=candidates, factors=factors)
+        if values is None or torch.is_grad_enabled():
+            values = selected_linear(centred, self.W_enc, self.b_enc, latents)
+        return torch.relu(values), latents
 
     def pool(self, states: Tensor, bounds: list[int], k: int | None, *, dtype: torch.dtype | None = None) -> Pooled:
         """Computes the pooled activations of texts.

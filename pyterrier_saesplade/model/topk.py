@@ -32,6 +32,19 @@ _memory = threading.local()
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
+class Strongest(NamedTuple):
+    """The ``k`` largest pre-activations of tokens.
+
+    Attributes:
+        latents: ``[T, k]``, by falling pre-activation. Where fewer than ``k`` are positive, the others are any.
+        values: ``[T, k]``, their pre-activations, without gradient, where they were computed in the precision of the
+            weights; else ``None``.
+    """
+
+    latents: Tensor
+    values: Tensor | None
+
+
 class Active(NamedTuple):
     """The latents that are active in texts, by text and latent.
 
@@ -68,7 +81,7 @@ def select_topk(
     candidates: int | None = None,
     factors: Tensor | None = None,
     chunk_bytes: int = CHUNK_BYTES,
-) -> Tensor:
+) -> Strongest:
     """Finds the ``k`` largest pre-activations of each token.
 
     Args:
@@ -82,24 +95,23 @@ def select_topk(
             result are rounded by a relative 2^-8 at most, hence a latent is wrongly proposed or left out only within
             ``2^-6 * (|x| |w| + |b|)`` of the last value that is proposed, or of 0, if that is larger.
         chunk_bytes: Memory for the pre-activations that exist at one time.
-
-    Returns:
-        ``[T, k]`` latents, by falling pre-activation. Where fewer than ``k`` are positive, the others are any.
     """
     factors = search_factors(weight, bias) if factors is None else factors
     size = _chunk_size(chunk_bytes, len(weight), factors.dtype)
     operand, result = _operand(states, factors, size), _result(states, factors, size, len(factors))
     latents = torch.empty((len(states), k), dtype=torch.long, device=states.device)
     candidates = min(max(k, candidates or k), len(weight))
+    exact = torch.empty((len(states), k), dtype=weight.dtype, device=states.device) if candidates > k else None
     for chunk in _chunks(len(states), size):
         keys = _product(operand, factors, chunk, result)
         best = _largest(keys, candidates)
-        if candidates > k:
+        if exact is not None:
             values = selected_linear(states[chunk].detach(), weight.detach(), bias.detach(), best)
+            exact[chunk], order = values.topk(k)
         else:
-            values = keys.gather(1, best)
-        latents[chunk] = best.gather(1, values.topk(k).indices)
-    return latents
+            order = keys.gather(1, best).topk(k).indices
+        latents[chunk] = best.gather(1, order)
+    return Strongest(latents, exact)
 
 
 def select_active(

@@ -92,7 +92,7 @@ class SparseAutoencoder(nn.Module):
         weight = self.head.W_enc[order]
         bias = self.head.b_enc[order].masked_fill(~dead[order], float("-inf"))
         factors = search_factors(weight, bias, self.dtype)
-        latents = select_topk(centred, weight, bias, min(2 * self.k, count), factors=factors)
+        latents = select_topk(centred, weight, bias, min(2 * self.k, count), factors=factors).latents
         values = torch.relu(selected_linear(centred, weight, bias, latents))
         return (residual - decode(values, latents, self.head.dictionary[order])).square().sum(1)
 

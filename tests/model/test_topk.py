@@ -33,7 +33,7 @@ def test_values_and_all_gradients_equal_the_dense_computation(chunk_bytes: int) 
     values, latents = dense_topk(states, weight, bias, K)
     expected = torch.autograd.grad((torch.relu(values) * upstream).sum(), (states, weight, bias))
 
-    chosen = select_topk(states, weight, bias, K, chunk_bytes=chunk_bytes)
+    chosen = select_topk(states, weight, bias, K, chunk_bytes=chunk_bytes).latents
     sparse = selected_linear(states, weight, bias, chosen, chunk_bytes=chunk_bytes)
     actual = torch.autograd.grad((torch.relu(sparse) * upstream).sum(), (states, weight, bias))
 
@@ -45,7 +45,7 @@ def test_values_and_all_gradients_equal_the_dense_computation(chunk_bytes: int) 
 
 def test_gradcheck() -> None:
     states, weight, bias = inputs(torch.float64)
-    latents = select_topk(states, weight, bias, K)
+    latents = select_topk(states, weight, bias, K).latents
     assert torch.autograd.gradcheck(
         lambda *arguments: selected_linear(*arguments, latents, chunk_bytes=2000), (states, weight, bias)
     )
@@ -56,7 +56,7 @@ def test_bfloat16_chooses_other_latents_only_near_the_kth_value(seed: int) -> No
     states, weight, bias = (tensor.detach() for tensor in inputs(seed=seed))
     exact = states @ weight.T + bias
     kth = exact.topk(K).values[:, -1:]
-    latents = select_topk(states, weight, bias, K, factors=search_factors(weight, bias, torch.bfloat16))
+    latents = select_topk(states, weight, bias, K, factors=search_factors(weight, bias, torch.bfloat16)).latents
     margin = 2**-6 * (states.norm(dim=1, keepdim=True) * weight.norm(dim=1).max() + bias.abs().max())
 
     chosen = exact.gather(1, latents)
@@ -71,10 +71,13 @@ def test_bfloat16_chooses_other_latents_only_near_the_kth_value(seed: int) -> No
 def test_more_candidates_make_bfloat16_exact(seed: int) -> None:
     states, weight, bias = (tensor.detach() for tensor in inputs(seed=seed))
     factors = search_factors(weight, bias, torch.bfloat16)
-    latents = select_topk(states, weight, bias, K, candidates=4 * K, factors=factors, chunk_bytes=2 * M * 8)
-    assert torch.equal(latents, (states @ weight.T + bias).topk(K).indices)
+    found = select_topk(states, weight, bias, K, candidates=4 * K, factors=factors, chunk_bytes=2 * M * 8)
+    expected = (states @ weight.T + bias).topk(K)
+    assert torch.equal(found.latents, expected.indices)
+    torch.testing.assert_close(found.values, expected.values, rtol=1e-5, atol=1e-5)
+    assert select_topk(states, weight, bias, K, factors=factors).values is None
     assert torch.equal(
-        select_topk(states, weight, bias, M, candidates=2 * M).sort(1).values, torch.arange(M).expand(T, M)
+        select_topk(states, weight, bias, M, candidates=2 * M).latents.sort(1).values, torch.arange(M).expand(T, M)
     )
 
 
@@ -99,7 +102,7 @@ def test_without_topk_every_active_latent_of_a_text_is_found(chunk_bytes: int, c
 def test_the_largest_are_found_by_groups(width: int, k: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     states, weight = torch.eye(T, dtype=dtype), torch.randn(width, T, generator=generator).abs().to(dtype)
-    latents = select_topk(states, weight, torch.zeros(width, dtype=dtype), k)
+    latents = select_topk(states, weight, torch.zeros(width, dtype=dtype), k).latents
     dense = weight.T
     assert latents.sort(1).values.diff(dim=1).ne(0).all()
     assert torch.equal(dense.gather(1, latents), dense.topk(k).values)
@@ -111,7 +114,7 @@ def test_negative_values_are_never_preferred() -> None:
     weight[[5, 700, 4000], 0] = torch.tensor([0.25, 2.0, 0.5])
     for dtype in (torch.bfloat16, torch.float32):
         factors = search_factors(weight, torch.zeros(4096), dtype)
-        latents = select_topk(states, weight, torch.zeros(4096), 5, factors=factors)
+        latents = select_topk(states, weight, torch.zeros(4096), 5, factors=factors).latents
         assert latents[:, :3].tolist() == [[700, 4000, 5]] * 3
 
 
@@ -172,11 +175,10 @@ def test_threads_do_not_share_memory() -> None:
     given = [[tensor.detach() for tensor in inputs(seed=seed)] for seed in range(2)]
     bounds = [0, 10, T]
     expected = [select_active(*each, bounds) for each in given]
-    assert len(expected[0].latents) != len(expected[1].latents)
+    assert not torch.equal(expected[0].tokens, expected[1].tokens)
 
     def search(i: int) -> bool:
-        found = select_active(*given[i % 2], bounds)
-        return len(found.latents) == len(expected[i % 2].latents) and all(map(torch.equal, found, expected[i % 2]))
+        return all(map(torch.equal, select_active(*given[i % 2], bounds), expected[i % 2]))
 
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(search, range(200)))
@@ -192,7 +194,7 @@ def test_of_equal_tokens_the_first_is_found(dtype: torch.dtype) -> None:
 
 def test_no_tokens() -> None:
     _, weight, bias = inputs()
-    assert select_topk(torch.empty(0, D), weight, bias, K).shape == (0, K)
+    assert select_topk(torch.empty(0, D), weight, bias, K).latents.shape == (0, K)
     for found in select_active(torch.empty(0, D), weight, bias, [0]):
         assert found.shape == (0,)
 

@@ -125,7 +125,7 @@ class SparseHead(nn.Module):
         centred = states - self.b_dec
         active = select_active(centred, self.W_enc, self.b_enc, bounds, factors=self._search_factors(dtype))
         values = selected_linear(centred[active.tokens], self.W_enc, self.b_enc, active.latents.unsqueeze(1)).squeeze(1)
-        kept = values > 0
+        kept = (values > 0).nonzero().squeeze(1)
         return Pooled(active.texts[kept], active.latents[kept], values[kept], active.tokens[kept])
 
     def _search_factors(self, dtype: torch.dtype | None) -> Tensor:

@@ -28,6 +28,8 @@ CHUNK_BYTES = 128 * 2**20
 CACHE_BYTES = 16 * 2**20
 #: Of so many pre-activations the largest stands for all, until it is among the largest.
 _GROUP = 16
+#: So few rows are the second factor, of which oneDNN makes a copy in its own layout, and not the many of the weights.
+_FEW = 16
 _memory = threading.local()
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -175,10 +177,10 @@ def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, ca
 def _positive(keys: Tensor) -> tuple[Tensor, Tensor]:
     """Returns rows and columns of what is positive, row after row."""
     if keys.device.type == "cpu":  # of few in many NumPy finds them in a third of the time
-        places = torch.from_numpy(np.flatnonzero(keys.numpy() > 0))
-    else:
-        places = (keys.flatten() > 0).nonzero().squeeze(1)
-    return places // keys.shape[1], places % keys.shape[1]
+        rows, columns = np.divmod(np.flatnonzero(keys.numpy() > 0), keys.shape[1])
+        return torch.from_numpy(rows), torch.from_numpy(columns)
+    rows, columns = (keys > 0).nonzero(as_tuple=True)
+    return rows, columns
 
 
 def _largest(keys: Tensor, k: int) -> Tensor:
@@ -251,9 +253,12 @@ def _product(operand: Tensor, factors: Tensor, chunk: slice, result: Tensor) -> 
     has seen, up to 1,024.
     """
     rows = _rounded(chunk.stop - chunk.start)
-    product = result[: rows * len(factors)].view(rows, len(factors))
+    states, memory = operand[chunk.start : chunk.start + rows], result[: rows * len(factors)]
     with torch.no_grad(), torch.autocast(operand.device.type, enabled=False):
-        torch.mm(operand[chunk.start : chunk.start + rows], factors.T, out=product)
+        if rows <= _FEW:
+            product = torch.mm(factors, states.T, out=memory.view(len(factors), rows)).T
+        else:
+            product = torch.mm(states, factors.T, out=memory.view(rows, len(factors)))
     return product.view(_INTEGERS[factors.dtype.itemsize])[: chunk.stop - chunk.start]
 
 

@@ -62,7 +62,8 @@ class SparseHead(nn.Module):
     def project_gradient(self) -> None:
         """Removes from the dictionary's gradient what is parallel to its rows, before a step."""
         if self.dictionary.grad is not None:
-            for gradient, rows in zip(self.dictionary.grad.split(_ROWS), self.dictionary.split(_ROWS), strict=True):
+            for first in range(0, len(self.dictionary), _ROWS):
+                gradient, rows = (each[first : first + _ROWS] for each in (self.dictionary.grad, self.dictionary))
                 gradient.addcmul_((gradient * rows).sum(1, keepdim=True), rows, value=-1)
 
     @torch.no_grad()

@@ -177,9 +177,10 @@ def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, ca
 def _positive(keys: Tensor) -> tuple[Tensor, Tensor]:
     """Returns rows and columns of what is positive, row after row."""
     if keys.device.type == "cpu":  # of few in many NumPy finds them in a third of the time
-        rows, columns = np.divmod(np.flatnonzero(keys.numpy() > 0), keys.shape[1])
-        return torch.from_numpy(rows), torch.from_numpy(columns)
-    rows, columns = (keys > 0).nonzero(as_tuple=True)
+        places = np.divmod(np.flatnonzero(keys.numpy() > 0), keys.shape[1])
+        rows, columns = map(torch.from_numpy, places)
+    else:
+        rows, columns = (keys > 0).nonzero(as_tuple=True)
     return rows, columns
 
 

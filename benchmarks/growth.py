@@ -137,7 +137,7 @@ def draw(points: dict[str, list[dict[str, float]]], folder: Path) -> None:
             if name != "documents":
                 axes.set_xticks(at, [str(each) for each in at], rotation=30 if name == "width" else 0)
         left.set_yscale("log")
-        right.set_ylim(bottom=0)
+        right.set_ylim(0, 1.2 * max(point["peak_mb"] for point in curve))
         left.legend(frameon=False, fontsize=8)
         figure.savefig(folder / f"growth-{name}.png", dpi=120)
         pyplot.close(figure)

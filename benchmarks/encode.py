@@ -66,7 +66,7 @@ def half(model: str) -> Encode:
 
 
 def backbone_and_product(model: str) -> Encode:
-    """Return what does only what any encoder must; its vectors are empty."""
+    """Return what runs the backbone and one product; its vectors are empty."""
     from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, token_batches
 
     encoder, multiply = multiplier(model, BATCH_TOKENS)

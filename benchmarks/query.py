@@ -56,7 +56,7 @@ def _row(model: Any, query: str) -> dict[str, float]:
 
 
 def backbone_and_product(model: str, collection: str) -> Encode:
-    """Return what any encoder must do; its vectors are empty."""
+    """Return what runs the backbone and one product; its vectors are empty."""
     encoder, multiply = encode.multiplier(model, MAX_LENGTH)
 
     def run(query: str) -> dict[str, float]:

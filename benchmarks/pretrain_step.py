@@ -35,20 +35,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import rounds
 import torch
 import typer
-from rounds import (
-    Figures,
-    median,
-    memory,
-    peak_memory,
-    processor,
-    ratio,
-    report_run,
-    run_worker,
-    take_turns,
-    write_results,
-)
 from torch import Tensor
 
 from pyterrier_saesplade.encoding.precision import Precision, pick_dtype
@@ -256,21 +245,21 @@ def check(k: int) -> None:
         if name not in (OURS, SAE_LENS_BFLOAT16) and not max(distances.values()) <= _TOLERANCE:
             raise SystemExit(f"{name} differs from ours by more than {_TOLERANCE}: {distances}")
         far |= {f"{name}: {what}": distance for what, distance in distances.items()}
-    report_run(**far)
+    rounds.report_run(**far)
 
 
 def time_step(system: str, width: int, tokens: int, k: int, steps: int) -> None:
     """Take some steps, and report the seconds of one, and the memory that they take beside libraries and weights."""
     prepared, states = SYSTEMS[system](random_weights(width), k), random_states(tokens)
-    before = memory()
+    before = rounds.memory()
     seconds = seconds_of(lambda: prepared.step(states), steps)
-    report_run(seconds=seconds, step_mb=peak_memory() - before)
+    rounds.report_run(seconds=seconds, step_mb=rounds.peak_memory() - before)
 
 
 def time_gemm(width: int, tokens: int, steps: int) -> None:
     """Multiply states and encoder into memory that is there, and report the seconds of a product."""
     encoder, states = random_weights(width)["W_enc"], random_states(tokens)
-    before = memory()
+    before = rounds.memory()
 
     def seconds(dtype: torch.dtype) -> float:
         factors, rows = encoder.to(dtype).T, states.to(dtype)
@@ -278,21 +267,23 @@ def time_gemm(width: int, tokens: int, steps: int) -> None:
         return seconds_of(lambda: torch.mm(rows, factors, out=product), steps)
 
     fast = pick_dtype("auto", torch.device("cpu")) or torch.float32
-    report_run(seconds=seconds(fast), step_mb=peak_memory() - before, seconds_float32=seconds(torch.float32))
+    rounds.report_run(
+        seconds=seconds(fast), step_mb=rounds.peak_memory() - before, seconds_float32=seconds(torch.float32)
+    )
 
 
-def print_table(figures: Figures) -> None:
+def print_table(figures: rounds.Figures) -> None:
     """Print what was found as Markdown."""
     print("| system | version | seconds per step | ours is faster by | step's MB | ours / its | peak MB | ours / its |")
     print("|---" * 8 + "|")
     for system in figures:
         package = PACKAGES.get(system, "torch")
         version = f"{'torch ' if package == 'torch' else ''}{importlib.metadata.version(package)}"
-        cells = [f"{median(figures, system):.2f}", f"{ratio(figures, system, OURS):.2f}"]
+        cells = [f"{rounds.median(figures, system):.2f}", f"{rounds.ratio(figures, system, OURS):.2f}"]
         for what in ("step_mb", "peak_mb"):
-            cells += [f"{median(figures, system, what):.0f}", f"{ratio(figures, OURS, system, what):.2f}"]
+            cells += [f"{rounds.median(figures, system, what):.0f}", f"{rounds.ratio(figures, OURS, system, what):.2f}"]
         print(f"| {system} | {version} | {' | '.join(cells)} |")
-    print(f"\nThe floor in float32: {median(figures, GEMM, 'seconds_float32'):.2f} s")
+    print(f"\nThe floor in float32: {rounds.median(figures, GEMM, 'seconds_float32'):.2f} s")
 
 
 def main(
@@ -300,7 +291,7 @@ def main(
     tokens: Annotated[int, typer.Option(help="Token states of a step.")] = 4096,
     k: Annotated[int, typer.Option(help="Latents that are kept of a token.")] = 8,
     steps: Annotated[int, typer.Option(help="Steps that are timed in a round.")] = 3,
-    rounds: Annotated[int, typer.Option(help="How often each system runs.")] = 3,
+    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 3,
     out: Annotated[Path, typer.Option(help="File for the figures.")] = Path("benchmarks/results/pretrain_step.json"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
@@ -314,15 +305,15 @@ def main(
     else:
         options = {"width": width, "tokens": tokens, "k": k, "steps": steps}
         # Not in this process: to Linux a process has at least the peak memory of the one that starts it.
-        agreement = run_worker(__file__, _CHECK, options)
-        figures = take_turns(__file__, (*SYSTEMS, GEMM), options, rounds)
+        agreement = rounds.run_worker(__file__, _CHECK, options)
+        figures = rounds.take_turns(__file__, (*SYSTEMS, GEMM), options, repeats)
         size = f"{width:,} latents of {DIMENSION} dimensions, k = {k}, {tokens:,} tokens"
-        print(f"{size}, {processor()}, rounds: {rounds}\n")
+        print(f"{size}, {rounds.processor()}, rounds: {repeats}\n")
         print_table(figures)
         work = "one step of pre-training a TopK sparse autoencoder"
         packages = ("torch", *sorted(set(PACKAGES.values())))
         facts = {"dimension": DIMENSION, "threads": torch.get_num_threads(), "agreement": agreement}
-        write_results(out, work, figures, packages, **options, **facts, tolerance=_TOLERANCE)
+        rounds.write_results(out, work, figures, packages, **options, **facts, tolerance=_TOLERANCE)
 
 
 if __name__ == "__main__":

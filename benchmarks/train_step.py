@@ -15,20 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import rounds
 import torch
 import typer
-from rounds import (
-    Figures,
-    median,
-    memory,
-    peak_memory,
-    processor,
-    ratio,
-    report_run,
-    run_worker,
-    take_turns,
-    write_results,
-)
 from torch import Tensor
 
 from pyterrier_saesplade.demo import packaged_model
@@ -121,7 +110,7 @@ def check(config: FinetuneConfig) -> None:
         found[system] = loss.detach(), ranker.model.head.W_enc.grad, ranker.model.alpha.grad
     for mine, theirs in zip(*found.values(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
-    report_run()
+    rounds.report_run()
 
 
 def work(system: str, width: int, queries: int, nway: int, steps: int, config: FinetuneConfig) -> None:
@@ -129,7 +118,7 @@ def work(system: str, width: int, queries: int, nway: int, steps: int, config: F
     ranker = prepared(width, config, exact=False)
     optimiser = torch.optim.AdamW(parameter_groups(ranker.model, config), fused=True)
     inputs = batch(queries, nway, config)
-    before = memory()
+    before = rounds.memory()
     seconds = []
     for _ in range(_WARMUP + steps):
         start = time.perf_counter()
@@ -137,17 +126,17 @@ def work(system: str, width: int, queries: int, nway: int, steps: int, config: F
         loss_of(system, ranker, inputs).backward()
         optimiser.step()
         seconds.append(time.perf_counter() - start)
-    report_run(seconds=statistics.median(seconds[_WARMUP:]), step_mb=peak_memory() - before)
+    rounds.report_run(seconds=statistics.median(seconds[_WARMUP:]), step_mb=rounds.peak_memory() - before)
 
 
-def print_table(figures: Figures, queries: int, nway: int) -> None:
+def print_table(figures: rounds.Figures, queries: int, nway: int) -> None:
     """Print what was found as Markdown."""
     print("| step | queries x passages | seconds | step's MB | peak MB | of the dense step's time | MB | peak |")
     print("|---" * 8 + "|")
     for system in figures:
         measures = ("seconds", "step_mb", "peak_mb")
-        own = " | ".join(f"{median(figures, system, what):.{0 if 'mb' in what else 2}f}" for what in measures)
-        shares = " | ".join(f"{ratio(figures, system, 'dense', what):.2f}" for what in measures)
+        own = " | ".join(f"{rounds.median(figures, system, what):.{0 if 'mb' in what else 2}f}" for what in measures)
+        shares = " | ".join(f"{rounds.ratio(figures, system, 'dense', what):.2f}" for what in measures)
         print(f"| {system} | {queries} x {nway} | {own} | {shares} |")
 
 
@@ -157,7 +146,7 @@ def main(
     large: Annotated[int, typer.Option(help="Queries of a step that ours takes too; 0: none.")] = 32,
     nway: Annotated[int, typer.Option(help="Passages of a query.")] = 8,
     steps: Annotated[int, typer.Option(help="Steps that are timed in a round.")] = 3,
-    rounds: Annotated[int, typer.Option(help="How often each system runs.")] = 3,
+    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 3,
     out: Annotated[Path, typer.Option(help="File for the figures.")] = Path("benchmarks/results/train_step.json"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
@@ -171,19 +160,19 @@ def main(
         return
     options = {"width": width, "queries": queries, "nway": nway, "steps": steps}
     # Not in this process: to Linux a process has at least the peak memory of the one that starts it.
-    run_worker(__file__, _CHECK, options)
-    figures = take_turns(__file__, SYSTEMS, options, rounds)
-    print(f"{width:,} latents, passages of {LENGTH} word pieces, MiniLM-L6, {processor()}, rounds: {rounds}\n")
+    rounds.run_worker(__file__, _CHECK, options)
+    figures = rounds.take_turns(__file__, SYSTEMS, options, repeats)
+    print(f"{width:,} latents, passages of {LENGTH} word pieces, MiniLM-L6, {rounds.processor()}, rounds: {repeats}\n")
     print_table(figures, queries, nway)
     facts: dict[str, Any] = {"threads": torch.get_num_threads()}
     if large:
-        run = run_worker(__file__, "sparse", options | {"queries": large})
+        run = rounds.run_worker(__file__, "sparse", options | {"queries": large})
         print(
             f"| sparse | {large} x {nway} | {run['seconds']:.2f} | {run['step_mb']:.0f} | {run['peak_mb']:.0f} | | | |"
         )
         facts["large"] = {"queries": large, **run}
     packages = ("torch", "transformers", "pyterrier_saesplade")
-    write_results(out, "one step of fine-tuning, sparse and dense", figures, packages, **options, **facts)
+    rounds.write_results(out, "one step of fine-tuning, sparse and dense", figures, packages, **options, **facts)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ import typer
 
 from pyterrier_saesplade import FinetuneConfig, PretrainConfig, evaluate, open_collection, read_distillation
 from pyterrier_saesplade.demo import packaged_model
-from pyterrier_saesplade.evaluation.measures import delta_e
-from pyterrier_saesplade.evaluation.plots import plot_k_lambda, plot_k_sweep
+from pyterrier_saesplade.figures import plot_k_lambda, plot_k_sweep
+from pyterrier_saesplade.metrics import delta_e
 from pyterrier_saesplade.training import finetune, pretrain
 
 SYSTEMS = ("sae", "random", "splade")

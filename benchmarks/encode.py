@@ -293,8 +293,8 @@ def main(
     if worker and texts_file:
         work(worker, model, texts_file, vectors_file)
         return
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.demo import packaged_model
-    from pyterrier_saesplade.evaluation.collections import open_collection
 
     texts = [
         document["text"]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pyterrier as pt
 
     from pyterrier_saesplade import SaeSplade
-    from pyterrier_saesplade.evaluation.collections import Collection
+    from pyterrier_saesplade.collections import Collection
 
 ENGINES = ("terrier", "pisa")
 OURS, PEER = "ours", "splade"
@@ -231,7 +231,7 @@ def work(system: str, inputs: Path, pisa_scale: float) -> None:
 
 def prepare(model: str, collection: str, documents: int, peer_encoder: PeerEncoder, folder: Path) -> None:
     """Write what all systems read, in a process of its own, for a large one counts in the peak of what it starts."""
-    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.collections import open_collection
 
     opened = open_collection(collection)
     corpus, topics = FirstDocuments(opened, documents), opened.topics()

@@ -186,8 +186,8 @@ def main(
     if worker and queries_file:
         work(worker, model, collection, queries_file, vectors_file)
         return
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.demo import packaged_model
-    from pyterrier_saesplade.evaluation.collections import open_collection
 
     topics = open_collection(collection).topics()
     queries = list(itertools.islice(topics["query"], count))

@@ -59,7 +59,7 @@ def prepare(model: str, collection: str, documents: int, count: int, folder: Pat
     """Write topics, judgements, and both indexes of the same encoded documents; report how many those are."""
     import pandas as pd
 
-    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.collections import open_collection
 
     corpus = index.FirstDocuments(open_collection(collection), documents)
     topics = pd.DataFrame(queries_from(corpus.get_corpus_iter(), count))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from more_itertools import chunked
 from tqdm.auto import tqdm
 
 from pyserini_bridge import jvm
@@ -23,7 +24,7 @@ from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.files import installed_versions, require_new
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.impacts.toks import to_toks
-from pyterrier_saesplade.store.documents import encode_documents, windows
+from pyterrier_saesplade.store.documents import encode_documents
 from pyterrier_saesplade.store.model import IndexedModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
@@ -111,12 +112,12 @@ def main() -> None:
                 build_index(store, counted(store.windows(), bar), arguments.index)
             return
         from pyserini_bridge.model import BridgeModel
-        from pyterrier_saesplade.evaluation.collections import open_collection
+        from pyterrier_saesplade.collections import open_collection
 
         documents = open_collection(arguments.collection).get_corpus_iter()
         jvm.start()
         model = BridgeModel(arguments.model, arguments.device)
-        encoded = map(partial(encode_documents, model), windows(documents, _WINDOW_DOCUMENTS))
+        encoded = map(partial(encode_documents, model), chunked(documents, _WINDOW_DOCUMENTS))
         with tqdm(desc="Indexing", unit="doc") as bar:
             build_index(model, counted(encoded, bar), arguments.index)
 

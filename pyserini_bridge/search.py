@@ -11,7 +11,7 @@ from typing import Any
 from pyserini_bridge import compat, jvm
 from pyserini_bridge.cli import mistakes
 from pyserini_bridge.encoders import SCHEME, SaeQueryEncoder
-from pyterrier_saesplade.evaluation.collections import read_topics
+from pyterrier_saesplade.collections import read_topics
 from pyterrier_saesplade.files import METADATA
 
 _PYSERINI = "pyserini.search.lucene"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.baselines.colbert import ColbertModel, ColbertQueryEncoder, ColbertScorer
     from pyterrier_saesplade.baselines.late_interaction import LateInteraction
     from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer, PlaidRetriever
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.concepts.cooccurrence import cooccurrence
     from pyterrier_saesplade.concepts.lexicon import Lexicon
     from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.engines.retriever import ConceptRetriever
     from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
     from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-    from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.evaluation.efficiency import add_efficiency, latency, query_costs
     from pyterrier_saesplade.evaluation.experiment import evaluate
     from pyterrier_saesplade.evaluation.inspect import inspect

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from pyterrier_saesplade.engines.java import JavaNotFoundError
 from pyterrier_saesplade.errors import EngineError
-from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES
+from pyterrier_saesplade.metrics import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.saesplade import SaeSplade
@@ -94,7 +94,7 @@ def pretrain(
 
     Example: saesplade pretrain --collection docstrings --backbone distilbert-base-uncased --out model
     """
-    from pyterrier_saesplade.evaluation.collections import open_collection, read_topics
+    from pyterrier_saesplade.collections import open_collection, read_topics
     from pyterrier_saesplade.saesplade import SaeSplade
     from pyterrier_saesplade.training import PretrainConfig
 
@@ -194,10 +194,9 @@ def mine(
 
     Example: saesplade mine --collection my-collection --retriever bm25 --teacher cross-encoder=NAME --out mined.jsonl
     """
-    from pyterrier_saesplade.evaluation.collections import open_collection, read_topics
+    from pyterrier_saesplade.collections import open_collection, passages_of, read_topics
     from pyterrier_saesplade.evaluation.pipelines import Pipelines
     from pyterrier_saesplade.files import require_new
-    from pyterrier_saesplade.training.data.sources import passages_of
     from pyterrier_saesplade.training.mine import mine as write_mined
     from pyterrier_saesplade.training.mine import relevant_documents, with_known_documents
 
@@ -240,7 +239,7 @@ def queries(
 
     Example: saesplade queries --collection my-collection --out pseudo.tsv
     """
-    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.training.pseudo import write_pseudo_queries
 
     documents = open_collection(collection).get_corpus_iter()
@@ -266,7 +265,7 @@ def encode(
 
     Example: saesplade encode --model model --collection docstrings --out vectors
     """
-    from pyterrier_saesplade.evaluation.collections import open_collection, read_topics
+    from pyterrier_saesplade.collections import open_collection, read_topics
     from pyterrier_saesplade.store.encode import encode_corpus
     from pyterrier_saesplade.store.queries import encode_topics
 
@@ -324,8 +323,8 @@ def index(
 
     Example: saesplade index --collection docstrings --model model --out concepts.index
     """
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.engines.build import ConceptIndexer
-    from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.files import require_new
     from pyterrier_saesplade.impacts import Pruning
     from pyterrier_saesplade.store.reader import StoredVectors
@@ -545,8 +544,8 @@ def explain(
 
     Example: saesplade explain --index concepts.index --model model --query "a query" --document "a text"
     """
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.concepts.lexicon import Lexicon
-    from pyterrier_saesplade.evaluation.collections import open_collection
 
     if (document is None) == (docno is None) or (docno is None) != (collection is None):
         raise typer.BadParameter("give either --document, or --docno and --collection")
@@ -581,8 +580,8 @@ def concepts(
 
     Example: saesplade concepts --model model --collection docstrings
     """
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.concepts.lexicon import Lexicon
-    from pyterrier_saesplade.evaluation.collections import open_collection
     from pyterrier_saesplade.files import require_new
 
     if word is None and collection is None:
@@ -650,7 +649,7 @@ def compare(
 
     Example: saesplade compare comparison --baseline bm25 --collection docstrings
     """
-    from pyterrier_saesplade.evaluation.collections import open_collection
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.evaluation.statistics import comparisons
 
     if collection is None:
@@ -738,8 +737,8 @@ def tradeoff(
 
     Example: saesplade plot tradeoff comparison --out tradeoff.pdf
     """
-    from pyterrier_saesplade.evaluation.plots import plot_tradeoff, require_figure
     from pyterrier_saesplade.evaluation.results import joined, read_summary
+    from pyterrier_saesplade.figures import plot_tradeoff, require_figure
 
     require_figure(out, overwrite=overwrite)
     # Of a suite the means: its sets have points of their own, which are no sweep.
@@ -763,8 +762,8 @@ def sweep(
 
     Example: saesplade plot sweep k.csv --out k.pdf
     """
-    from pyterrier_saesplade.evaluation.plots import plot_k_lambda, plot_k_sweep, require_figure
     from pyterrier_saesplade.evaluation.results import read_sweep
+    from pyterrier_saesplade.figures import plot_k_lambda, plot_k_sweep, require_figure
 
     require_figure(out, overwrite=overwrite)
     (plot_k_lambda if weights else plot_k_sweep)(read_sweep(table, measure), measure, out)
@@ -783,9 +782,9 @@ def differences(
 
     Example: saesplade plot differences comparison --baseline bm25 --out differences.pdf
     """
-    from pyterrier_saesplade.evaluation.plots import plot_differences, require_figure
     from pyterrier_saesplade.evaluation.results import differences as differences_of
     from pyterrier_saesplade.evaluation.results import read_comparison
+    from pyterrier_saesplade.figures import plot_differences, require_figure
 
     require_figure(out, overwrite=overwrite)
     gained = differences_of(read_comparison(folder), measure, system, baseline)
@@ -804,9 +803,9 @@ def precision_recall(
 
     Example: saesplade plot precision-recall comparison --collection my-collection --out curves.pdf
     """
-    from pyterrier_saesplade.evaluation.collections import open_collection
-    from pyterrier_saesplade.evaluation.plots import plot_precision_recall, require_figure
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.evaluation.results import precision_at_recall, read_comparison, read_runs
+    from pyterrier_saesplade.figures import plot_precision_recall, require_figure
 
     require_figure(out, overwrite=overwrite)
     results = read_comparison(folder)
@@ -826,7 +825,7 @@ def postings(
     Example: saesplade plot postings concepts.index splade=words.index --out postings.pdf
     """
     from pyterrier_saesplade.engines.build import open_index
-    from pyterrier_saesplade.evaluation.plots import plot_postings, require_figure
+    from pyterrier_saesplade.figures import plot_postings, require_figure
 
     require_figure(out, overwrite=overwrite)
     named = [_named(index) for index in indexes]
@@ -844,7 +843,7 @@ def document_frequencies(
     Example: saesplade plot document-frequencies concepts.index --out frequencies.pdf
     """
     from pyterrier_saesplade.engines.build import open_index
-    from pyterrier_saesplade.evaluation.plots import plot_document_frequencies, require_figure
+    from pyterrier_saesplade.figures import plot_document_frequencies, require_figure
 
     require_figure(out, overwrite=overwrite)
     plot_document_frequencies(open_index(index).statistics, out)
@@ -862,10 +861,10 @@ def anisotropy(
 
     Example: saesplade plot anisotropy --backbone distilbert-base-uncased --collection docstrings --out anisotropy.pdf
     """
+    from pyterrier_saesplade.collections import open_collection
     from pyterrier_saesplade.evaluation.anisotropy import MAX_TEXTS
     from pyterrier_saesplade.evaluation.anisotropy import anisotropy as anisotropy_of
-    from pyterrier_saesplade.evaluation.collections import open_collection
-    from pyterrier_saesplade.evaluation.plots import plot_anisotropy, require_figure
+    from pyterrier_saesplade.figures import plot_anisotropy, require_figure
 
     require_figure(out, overwrite=overwrite)
     opened = open_collection(collection)
@@ -884,8 +883,8 @@ def training(
 
     Example: saesplade plot training my-model --out curves.pdf
     """
-    from pyterrier_saesplade.evaluation.plots import plot_training, require_figure
     from pyterrier_saesplade.evaluation.results import read_log
+    from pyterrier_saesplade.figures import plot_training, require_figure
 
     require_figure(out, overwrite=overwrite)
     named = [_named(model) for model in models]

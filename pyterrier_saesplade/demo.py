@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from pyterrier_saesplade.collections import Collection
+from pyterrier_saesplade.collections.docstrings import docstring_collection
 from pyterrier_saesplade.concepts.lexicon import Lexicon
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.evaluation.collections import Collection
-from pyterrier_saesplade.evaluation.docstrings import docstring_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
+from pyterrier_saesplade.collections import Collection, open_collection
 from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
 from pyterrier_saesplade.encoding.lookup import learn_table
 from pyterrier_saesplade.encoding.precision import Precision, check_precision, pick_device
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.encoding.tokens import TextTokenizer, Token
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.impacts import Pruning, Terms, Weighting
 from pyterrier_saesplade.impacts.terms import terms_of

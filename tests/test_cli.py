@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
+from pyterrier_saesplade.collections import open_collection, write_collection
 from pyterrier_saesplade.demo import demo
 from pyterrier_saesplade.engines.java import JavaHomeInit
-from pyterrier_saesplade.evaluation.collections import open_collection, write_collection
 from pyterrier_saesplade.saesplade import SaeSplade
 
 WORDS = ["index", "query", "sparse", "dense", "vector", "term", "score", "rank", "latent", "concept", "corpus", "token"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import open_collection
+from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.hybrid import WordsAndConcepts
 from pyterrier_saesplade.impacts.words import Words
 from pyterrier_saesplade.saesplade import SaeSplade

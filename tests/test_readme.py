@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pandas as pd
 import pyterrier as pt
 import pytest
@@ -24,7 +23,7 @@ import typer.main
 
 import pyterrier_saesplade
 from pyterrier_saesplade.cli import app
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.evaluation.named import _KINDS
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -168,7 +167,7 @@ def test_the_guides_run(
     dataset: SmallDataset, splade_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All code blocks of the how-to pages, in order; a small model takes the place of those on the hub."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     theirs = SaeSpladeModel.from_backbone(splade_path, width=64, decoder=True).head
     weights = {"W_enc": theirs.W_enc.T, "b_enc": theirs.b_enc, "W_dec": theirs.W_dec, "b_dec": theirs.b_dec}
     torch.save({name: tensor.detach().clone() for name, tensor in weights.items()}, "checkpoint.pt")

@@ -13,7 +13,7 @@ import pandas as pd
 import typer
 
 from pyterrier_saesplade import open_collection
-from pyterrier_saesplade.evaluation.collections import write_collection
+from pyterrier_saesplade.collections import write_collection
 
 
 def main(

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 import torch
+from more_itertools import chunked
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from pyterrier_saesplade.engines.index import Hits
 from pyterrier_saesplade.files import METADATA, beside, installed_versions, move_into_place, read_metadata, require_new
 from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts
 from pyterrier_saesplade.pipeline.stage import DOCS, Stage, require_positive
-from pyterrier_saesplade.store.documents import DistinctDocnos, field, windows
+from pyterrier_saesplade.store.documents import DistinctDocnos, field
 
 _PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers", "pylate", "fast_plaid")
 #: Where the engine's own files are.
@@ -257,7 +258,7 @@ class PlaidIndexer(pt.Indexer):
         docnos: list[str] = []
         lengths: list[int] = []
         with file.open("wb") as written:
-            for window in windows(documents, self.batch_size):
+            for window in chunked(documents, self.batch_size):
                 names = [field(document, "docno") for document in window]
                 distinct.add(names)
                 n_docs += len(names)

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyterrier as pt
+from more_itertools import chunked
 
 from pyterrier_saesplade.encoding.arrow import DESCRIPTION
 from pyterrier_saesplade.files import require_new, written_beside
 from pyterrier_saesplade.impacts import LatentStatistics
 from pyterrier_saesplade.impacts.toks import as_texts
-from pyterrier_saesplade.store.documents import field, windows
+from pyterrier_saesplade.store.documents import field
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.encoding.tokens import Token
@@ -155,7 +156,7 @@ class Lexicon:
         gathered = _Gathered(model)
         verbose = model.verbose if verbose is None else verbose
         with pt.tqdm(desc="Reading concepts", unit="doc", disable=not verbose) as bar:
-            for window in windows(documents, _WINDOW):
+            for window in chunked(documents, _WINDOW):
                 gathered.add(window)
                 bar.update(len(window))
         if not gathered.statistics.n_docs:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyterrier as pt
+from more_itertools import chunked
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
@@ -26,7 +27,7 @@ from pyterrier_saesplade.impacts.pruning import require_share
 from pyterrier_saesplade.impacts.quantization import require_finite
 from pyterrier_saesplade.impacts.toks import as_toks, from_float_toks
 from pyterrier_saesplade.pipeline.stage import DOCS, require_positive
-from pyterrier_saesplade.store.documents import encode_documents, field, windows
+from pyterrier_saesplade.store.documents import encode_documents, field
 from pyterrier_saesplade.store.model import EncodingModel
 from pyterrier_saesplade.store.reader import StoredVectors
 
@@ -149,7 +150,7 @@ class ConceptIndexer(pt.Indexer):
         if isinstance(iter, StoredVectors):
             return self._index_store(iter)
         documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
-        return self.index_vectors(map(self._vectors, windows(documents, self.batch_size)))
+        return self.index_vectors(map(self._vectors, chunked(documents, self.batch_size)))
 
     def index_vectors(self, windows: Iterable[tuple[Sequence[str], ConceptVectors]]) -> ConceptIndex:
         """Indexes documents that the model encoded before, so that several indexes cost one encoding.

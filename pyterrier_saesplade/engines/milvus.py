@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
+from more_itertools import chunked
 
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex, Hits
@@ -26,7 +27,6 @@ from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.pipeline.stage import require_positive
-from pyterrier_saesplade.store.documents import windows
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -307,7 +307,7 @@ def _upload(
     _create(client, name, content.docno_bytes, settings)
     # Batches arrive in order. So what is there is the beginning, but for the last batch, which shards may hold in part.
     there = max(0, _count(client, name) - _BATCH)
-    for rows in windows(islice(_rows(spool), there, None), _BATCH):
+    for rows in chunked(islice(_rows(spool), there, None), _BATCH):
         client.upsert(name, list(rows))
     client.flush(name)
     count = _count(client, name)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.engines.build import open_index
 from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.evaluation.measures import delta_e
+from pyterrier_saesplade.metrics import delta_e
 from pyterrier_saesplade.pipeline.stage import require_positive
 from pyterrier_saesplade.stages import Stages
 
@@ -33,7 +33,7 @@ def query_costs(model: Stages, index: ConceptIndex | str | os.PathLike[str], top
     Returns:
         ``qid``; ``latents``, those that the query has; ``postings``, the sum of their document frequencies, which a
         search without pruning touches; ``qd_flops``, postings per document. The mean of ``qd_flops`` over queries is
-        that of the collection: :func:`~pyterrier_saesplade.evaluation.measures.qd_flops`.
+        that of the collection: :func:`~pyterrier_saesplade.metrics.qd_flops`.
 
     Examples:
         >>> query_costs(model, "concepts.index", topics)["qd_flops"].mean()  # doctest: +SKIP

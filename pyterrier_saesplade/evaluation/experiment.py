@@ -15,14 +15,14 @@ from typing import Any
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.evaluation.collections import Collection, check_identifier, open_collection
-from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
+from pyterrier_saesplade.collections import Collection, check_identifier, open_collection
 from pyterrier_saesplade.evaluation.named import make_systems
-from pyterrier_saesplade.evaluation.plots import require_plots
 from pyterrier_saesplade.evaluation.report import Comparison
 from pyterrier_saesplade.evaluation.runs import write_run
 from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Indexes, System
+from pyterrier_saesplade.figures import require_plots
 from pyterrier_saesplade.files import beside, installed_versions, require_new
+from pyterrier_saesplade.metrics import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def evaluate(
     TREC run of depth 1,000 per system in ``runs/``. They are written beside and moved into place when complete.
 
     Args:
-        collection: A collection, or what :func:`~pyterrier_saesplade.evaluation.collections.open_collection` takes.
+        collection: A collection, or what :func:`~pyterrier_saesplade.collections.open_collection` takes.
         model: A model, or its folder or hub name.
         out: The folder of indexes and results.
         baselines: ``bm25`` (Terrier's, k1 0.9, b 0.4), ``dense`` (``pyterrier_dr`` with the model's backbone),

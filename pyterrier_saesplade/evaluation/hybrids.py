@@ -10,11 +10,11 @@ import numpy as np
 import pyterrier as pt
 import pyterrier_alpha as pta
 
+from pyterrier_saesplade.collections import passages_of
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.build import open_index
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.evaluation.languages import language_of
-from pyterrier_saesplade.evaluation.measures import qd_flops
 from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, AsAsked, TextLoader, search
 from pyterrier_saesplade.evaluation.systems import (
     Bm25,
@@ -29,10 +29,10 @@ from pyterrier_saesplade.evaluation.systems import (
 from pyterrier_saesplade.hybrid import WordsAndConcepts, check_balance
 from pyterrier_saesplade.impacts.toks import from_toks
 from pyterrier_saesplade.impacts.words import Words, find_stemmer
+from pyterrier_saesplade.metrics import qd_flops
 from pyterrier_saesplade.pipeline import Normalise
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store.reader import StoredVectors
-from pyterrier_saesplade.training.data.sources import passages_of
 
 
 class WordsConcepts(Index):

@@ -11,11 +11,11 @@ import pyterrier as pt
 from pyterrier_saesplade.baselines.colbert import ColbertModel
 from pyterrier_saesplade.baselines.late_interaction import LateInteraction
 from pyterrier_saesplade.baselines.plaid import PlaidIndex
+from pyterrier_saesplade.collections import passages_of
 from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, AsAsked, TextLoader, search
 from pyterrier_saesplade.evaluation.systems import Bm25, Index, Indexes, System
 from pyterrier_saesplade.model.backbone import check_encoder
 from pyterrier_saesplade.pipeline.stage import require_positive
-from pyterrier_saesplade.training.data.sources import passages_of
 
 
 class Colbert(Index):

@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pyterrier_saesplade.evaluation.measures import delta_e
-from pyterrier_saesplade.evaluation.plots import plot_differences, plot_tradeoff, require_plots
 from pyterrier_saesplade.evaluation.report import COSTS
 from pyterrier_saesplade.evaluation.results import Results, differences, read_results
+from pyterrier_saesplade.figures import plot_differences, plot_tradeoff, require_plots
 from pyterrier_saesplade.files import require_new, written_beside
+from pyterrier_saesplade.metrics import delta_e
 
 _HEADERS = {
     "name": "system",

@@ -21,7 +21,6 @@ from pyserini_bridge.process import lucene
 from pyterrier_saesplade.engines.frames import result_frame
 from pyterrier_saesplade.engines.index import Hits
 from pyterrier_saesplade.errors import EngineError
-from pyterrier_saesplade.evaluation.measures import qd_flops
 from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, search
 from pyterrier_saesplade.evaluation.systems import (
     BM25_B,
@@ -34,6 +33,7 @@ from pyterrier_saesplade.evaluation.systems import (
 )
 from pyterrier_saesplade.files import installed_versions
 from pyterrier_saesplade.impacts.toks import as_texts
+from pyterrier_saesplade.metrics import qd_flops
 from pyterrier_saesplade.model.digest import tokenizer_digest, weights_digest
 from pyterrier_saesplade.pipeline.stage import Stage, require_positive
 from pyterrier_saesplade.saesplade import SaeSplade

@@ -12,12 +12,11 @@ import pandas as pd
 import pyterrier as pt
 import pyterrier_alpha as pta
 
-from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.collections import Collection, passages_of
 from pyterrier_saesplade.evaluation.named import DENSE_LENGTH, open_model
 from pyterrier_saesplade.evaluation.stages import AsAsked, TextLoader
 from pyterrier_saesplade.evaluation.systems import Bm25, Concepts, Corpus, Dense, Indexes, System
 from pyterrier_saesplade.pipeline import Standardise
-from pyterrier_saesplade.training.data.sources import passages_of
 
 _DENSE, _CROSS_ENCODER = "dense=", "cross-encoder="
 

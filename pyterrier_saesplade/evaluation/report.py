@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pyterrier_saesplade.evaluation.plots import plot_tradeoff
+from pyterrier_saesplade.figures import plot_tradeoff
 
 #: The columns after the name and the measures, with the decimals that the table shows.
 COSTS = {

@@ -13,7 +13,7 @@ import ir_measures
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.evaluation.collections import open_collection
+from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.evaluation.report import COSTS
 
 _RECALLS = np.linspace(0, 1, 11)

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import pandas as pd
 
-from pyterrier_saesplade.evaluation.collections import check_identifier
+from pyterrier_saesplade.collections import check_identifier
 from pyterrier_saesplade.files import require_new, written_beside
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from pyterrier_saesplade.collections import check_identifier, read_topics
 from pyterrier_saesplade.engines.build import open_index
-from pyterrier_saesplade.evaluation.collections import check_identifier, read_topics
 from pyterrier_saesplade.evaluation.runs import write_run
 from pyterrier_saesplade.files import require_new
 from pyterrier_saesplade.formats import jsonl

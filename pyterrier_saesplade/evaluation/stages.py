@@ -8,8 +8,8 @@ from typing import ClassVar
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_saesplade.collections.texts import TextTable
 from pyterrier_saesplade.pipeline.stage import Stage
-from pyterrier_saesplade.training.data.tables import TextTable
 
 #: The depth of every run.
 NUM_RESULTS = 1000

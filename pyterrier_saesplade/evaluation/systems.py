@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pyterrier as pt
 
+from pyterrier_saesplade.collections import Collection, check_identifier
 from pyterrier_saesplade.engines.build import ENGINES, open_index
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.spool import java_length
-from pyterrier_saesplade.evaluation.collections import Collection, check_identifier
 from pyterrier_saesplade.evaluation.efficiency import query_costs
 from pyterrier_saesplade.evaluation.languages import language_of
-from pyterrier_saesplade.evaluation.measures import qd_flops
 from pyterrier_saesplade.evaluation.stages import NUM_RESULTS, AsAsked, search
 from pyterrier_saesplade.files import size_on_disk, written_beside
+from pyterrier_saesplade.metrics import qd_flops
 from pyterrier_saesplade.model.backbone import check_encoder
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.saesplade import SaeSplade

@@ -16,9 +16,9 @@ from typing import Any, Self, TypeVar
 
 import yaml
 
-from pyterrier_saesplade.evaluation.measures import delta_e
 from pyterrier_saesplade.evaluation.results import read_summary
 from pyterrier_saesplade.evaluation.suites import Suite, open_suite
+from pyterrier_saesplade.metrics import delta_e
 
 Made = TypeVar("Made")
 

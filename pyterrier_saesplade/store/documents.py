@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,6 @@ from numpy.typing import NDArray
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts.toks import as_texts
 from pyterrier_saesplade.store.model import EncodingModel
-
-
-def windows(documents: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
-    """Cuts a stream of documents into lists of ``size``; the last may be shorter."""
-    rest = iter(documents)
-    while window := list(islice(rest, size)):
-        yield window
 
 
 def field(document: Mapping[str, Any], name: str) -> Any:

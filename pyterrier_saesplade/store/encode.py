@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 import torch
+from more_itertools import chunked
 from tqdm.auto import tqdm
 
 from pyterrier_saesplade.files import METADATA, claim, release, require_new
-from pyterrier_saesplade.store.documents import DistinctDocnos, encode_documents, field, windows
+from pyterrier_saesplade.store.documents import DistinctDocnos, encode_documents, field
 from pyterrier_saesplade.store.model import EncodingModel
 from pyterrier_saesplade.store.reader import StoredVectors
 from pyterrier_saesplade.store.write import PART_DOCUMENTS, WINDOW_DOCUMENTS, part_path, write_manifest, write_part
@@ -100,7 +101,7 @@ class _Parts:
         number = -1
         docnos = DistinctDocnos()
         with tqdm(desc="Encoding", unit="doc", disable=not verbose) as bar:
-            for number, documents in enumerate(windows(corpus.get_corpus_iter(), self.size)):
+            for number, documents in enumerate(chunked(corpus.get_corpus_iter(), self.size)):
                 names = [field(document, "docno") for document in documents]
                 docnos.add(names)
                 path = part_path(self.folder, number)
@@ -124,8 +125,8 @@ class _Parts:
         release(self.folder)
         return StoredVectors(self.folder)
 
-    def _write(self, path: Path, documents: list[Mapping[str, Any]]) -> None:
-        encoded = [encode_documents(self.model, window) for window in windows(documents, WINDOW_DOCUMENTS)]
+    def _write(self, path: Path, documents: Sequence[Mapping[str, Any]]) -> None:
+        encoded = [encode_documents(self.model, window) for window in chunked(documents, WINDOW_DOCUMENTS)]
         write_part(path, self.model, encoded, half=self.half)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 import pyterrier as pt
+from more_itertools import chunked
 
+from pyterrier_saesplade.collections.texts import TextTable, key
 from pyterrier_saesplade.files import require_new
-from pyterrier_saesplade.training.data.tables import TextTable, batched, key
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def mine(
     waiting = topics.iloc[done:]
     with partial.open("a", encoding="utf-8") as file:
         for rows in pt.tqdm(
-            list(batched(range(len(waiting)), batch_size)), desc="Mining", unit="batch", disable=not verbose
+            list(chunked(range(len(waiting)), batch_size)), desc="Mining", unit="batch", disable=not verbose
         ):
             batch = waiting.iloc[rows]
             lines = _lines(batch, retriever, teacher, None if qrels is None else relevant, nway)

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from more_itertools import chunked
 
+from pyterrier_saesplade.collections.problems import Problems
+from pyterrier_saesplade.collections.texts import TextTable
 from pyterrier_saesplade.encoding.encoder import Encoder
 from pyterrier_saesplade.encoding.search import top_documents
 from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import LatentStatistics
 from pyterrier_saesplade.model import Side
 from pyterrier_saesplade.training.data.examples import Example, TrainingData, write_examples
-from pyterrier_saesplade.training.data.problems import Problems
-from pyterrier_saesplade.training.data.tables import TextTable, batched
 
 #: Negatives are drawn from so many passages at the top of a query's ranking.
 DEPTH = 40
@@ -42,7 +43,7 @@ def with_negatives(data: TrainingData, encoder: Encoder, folder: Path, *, depth:
 
 def encode_rows(encoder: Encoder, table: TextTable, rows: Sequence[int], side: Side) -> ConceptVectors:
     """Returns the vectors of some texts of a table, which are read some at a time."""
-    parts = [encoder.encode(table.texts(window), side=side) for window in batched(rows, _WINDOW)]
+    parts = [encoder.encode(table.texts(window), side=side) for window in chunked(rows, _WINDOW)]
     return ConceptVectors.concatenate(parts)
 
 

@@ -19,13 +19,13 @@ from torch import Tensor
 from transformers import AutoTokenizer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from pyterrier_saesplade.collections.texts import key
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, initialise_from_data
 from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import PretrainConfig
-from pyterrier_saesplade.training.data.tables import key
 from pyterrier_saesplade.training.run import (
     Run,
     plain,

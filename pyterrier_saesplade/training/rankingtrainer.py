@@ -18,7 +18,7 @@ from torch import distributed
 from transformers import TrainerCallback
 
 from pyterrier_saesplade.encoding.encoder import Encoder
-from pyterrier_saesplade.evaluation.plots import plot_validations
+from pyterrier_saesplade.figures import plot_validations
 from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import FinetuneConfig
 from pyterrier_saesplade.training.data.examples import TrainingData

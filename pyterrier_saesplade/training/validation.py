@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.encoding.encoder import Encoder
 from pyterrier_saesplade.encoding.search import top_documents
-from pyterrier_saesplade.evaluation.measures import delta_e, qd_flops
+from pyterrier_saesplade.metrics import delta_e, qd_flops
 from pyterrier_saesplade.training.data.examples import TrainingData
 
 _DEPTH = 100

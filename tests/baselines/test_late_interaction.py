@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from pyterrier_saesplade.baselines.late_interaction import BackboneStates, LateInteraction
 from pyterrier_saesplade.baselines.maxsim import max_sim
-from pyterrier_saesplade.evaluation.collections import open_collection
+from pyterrier_saesplade.collections import open_collection
 
 DOCUMENTS = [
     "Sparse retrieval with an inverted index of word pieces.",

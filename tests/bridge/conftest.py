@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import Collection, write_collection
+from pyterrier_saesplade.collections import Collection, write_collection
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store.encode import encode_corpus
 from pyterrier_saesplade.store.queries import encode_topics

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from pyserini_bridge.description import impacts
+from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
-from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store.reader import StoredVectors

@@ -13,7 +13,7 @@ import pyterrier as pt
 import pytest
 
 import pyterrier_saesplade
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection
+from pyterrier_saesplade.collections import Collection, open_collection
 
 PAGE = Path(pyterrier_saesplade.__file__).parent / "pt_docs" / "late-interaction.rst"
 

@@ -13,7 +13,7 @@ from ir_measures import RR
 
 from pyterrier_saesplade.baselines.colbert import ColbertModel
 from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.evaluation.latesystems import Colbert, ColbertReranker
 from pyterrier_saesplade.evaluation.systems import Corpus, Indexes
 

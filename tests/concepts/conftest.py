@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import open_collection
+from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.saesplade import SaeSplade
 
 Documents = list[dict[str, str]]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pyterrier_saesplade.collections import Collection, open_collection
 from pyterrier_saesplade.encoding import ConceptVectors
 from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer
 from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.evaluation.collections import open_collection
 from pyterrier_saesplade.formats.imports import import_vectors
 from pyterrier_saesplade.formats.jsonl import read_queries
 from pyterrier_saesplade.impacts import Quantization

@@ -9,10 +9,10 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
+from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.encoding import ConceptVectors
 from pyterrier_saesplade.engines.build import ENGINES
 from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.impacts import AlreadyQuantizedError, Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 

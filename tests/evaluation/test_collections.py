@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 from pyterrier.datasets import DATASET_MAP, Dataset
 
-from pyterrier_saesplade.evaluation import docstrings
-from pyterrier_saesplade.evaluation.collections import (
+from pyterrier_saesplade.collections import (
     DatasetCollection,
     FolderCollection,
+    docstrings,
     open_collection,
     write_collection,
 )
-from pyterrier_saesplade.evaluation.docstrings import Docstring, docstring_collection, installed_docstrings
+from pyterrier_saesplade.collections.docstrings import Docstring, docstring_collection, installed_docstrings
 
 DOCUMENT = '{"docno": "d1", "title": "Sparse", "text": "vectors"}\n'
 TOPICS = pd.DataFrame({"qid": ["q1"], "query": ["what \t is\nsparse"]})

@@ -8,7 +8,7 @@ import ir_measures
 import pandas as pd
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 
 #: Chinese is not written in words, so that BM25 is refused.

@@ -13,8 +13,8 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
+from pyterrier_saesplade.collections import Collection, write_collection
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.evaluation.collections import Collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate
 from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.report import Comparison

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
-from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 
 
@@ -84,7 +84,7 @@ def test_precision_and_recall_of_another_query_set(
     main.write_text("unjudged 0 d1 1\n")
     drawn: list[dict[str, list[float]]] = []
     monkeypatch.setattr(
-        "pyterrier_saesplade.evaluation.plots.plot_precision_recall", lambda curves, *_, **__: drawn.append(curves)
+        "pyterrier_saesplade.figures.plot_precision_recall", lambda curves, *_, **__: drawn.append(curves)
     )
     asked = ["plot", "precision-recall", comparison[0], "--out", tmp_path / "x.pdf", "--collection"]
     assert saesplade(*asked, small_collection.folder) == (0, "")  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import pytest
 from ir_measures import RR
 
 from pyterrier_saesplade.baselines.late_interaction import LateInteraction
-from pyterrier_saesplade.evaluation.collections import Collection
+from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.evaluation.latesystems import LateInteractionSystem
 from pyterrier_saesplade.evaluation.systems import Bm25, Corpus, Indexes
 

@@ -6,8 +6,8 @@ import ir_measures
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.evaluation import measures
-from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures, qd_flops
+from pyterrier_saesplade import metrics as measures
+from pyterrier_saesplade.metrics import DEFAULT_MEASURES, parse_measures, qd_flops
 
 
 def test_the_docstrings_examples_hold() -> None:

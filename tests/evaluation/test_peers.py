@@ -11,8 +11,8 @@ import pytest
 from ir_measures import read_trec_run
 
 from pyserini_bridge.process import LuceneProcess, lucene
+from pyterrier_saesplade.collections import Collection, write_collection
 from pyterrier_saesplade.engines.java import JavaNotFoundError
-from pyterrier_saesplade.evaluation.collections import Collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.peers import AnseriniBm25, AnseriniRetriever, AnseriniRm3, PtSplade, PtSpladeQueries

@@ -15,9 +15,9 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from pyterrier_saesplade.evaluation import plots
-from pyterrier_saesplade.evaluation.measures import delta_e
+from pyterrier_saesplade import figures as plots
 from pyterrier_saesplade.impacts import LatentStatistics
+from pyterrier_saesplade.metrics import delta_e
 
 TABLE = pd.DataFrame(
     {

@@ -16,13 +16,13 @@ import typer.main
 from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
+from pyterrier_saesplade.collections import Collection, open_collection
 from pyterrier_saesplade.evaluation import reproduce as module
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection
-from pyterrier_saesplade.evaluation.measures import delta_e
 from pyterrier_saesplade.evaluation.reproduce import _command as command_of
 from pyterrier_saesplade.evaluation.reproduce import reproduce
 from pyterrier_saesplade.evaluation.suites import open_suite
 from pyterrier_saesplade.evaluation.tables import Folders, Step, Tables, open_tables
+from pyterrier_saesplade.metrics import delta_e
 from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
 
 REPOSITORY = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import Collection, read_topics
+from pyterrier_saesplade.collections import Collection, read_topics
 from pyterrier_saesplade.evaluation.search import search
 from pyterrier_saesplade.saesplade import SaeSplade
 

@@ -13,7 +13,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.statistics import (
     by_query_length,

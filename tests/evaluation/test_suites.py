@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
-from pyterrier_saesplade.evaluation.collections import Collection, write_collection
+from pyterrier_saesplade.collections import Collection, write_collection
 from pyterrier_saesplade.evaluation.experiment import evaluate
-from pyterrier_saesplade.evaluation.measures import parse_measures
 from pyterrier_saesplade.evaluation.report import COSTS
 from pyterrier_saesplade.evaluation.suites import Suite, SuiteSet, evaluate_suite, open_suite, run, suite_names
+from pyterrier_saesplade.metrics import parse_measures
 from pyterrier_saesplade.saesplade import SaeSplade
 
 BEIR = ["arguana", "climate-fever", "dbpedia-entity", "fever", "fiqa", "hotpotqa", "nfcorpus", "nq", "quora"]
@@ -319,7 +319,7 @@ def test_a_data_set_that_cannot_be_had(
     def unreachable(self: Collection, query_set: str | None = None) -> None:
         raise RuntimeError("All download sources failed")
 
-    monkeypatch.setattr("pyterrier_saesplade.evaluation.collections.FolderCollection.topics", unreachable)
+    monkeypatch.setattr("pyterrier_saesplade.collections.FolderCollection.topics", unreachable)
     with pytest.raises(ValueError, match="all cannot be had: All download sources failed"):
         evaluate_suite(folder, str(untrained_model), tmp_path / "out", sets=["all"])
 

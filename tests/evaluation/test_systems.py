@@ -8,12 +8,12 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.evaluation import languages
-from pyterrier_saesplade.evaluation.collections import (
+from pyterrier_saesplade.collections import (
     Collection,
     open_collection,
     write_collection,
 )
+from pyterrier_saesplade.evaluation import languages
 from pyterrier_saesplade.evaluation.experiment import evaluate
 from pyterrier_saesplade.evaluation.named import make_systems
 from pyterrier_saesplade.evaluation.report import Comparison

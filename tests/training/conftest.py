@@ -4,12 +4,11 @@ import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import datasets
 import pytest
 import torch
 
+from pyterrier_saesplade.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.encoding import Encoder
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training import PretrainConfig, pretrain
 
@@ -57,5 +56,5 @@ def pretrained_path(judged: Collection, splade_path: Path, tmp_path_factory: pyt
 def _data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps training data that is read in a folder of the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        patch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

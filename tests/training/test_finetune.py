@@ -21,8 +21,8 @@ from datasets import Dataset
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.encoding import Encoder
-from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune
@@ -35,13 +35,12 @@ CONFIG = FinetuneConfig(
 )
 
 SCRIPT = """
-import json, sys, torch
-import datasets
+import json, os, sys, torch
 from pyterrier_saesplade.training import FinetuneConfig, finetune
 from pyterrier_saesplade.training.data.sources import read_dataset, read_labels
 torch.set_num_threads(1)
 model, source, cache, out, settings = sys.argv[1:]
-datasets.config.HF_DATASETS_CACHE = cache
+os.environ["HF_DATASETS_CACHE"] = cache
 data = read_dataset(source) if source.endswith(".jsonl") else read_labels(source, None)
 finetune(model, data, out, FinetuneConfig(**json.loads(settings)), device="cpu")
 """

@@ -8,13 +8,13 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.evaluation.collections import Collection, read_topics, write_collection
+from pyterrier_saesplade.collections import Collection, passages_of, read_topics, write_collection
 from pyterrier_saesplade.evaluation.pipelines import Pipelines
 from pyterrier_saesplade.evaluation.stages import TextLoader
 from pyterrier_saesplade.pipeline import Normalise, Standardise
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune
-from pyterrier_saesplade.training.data.sources import passages_of, read_distillation
+from pyterrier_saesplade.training.data.sources import read_distillation
 from pyterrier_saesplade.training.mine import mine, with_known_documents
 from pyterrier_saesplade.training.pseudo import pseudo_queries, write_pseudo_queries
 

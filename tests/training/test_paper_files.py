@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
+from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.encoding import Encoder
-from pyterrier_saesplade.evaluation.collections import Collection
 from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig, finetune, pretrain
 from pyterrier_saesplade.training.data import TrainingData
 from pyterrier_saesplade.training.data.sources import read_distillation

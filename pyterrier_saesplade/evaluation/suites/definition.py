@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pyterrier_saesplade.evaluation.measures import DEFAULT_MEASURES, parse_measures
+from pyterrier_saesplade.metrics import DEFAULT_MEASURES, parse_measures
 
 _DATA = files("pyterrier_saesplade.evaluation.suites")
 _PARTS = ("queries.tsv", "qrels.txt")

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.evaluation.collections import Collection, open_collection
+from pyterrier_saesplade.collections import Collection, open_collection
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
-from pyterrier_saesplade.evaluation.measures import parse_measures
 from pyterrier_saesplade.evaluation.named import check_baselines, make_systems, open_model
-from pyterrier_saesplade.evaluation.plots import require_plots
 from pyterrier_saesplade.evaluation.report import COSTS
 from pyterrier_saesplade.evaluation.results import read_results
 from pyterrier_saesplade.evaluation.statistics import compare
 from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
+from pyterrier_saesplade.figures import require_plots
 from pyterrier_saesplade.files import require_new, written_beside
+from pyterrier_saesplade.metrics import parse_measures
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
 

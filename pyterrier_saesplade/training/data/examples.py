@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import datasets
 import numpy as np
 from datasets import Dataset, Features, Value
 from datasets import Sequence as ListOf
 from datasets.arrow_writer import ArrowWriter
-from filelock import FileLock
+from more_itertools import chunked
 from numpy.typing import NDArray
 
+from pyterrier_saesplade.collections.problems import OnError, Problems
+from pyterrier_saesplade.collections.texts import TextTable
 from pyterrier_saesplade.files import written_beside
-from pyterrier_saesplade.training.data.problems import OnError, Problems
-from pyterrier_saesplade.training.data.tables import TextTable, batched
 
 #: Examples whose identifiers are looked up together.
 _WINDOW = 4096
@@ -155,7 +153,7 @@ def look_up(
         passages: Their passages.
         problems: Takes note of what is left out.
     """
-    for window in batched(candidates, _WINDOW):
+    for window in chunked(candidates, _WINDOW):
         query_rows = queries.rows([one.qid for one in window]).tolist()
         rows = passages.rows([pid for one in window for pid in one.pids])
         ends = np.cumsum([len(one.pids) for one in window])
@@ -180,7 +178,7 @@ def write_examples(folder: Path, examples: Iterable[Example], problems: Problems
     scored: set[bool] = set()
     negatives = False
     with ArrowWriter(path=str(folder / "examples.arrow"), features=_FEATURES) as writer:
-        for window in batched(examples, _WINDOW):
+        for window in chunked(examples, _WINDOW):
             scored |= {bool(len(example.scores)) for example in window}
             negatives |= any(len(example.passages) > example.positives for example in window)
             writer.write_batch({name: [getattr(example, name) for example in window] for name in _FEATURES})
@@ -194,30 +192,6 @@ def write_examples(folder: Path, examples: Iterable[Example], problems: Problems
     description |= {"problems": problems.report(), "on_error": problems.on_error, "source": dict(source)}
     with written_beside(folder / "description.json") as partial:
         partial.write_text(json.dumps(description))
-
-
-def cached(parts: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
-    """Returns a folder in the cache of ``datasets`` that is built once, by one process while the others wait.
-
-    Args:
-        parts: What its content depends on, as JSON.
-        build: Fills an empty folder.
-    """
-    digest = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "saesplade" / digest
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            with written_beside(folder) as partial:
-                partial.mkdir()
-                build(partial)
-    return folder
-
-
-def file_identity(path: Path) -> dict[str, Any]:
-    """Returns what tells a file from others, and from itself once it was changed."""
-    status = path.stat()
-    return {"file": str(path.resolve()), "bytes": status.st_size, "changed": status.st_mtime_ns}
 
 
 def _example(candidates: Candidates, query: int, rows: NDArray[np.int64], problems: Problems) -> Example | None:

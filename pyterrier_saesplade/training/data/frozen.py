@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from more_itertools import chunked
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from pyterrier_saesplade.collections.texts import TextTable
 from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.encoding.inversion import create_array
 from pyterrier_saesplade.files import written_beside
 from pyterrier_saesplade.model import Side
-from pyterrier_saesplade.training.data.tables import TextTable, batched
 
 #: Texts that are sorted by length together.
 _WINDOW = 2048
@@ -59,7 +60,7 @@ class FrozenStates:
         ids: dict[Side, list[list[int]]] = {side: [] for side in texts}
         left = max_bytes / (4 * dimension)
         for side, (table, rows) in texts.items():
-            for window in batched(rows.tolist(), _WINDOW):
+            for window in chunked(rows.tolist(), _WINDOW):
                 ids[side] += encoder.tokenize(table.texts(window), side)
                 left -= sum(map(len, ids[side][-len(window) :]))
                 if left < 0:

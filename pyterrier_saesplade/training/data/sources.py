@@ -6,40 +6,39 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from datasets import Dataset, load_dataset, load_from_disk
 
-from pyterrier_saesplade.evaluation.collections import (
+from pyterrier_saesplade.collections import (
     Collection,
-    DatasetCollection,
-    FolderCollection,
-    open_collection,
+    OnError,
+    Problems,
+    Texts,
+    TextTable,
+    as_collection,
+    cached,
+    decoded_lines,
+    file_identity,
+    identity_of,
+    key,
+    passages_of,
+    queries_of,
 )
-from pyterrier_saesplade.files import numbered_lines
 from pyterrier_saesplade.training.data.examples import (
     Candidates,
     TrainingData,
-    cached,
-    file_identity,
     look_up,
     write_examples,
 )
-from pyterrier_saesplade.training.data.problems import OnError, Problems
-from pyterrier_saesplade.training.data.tables import TextTable, key
 
 #: A change of these functions that changes what they write changes this, so that nothing old is taken from the cache.
 _VERSION = 3
 
 #: Rows of a data set that are read together.
 _WINDOW = 1000
-
-#: A file of identifiers and texts, or a collection or its name.
-Texts = Collection | str | os.PathLike[str]
 
 
 def read_distillation(
@@ -92,21 +91,21 @@ def read_labels(
         FileNotFoundError: If there is no such query set.
         ValueError: If no query has a relevant document.
     """
-    opened = collection if isinstance(collection, Collection) else open_collection(collection)
+    opened = as_collection(collection)
     topics, qrels = opened.topics(query_set), opened.qrels(query_set)
     relevant = qrels[qrels["label"] > 0].sort_values(["qid", "label"], ascending=[True, False], kind="stable")
     positives = relevant.groupby("qid")["docno"].agg(list)
     source = {"labels": opened.name, "query set": query_set}
     digest = f"{key(topics.to_csv()):x}{key(qrels.to_csv()):x}"
     passages = passages_of(opened, on_error)
-    queries, _ = _queries(topics, on_error)
+    queries, _ = queries_of(topics, on_error)
     found = (Candidates(f"qid {qid}", str(qid), docnos, (), len(docnos)) for qid, docnos in positives.items())
 
     def build(folder: Path) -> None:
         problems = Problems(on_error)
         write_examples(folder, look_up(found, queries, passages, problems), problems, source)
 
-    parts = source | {"digest": digest, "documents": _identity(opened), "on_error": on_error}
+    parts = source | {"digest": digest, "documents": opened.identity, "on_error": on_error}
     return TrainingData(queries, passages, cached(parts | {"version": _VERSION}, build))
 
 
@@ -179,7 +178,7 @@ def read_training_data(
             raise ValueError("give a collection with judgements, files of examples, or a data set")
         return [read_labels(collection, query_set, on_error=on_error)]
     if collection is not None:
-        opened = _opened(collection)
+        opened = as_collection(collection)
         passages = passages or [opened] * len(examples)
         queries = queries or [opened.topics(query_set)] * len(examples)
     if not len(examples) == len(passages) == len(queries):
@@ -196,8 +195,8 @@ def _read_file(
 ) -> TrainingData:
     if not file.is_file():
         raise FileNotFoundError(f"there is no file of examples at {file}")
-    of_passages, (of_queries, query_identity) = passages_of(passages, on_error), _queries(queries, on_error)
-    parts = {"kind": kind, "passages": _identity(passages), "queries": query_identity, "on_error": on_error}
+    of_passages, (of_queries, query_identity) = passages_of(passages, on_error), queries_of(queries, on_error)
+    parts = {"kind": kind, "passages": identity_of(passages), "queries": query_identity, "on_error": on_error}
 
     def build(folder: Path) -> None:
         problems = Problems(on_error)
@@ -209,7 +208,7 @@ def _read_file(
 
 
 def _parsed(file: Path, parse: Any, problems: Problems) -> Iterator[Candidates]:
-    for where, line in _lines(file, problems):
+    for where, line in decoded_lines(file, problems):
         try:
             found = parse(where, line)
         except (ValueError, TypeError, KeyError, IndexError) as error:
@@ -245,87 +244,13 @@ def _parse_triple(where: str, line: str) -> Candidates:
 
 def _header(file: Path) -> dict[str, Any]:
     """Returns what ``saesplade mine`` wrote of the pipelines that made a file."""
-    for _, line in _lines(file, Problems()):
+    for _, line in decoded_lines(file, Problems()):
         try:
             record = json.loads(line)
         except ValueError:
             return {}
         return record if isinstance(record, dict) else {}
     return {}
-
-
-def _lines(file: Path, problems: Problems) -> Iterator[tuple[str, str]]:
-    """Yields ``file:number`` and text of each line that is not empty."""
-    for where, line in numbered_lines(file):
-        try:
-            text = line.decode().rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            problems.note(where, "not UTF-8", error.reason)
-            continue
-        if text.strip():
-            yield where, text
-
-
-def _is_table(source: Texts) -> bool:
-    return not isinstance(source, Collection) and str(source).endswith((".tsv", ".tsv.gz"))
-
-
-def _opened(source: Texts) -> Collection:
-    return source if isinstance(source, Collection) else open_collection(source)
-
-
-def _identity(source: Texts) -> dict[str, Any]:
-    if _is_table(source):
-        return file_identity(Path(str(source)))
-    collection = _opened(source)
-    if isinstance(collection, FolderCollection):
-        return {file.name: file_identity(file) for file in sorted(collection.folder.glob("docs.jsonl*"))}
-    if isinstance(collection, DatasetCollection):
-        return {"collection": collection.name}
-    digest = sha256()  # somebody's own class: its name may stand for other documents tomorrow
-    for document in collection.get_corpus_iter():
-        digest.update(json.dumps([document["docno"], document["text"]]).encode())
-    return {"documents": digest.hexdigest()}
-
-
-def passages_of(source: Texts, on_error: OnError = "report") -> TextTable:
-    """Returns the passages of a file of ``pid<TAB>text`` lines, or of a collection, in a table that is kept."""
-    if _is_table(source):
-        return _table({"texts": _identity(source)}, partial(_tab_separated, Path(str(source))), on_error)
-    collection = _opened(source)
-    pairs = ((document["docno"], document["text"]) for document in collection.get_corpus_iter())
-    return _table({"documents": _identity(collection)}, lambda _: pairs, on_error)
-
-
-def _queries(source: Texts | pd.DataFrame, on_error: OnError) -> tuple[TextTable, dict[str, Any]]:
-    """Returns queries in a table that is kept, and what identifies them."""
-    if not isinstance(source, pd.DataFrame) and _is_table(source):
-        identity: dict[str, Any] = {"texts": _identity(source)}
-        return _table(identity, partial(_tab_separated, Path(str(source))), on_error), identity
-    topics = source if isinstance(source, pd.DataFrame) else _opened(source).topics()
-    pairs = list(zip(topics["qid"].astype(str), topics["query"], strict=True))
-    identity = {"queries": key(json.dumps(pairs))}
-    return _table(identity, lambda _: pairs, on_error), identity
-
-
-def _table(parts: dict[str, Any], texts: Any, on_error: OnError) -> TextTable:
-    def build(folder: Path) -> None:
-        problems = Problems(on_error)
-        TextTable.write(folder / "texts.utf8", texts(problems), problems)
-
-    table = TextTable(cached(parts | {"version": _VERSION}, build) / "texts.utf8")
-    if on_error == "raise" and table.problems:  # it was read before, and they were reported
-        raise ValueError("; ".join(table.problems))
-    return table
-
-
-def _tab_separated(file: Path, problems: Problems) -> Iterator[tuple[str, str]]:
-    for where, line in _lines(file, problems):
-        identifier, tab, text = line.partition("\t")
-        if tab:
-            yield identifier, text
-        else:
-            problems.note(where, "broken line", "expected an identifier, a tab and a text")
 
 
 def _open_dataset(path: Path) -> Dataset:

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset
 
-from pyterrier_saesplade.evaluation.collections import Collection, write_collection
+from pyterrier_saesplade.collections import Collection, write_collection
+from pyterrier_saesplade.collections.problems import Problems
+from pyterrier_saesplade.collections.texts import TextTable, key
 from pyterrier_saesplade.training.data import TrainingData
-from pyterrier_saesplade.training.data.problems import Problems
 from pyterrier_saesplade.training.data.sources import (
     read_dataset,
     read_distillation,
@@ -23,12 +23,11 @@ from pyterrier_saesplade.training.data.sources import (
     read_training_data,
     read_triples,
 )
-from pyterrier_saesplade.training.data.tables import TextTable, key
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "saesplade"
 
 
@@ -252,8 +251,8 @@ def test_of_several_processes_one_reads(tmp_path: Path, passages: Path, queries:
     """As under torchrun: all of them start at once, and all of them find the data."""
     (tmp_path / "examples.jsonl").write_text('["q1", ["3", 1], ["4", 2]]')
     script = (
-        "import sys, datasets\n"
-        "datasets.config.HF_DATASETS_CACHE = sys.argv[1]\n"
+        "import os, sys\n"
+        'os.environ["HF_DATASETS_CACHE"] = sys.argv[1]\n'
         "from pyterrier_saesplade.training.data import examples, sources\n"
         "write = examples.write_examples\n"
         "sources.write_examples = lambda *given: (print('written'), write(*given))\n"

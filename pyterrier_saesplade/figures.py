@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.evaluation.measures import delta_e
 from pyterrier_saesplade.files import require_new, written_beside
+from pyterrier_saesplade.metrics import delta_e
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def plot_tradeoff(table: pd.DataFrame, measure: str, path: Path, *, title: str =
 
     A system without QD-FLOPs is a dashed horizontal line. Rows of one name are a sweep: they are joined, in the order
     of their QD-FLOPs. With RR@10 there are lines of equal ΔE (see
-    :func:`~pyterrier_saesplade.evaluation.measures.delta_e`), whose values stand on the right.
+    :func:`~pyterrier_saesplade.metrics.delta_e`), whose values stand on the right.
 
     Args:
         table: ``name``, ``qd_flops`` and the measure; a row per system, or several where one was swept.

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pyterrier_saesplade.evaluation.collections import Collection, FolderCollection, write_collection
+from pyterrier_saesplade.collections.base import Collection
+from pyterrier_saesplade.collections.folder import FolderCollection, write_collection
 
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "sklearn")
 """The packages that are read beside the standard library; one that is not installed is passed over."""

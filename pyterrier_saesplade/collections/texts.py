@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
+from more_itertools import chunked
 from numpy.typing import NDArray
 
+from pyterrier_saesplade.collections.problems import Problems
 from pyterrier_saesplade.files import written_beside
-from pyterrier_saesplade.training.data.problems import Problems
 
 #: Rows that are written together.
 _WINDOW = 10_000
-
-Item = TypeVar("Item")
 
 
 class TextTable:
@@ -45,7 +42,7 @@ class TextTable:
         """Writes pairs of an identifier and a text, as they come; ``problems`` has what their source left out."""
         keys, lengths = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
         with written_beside(path) as partial, partial.open("wb") as file:
-            for window in batched(texts, _WINDOW):
+            for window in chunked(texts, _WINDOW):
                 encoded = [text.encode() for _, text in window]
                 file.writelines(encoded)
                 keys.append(np.fromiter((key(identifier) for identifier, _ in window), np.int64, len(window)))
@@ -104,10 +101,3 @@ def _problems_of(path: Path) -> Path:
 def key(identifier: str) -> int:
     """Returns a number that stands for a text: among ten million texts, two have the same once in 400,000 times."""
     return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "little", signed=True)
-
-
-def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yields lists of ``size`` items, the last one shorter (``itertools.batched`` comes with Python 3.12)."""
-    iterator = iter(items)
-    while window := list(islice(iterator, size)):
-        yield window

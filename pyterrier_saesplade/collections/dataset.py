@@ -1,0 +1,125 @@
+"""Collections that PyTerrier and ``ir_datasets`` know by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pyterrier_saesplade.collections.base import Collection, make_document
+
+if TYPE_CHECKING:
+    from pyterrier.datasets import Dataset
+
+
+class DatasetCollection(Collection):
+    """A collection that PyTerrier or `ir_datasets` knows by name.
+
+    Documents and queries of `ir_datasets` become text as their `default_text()` says. A query set is a variant of
+    the topics (`"title"`) in PyTerrier's own data sets, a part of the data set (`"test"`) in those of `ir_datasets`.
+
+    Args:
+        name: A name that `pt.get_dataset` takes, such as `"vaswani"` or `"irds:beir/scifact/test"`.
+
+    Raises:
+        ValueError: There is no such data set.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._dataset = _get_dataset(name)
+        source = _ir_dataset(self._dataset)
+        if source is not None and source.has_docs():
+            self.language = source.docs_lang() or "en"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its name: the documents of a data set do not change."""
+        return {"collection": self.name}
+
+    def get_corpus_iter(self) -> Iterator[dict[str, str]]:
+        """Stream the documents; see `Collection.get_corpus_iter`.
+
+        Raises:
+            ValueError: The data set has none.
+        """
+        source = _ir_dataset(self._dataset)
+        if source is None:
+            try:
+                documents = self._dataset.get_corpus_iter(verbose=False)
+            except NotImplementedError as error:
+                raise _lacks(self.name, "corpus") from error
+            for document in documents:
+                yield make_document(document["docno"], document["text"], document.get("title"))
+        else:
+            if not source.has_docs():
+                raise _lacks(self.name, "corpus")
+            for document in source.docs_iter():
+                # default_text() holds the title already
+                title = getattr(document, "title", None)
+                named = {"title": title} if title else {}
+                yield {"docno": document.doc_id, "text": document.default_text(), **named}
+
+    def topics(self, query_set: str | None = None) -> pd.DataFrame:
+        """Return the queries; see `Collection.topics`.
+
+        Raises:
+            ValueError: The data set has none, or no such query set.
+        """
+        source = self._ir_query_set(query_set)
+        if source is None:
+            try:
+                return self._dataset.get_topics(query_set)[["qid", "query"]]
+            except NotImplementedError as error:
+                raise _lacks(self.name, "topics") from error
+        if not source.has_queries():
+            raise _lacks(self._named(query_set), "topics")
+        rows = [(query.query_id, query.default_text()) for query in source.queries_iter()]
+        return pd.DataFrame(rows, columns=["qid", "query"], dtype=str)
+
+    def qrels(self, query_set: str | None = None) -> pd.DataFrame:
+        """Return the judgements; see `Collection.qrels`.
+
+        Raises:
+            ValueError: The data set has none, or no such query set.
+        """
+        source = self._ir_query_set(query_set)
+        if source is None:
+            try:
+                return self._dataset.get_qrels(query_set)[["qid", "docno", "label"]]
+            except NotImplementedError as error:
+                raise _lacks(self.name, "qrels") from error
+        if not source.has_qrels():
+            raise _lacks(self._named(query_set), "qrels")
+        rows = [(judged.query_id, judged.doc_id, judged.relevance) for judged in source.qrels_iter()]
+        return pd.DataFrame(rows, columns=["qid", "docno", "label"])
+
+    def _ir_query_set(self, query_set: str | None) -> Any:
+        return _ir_dataset(_get_dataset(self._named(query_set)) if query_set and self._is_ir else self._dataset)
+
+    def _named(self, query_set: str | None) -> str:
+        return f"{self.name}/{query_set}" if query_set else self.name
+
+    @property
+    def _is_ir(self) -> bool:
+        return _ir_dataset(self._dataset) is not None
+
+
+def _get_dataset(name: str) -> Dataset:
+    import pyterrier as pt
+
+    try:
+        return pt.get_dataset(name)
+    except KeyError as error:
+        message = f"{name!r} is neither a folder with docs.jsonl or docs.jsonl.gz nor a data set that PyTerrier knows"
+        raise ValueError(f"{message} ({error.args[0]})") from error
+
+
+def _lacks(name: str, part: str) -> ValueError:
+    return ValueError(f"the data set {name!r} has no {part}: name another data set, or a part of this one that has")
+
+
+def _ir_dataset(dataset: Dataset) -> Any:
+    """Return what `ir_datasets` gives for a data set, or None where it is not one of its own."""
+    return dataset.irds_ref() if hasattr(dataset, "irds_ref") else None

@@ -67,7 +67,7 @@ def half(model: str) -> Encode:
 
 def backbone_and_product(model: str) -> Encode:
     """Return what runs the backbone and one product; its vectors are empty."""
-    from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, token_batches
+    from pyterrier_saesplade.encoding import BATCH_TOKENS, token_batches
 
     encoder, multiply = multiplier(model, BATCH_TOKENS)
 
@@ -199,8 +199,7 @@ def multiplier(model: str, tokens: int) -> tuple[Any, Callable[[list[list[int]]]
     """Return an encoder, and what runs its backbone and one product of its head on texts of so many word pieces."""
     import torch
 
-    from pyterrier_saesplade.encoding.encoder import Encoder
-    from pyterrier_saesplade.encoding.precision import pick_dtype
+    from pyterrier_saesplade.encoding import Encoder, pick_dtype
 
     dtype = pick_dtype("auto", torch.device("cpu")) or torch.float32
     encoder = (Encoder.from_pretrained if is_sae(model) else Encoder.from_splade)(model)
@@ -248,7 +247,7 @@ def random_sae(dimension: int, width: int, folder: Path) -> str:
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     from pyterrier_saesplade.demo import packaged_model
-    from pyterrier_saesplade.encoding.encoder import Encoder
+    from pyterrier_saesplade.encoding import Encoder
     from pyterrier_saesplade.model import SaeSpladeModel
 
     torch.manual_seed(0)

@@ -16,11 +16,10 @@ import pandas as pd
 import typer
 
 from pyterrier_saesplade import ConceptIndexer, read_queries
-from pyterrier_saesplade.engines.build import ENGINES
-from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.engines import ENGINES, ConceptIndex
 from pyterrier_saesplade.files import size_on_disk
 from pyterrier_saesplade.formats import jsonl
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
 
 
 def main(

@@ -16,9 +16,9 @@ import typer
 
 from pyterrier_saesplade import SaeSplade, open_collection
 from pyterrier_saesplade.collections import Collection
-from pyterrier_saesplade.encoding.search import top_documents
 from pyterrier_saesplade.impacts import LatentStatistics
 from pyterrier_saesplade.metrics import qd_flops
+from pyterrier_saesplade.vectors import top_documents
 
 MEASURES = {name: ir_measures.parse_measure(name) for name in ("nDCG@10", "RR@10", "AP")}
 

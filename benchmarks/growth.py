@@ -70,7 +70,7 @@ def encode_texts(collection: str, width: int, k: int, length: int) -> None:
     from transformers import AutoTokenizer
 
     from pyterrier_saesplade.demo import packaged_model
-    from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder
+    from pyterrier_saesplade.encoding import BATCH_TOKENS, Encoder
     from pyterrier_saesplade.model import SaeSpladeModel
 
     torch.manual_seed(0)

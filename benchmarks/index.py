@@ -103,7 +103,7 @@ def encode(model: str, corpus: FirstDocuments, topics: pd.DataFrame, folder: Pat
 def convert(folder: Path) -> None:
     """Write what our encoder made as pyterrier-splade's encoder would have made it."""
     from pyterrier_saesplade import read_queries
-    from pyterrier_saesplade.store.reader import StoredVectors
+    from pyterrier_saesplade.store import StoredVectors
 
     documents = StoredVectors(folder / "store").get_corpus_iter()
     write_lines(
@@ -157,11 +157,11 @@ class Ours:
 
     def __init__(self, inputs: Path) -> None:
         from pyterrier_saesplade import ConceptIndexer, read_queries
-        from pyterrier_saesplade.store.reader import StoredVectors
+        from pyterrier_saesplade.store import StoredVectors
 
         self.indexer = ConceptIndexer
         self.store = StoredVectors(inputs / "store")
-        self.windows = list(self.store.windows())
+        self.windows = list(self.store.batches())
         self.queries = read_queries(inputs / "queries.parquet")
 
     def build(self, path: Path, engine: str) -> pt.Transformer:

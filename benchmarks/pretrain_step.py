@@ -40,10 +40,11 @@ import torch
 import typer
 from torch import Tensor
 
-from pyterrier_saesplade.encoding.precision import Precision, pick_dtype
-from pyterrier_saesplade.model.heads import SparseHead
-from pyterrier_saesplade.training.autoencoder import SparseAutoencoder
-from pyterrier_saesplade.training.config import PretrainConfig
+from pyterrier_saesplade.encoding import pick_dtype
+from pyterrier_saesplade.model import SparseHead
+from pyterrier_saesplade.training import PretrainConfig
+from pyterrier_saesplade.training.pretraining.autoencoder import SparseAutoencoder
+from pyterrier_saesplade.types import Precision
 
 OURS, EXACT = "pyterrier_saesplade", "pyterrier_saesplade float32"
 SAE_LENS_BFLOAT16 = "sae-lens bfloat16"

@@ -21,7 +21,7 @@ from pretrain_step import OURS, SYSTEMS, random_states, random_weights
 
 from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.demo import packaged_model
-from pyterrier_saesplade.encoding.encoder import Encoder
+from pyterrier_saesplade.encoding import Encoder
 
 
 class Timed:

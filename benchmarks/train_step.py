@@ -21,11 +21,11 @@ import typer
 from torch import Tensor
 
 from pyterrier_saesplade.demo import packaged_model
-from pyterrier_saesplade.encoding.precision import pick_dtype
+from pyterrier_saesplade.encoding import pick_dtype
 from pyterrier_saesplade.model import SaeSpladeModel
-from pyterrier_saesplade.training.config import FinetuneConfig
-from pyterrier_saesplade.training.parts import parameter_groups
-from pyterrier_saesplade.training.ranker import Ranker
+from pyterrier_saesplade.training import FinetuneConfig
+from pyterrier_saesplade.training.finetuning.parameters import parameter_groups
+from pyterrier_saesplade.training.finetuning.ranker import Ranker
 
 SYSTEMS = ("sparse", "dense")
 LENGTH, QUERY_LENGTH = 128, 32

@@ -49,9 +49,9 @@ def start(folder: Path, batches: int, model: str) -> dict[str, float]:
     from transformers import AutoTokenizer
 
     from pyterrier_saesplade import read_distillation
-    from pyterrier_saesplade.encoding.tokens import TextTokenizer
+    from pyterrier_saesplade.encoding import TextTokenizer
     from pyterrier_saesplade.model import SaeSpladeConfig
-    from pyterrier_saesplade.training.data.batches import RankingBatches, Source
+    from pyterrier_saesplade.training.data import RankingBatches, Source
 
     before = psutil.Process().memory_info().rss
     begin = time.perf_counter()

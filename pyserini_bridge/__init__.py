@@ -7,5 +7,5 @@ Commands, each with ``--help``::
     python -m pyserini_bridge.encode input --corpus CORPUS output --embeddings OUT encoder --encoder sae:M
 
 From Python, :class:`pyserini_bridge.encoders.SaeQueryEncoder` is a query encoder for ``LuceneImpactSearcher``, and
-:func:`pyserini_bridge.export.export_vectors` writes files that Pyserini's own commands index and search.
+:func:`pyterrier_saesplade.formats.anserini.export_vectors` writes files that Pyserini's own commands index and search.
 """

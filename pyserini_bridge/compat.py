@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from types import ModuleType
 
-from pyserini_bridge import jvm
+from pyterrier_saesplade.engines import start_java
 
 #: From this version on a client without a key is an error.
 _OPENAI_WANTS_KEY = (2, 34)
@@ -28,7 +28,7 @@ def prepare() -> None:
         JavaNotFoundError: If there is no Java of version 21 or later.
         RuntimeError: If Java runs already, without Anserini's classes.
     """
-    jvm.start()
+    start_java()
     if needs_openai_key():
         os.environ.setdefault("OPENAI_API_KEY", "unused")
     if needs_faiss():

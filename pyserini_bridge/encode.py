@@ -10,17 +10,18 @@ import runpy
 import sys
 
 from pyserini_bridge import compat
-from pyserini_bridge.cli import mistakes
 from pyserini_bridge.encoders import SCHEME, SaeDocumentEncoder
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.mistakes import reported
 
 _PYSERINI = "pyserini.encode"
 
 
 def main() -> None:
     """Runs Pyserini's command on this one's arguments; ``--encoder sae:MODEL`` names one of our models."""
-    with mistakes("python -m pyserini_bridge.encode"):
+    with reported("python -m pyserini_bridge.encode"):
         if any(argument.split("=")[0] == "--max-length" for argument in sys.argv):
-            raise ValueError(f"--max-length is not for {SCHEME} models, which have a length of their own")
+            raise SettingError(f"--max-length is not for {SCHEME} models, which have a length of their own")
         compat.prepare()
     import pyserini.encode
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from pyserini_bridge.description import Description, impacts
 from pyserini_bridge.model import BridgeModel
-from pyterrier_saesplade.engines.description import QUERY_SCALE
+from pyterrier_saesplade.engines import QUERY_SCALE, Description, impacts
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.store.model import EncodingModel
+from pyterrier_saesplade.protocols import ConceptModel
 
 #: What an encoder's name begins with in Pyserini's commands.
 SCHEME = "sae:"
@@ -41,7 +41,7 @@ class SaeQueryEncoder:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | EncodingModel,
+        model: str | os.PathLike[str] | ConceptModel,
         index: str | os.PathLike[str] | None = None,
         *,
         device: str | None = None,
@@ -51,7 +51,7 @@ class SaeQueryEncoder:
         if self._description is not None:
             self._description.check(str(self._model), self._model.fingerprint)
         elif self._model.weighting == "idf":
-            raise ValueError(
+            raise SettingError(
                 f"queries of {self._model} are multiplied by the idf of their latents: name the index, or the exported "
                 "vectors, that have it"
             )

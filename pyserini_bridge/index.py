@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from more_itertools import chunked
 from tqdm.auto import tqdm
 
-from pyserini_bridge import jvm
-from pyserini_bridge.cli import mistakes
-from pyserini_bridge.description import require_whole_terms
-from pyserini_bridge.lucene import DELIMITER
-from pyserini_bridge.process import lucene
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.description import write_docnos
-from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.engines.write import counted, write_index
-from pyterrier_saesplade.errors import EngineError
-from pyterrier_saesplade.files import installed_versions, require_new
-from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.impacts.toks import to_toks
-from pyterrier_saesplade.store.documents import encode_documents
-from pyterrier_saesplade.store.model import IndexedModel
-from pyterrier_saesplade.store.reader import StoredVectors
-
-INDEX_FORMAT = "anserini"
+from pyterrier_saesplade.documents import encode_documents
+from pyterrier_saesplade.engines import LuceneWriter, counted, start_java, write_index
+from pyterrier_saesplade.files import require_new
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.mistakes import reported
+from pyterrier_saesplade.protocols import IndexedModel
+from pyterrier_saesplade.store import StoredVectors
+from pyterrier_saesplade.vectors import ConceptVectors
 
 _WINDOW_DOCUMENTS = 4096
 
@@ -56,36 +46,13 @@ def build_index(
 
     Examples:
         >>> store = StoredVectors("vectors")  # doctest: +SKIP
-        >>> build_index(store, store.windows(), "INDEX")  # doctest: +SKIP
+        >>> build_index(store, store.batches(), "INDEX")  # doctest: +SKIP
     """
     index = Path(index)
     require_new(index)
-    jvm.require()
-    write_index(
-        index,
-        INDEX_FORMAT,
-        write_lucene,
-        model,
-        encoded,
-        partial(require_new, index),
-        quantization=Quantization(),
-        versions=installed_versions(["pyserini"]),
-    )
+    LuceneWriter.prepare()
+    write_index(index, LuceneWriter, model, encoded, partial(require_new, index), quantization=Quantization())
     return index
-
-
-def write_lucene(folder: Path, spool: Spool, terms: Terms) -> None:
-    """Writes Lucene's files, and the docnos in the order of its documents.
-
-    Raises:
-        EngineError: If Lucene did not index every document.
-        ValueError: If a term holds a blank.
-    """
-    require_whole_terms(terms, spool.statistics)
-    count = lucene().write(folder, _documents(spool, terms))
-    if count != spool.statistics.n_docs:
-        raise EngineError(f"Lucene indexed {count} of {spool.statistics.n_docs} documents")
-    write_docnos(folder, spool.docnos())
 
 
 def main() -> None:
@@ -103,32 +70,23 @@ def main() -> None:
     texts = arguments.collection, arguments.model
     if (None in texts) if arguments.store is None else texts != (None, None):
         parser.error("give --collection and --model, or --store")
-    with mistakes(parser.prog):
+    with reported(parser.prog):
         require_new(arguments.index)
         if arguments.store is not None:
             store = StoredVectors(arguments.store)
-            jvm.start()
+            start_java()
             with tqdm(desc="Indexing", unit="doc", total=len(store)) as bar:
-                build_index(store, counted(store.windows(), bar), arguments.index)
+                build_index(store, counted(store.batches(), bar), arguments.index)
             return
         from pyserini_bridge.model import BridgeModel
         from pyterrier_saesplade.collections import open_collection
 
         documents = open_collection(arguments.collection).get_corpus_iter()
-        jvm.start()
+        start_java()
         model = BridgeModel(arguments.model, arguments.device)
         encoded = map(partial(encode_documents, model), chunked(documents, _WINDOW_DOCUMENTS))
         with tqdm(desc="Indexing", unit="doc") as bar:
             build_index(model, counted(encoded, bar), arguments.index)
-
-
-def _documents(spool: Spool, terms: Terms) -> Iterator[list[tuple[str, str]]]:
-    """Yields the documents as Lucene takes them."""
-    for window, vectors in spool:
-        texts = (
-            " ".join(f"{term}{DELIMITER}{weight}" for term, weight in toks.items()) for toks in to_toks(vectors, terms)
-        )
-        yield list(zip(window, texts, strict=True))
 
 
 if __name__ == "__main__":

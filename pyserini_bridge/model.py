@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal
+from functools import cached_property
 
-from pyterrier_saesplade.encoding.encoder import Encoder
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import Terms, Weighting
-from pyterrier_saesplade.impacts.terms import terms_of
+from pyterrier_saesplade.encoding import Encoder
+from pyterrier_saesplade.impacts import Terms, terms_of
+from pyterrier_saesplade.model import parse_model_name
+from pyterrier_saesplade.protocols import ConceptModel
+from pyterrier_saesplade.types import Side, Weighting
+from pyterrier_saesplade.vectors import ConceptVectors
 
-_SPLADE = "splade="
 
-
-class BridgeModel:
+class BridgeModel(ConceptModel):
     """A model as stores and indexes need it; :class:`~pyterrier_saesplade.SaeSplade` is another.
 
     Args:
@@ -28,20 +28,31 @@ class BridgeModel:
 
     def __init__(self, name: str | os.PathLike[str], device: str | None = None) -> None:
         self.name = str(name)
-        if self.name.startswith(_SPLADE):
-            self._encoder = Encoder.from_splade(self.name.removeprefix(_SPLADE), device=device)
-        else:
-            self._encoder = Encoder.from_pretrained(self.name, device=device)
-        self.terms: Terms = terms_of(self._encoder.config, self._encoder.tokenizer)
-        self.fingerprint: str = self._encoder.fingerprint
-        self.weighting: Weighting = self._encoder.config.weighting
+        source, head = parse_model_name(name)
+        open_source = Encoder.from_splade if head == "mlm" else Encoder.from_pretrained
+        self._encoder = open_source(source, device=device)
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The names of the latents."""
+        return terms_of(self._encoder.config, self._encoder.tokenizer)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies weights, tokenizer and document-side settings (hexadecimal)."""
+        return self._encoder.fingerprint
+
+    @property
+    def weighting(self) -> Weighting:
+        """What an index multiplies queries by."""
+        return self._encoder.config.weighting
 
     def __str__(self) -> str:
         """Returns the name that it was opened with."""
         return self.name
 
     def encode(
-        self, texts: Sequence[str | None], side: Literal["doc", "query"] = "doc", *, verbose: bool | None = None
+        self, texts: Sequence[str | None], side: Side = "doc", *, k: int | None = None, verbose: bool | None = None
     ) -> ConceptVectors:
         """Returns the concept vectors of ``texts``; ``None`` and an empty text have an empty one."""
-        return self._encoder.encode(texts, side=side, verbose=bool(verbose))
+        return self._encoder.encode(texts, side=side, k=k, verbose=bool(verbose))

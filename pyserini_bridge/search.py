@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyserini_bridge import compat, jvm
-from pyserini_bridge.cli import mistakes
+from pyserini_bridge import compat
 from pyserini_bridge.encoders import SCHEME, SaeQueryEncoder
 from pyterrier_saesplade.collections import read_topics
+from pyterrier_saesplade.engines import lift_clause_limit
+from pyterrier_saesplade.errors import PathNotFoundError
 from pyterrier_saesplade.files import METADATA
+from pyterrier_saesplade.mistakes import reported
 
 _PYSERINI = "pyserini.search.lucene"
 _TABLES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
@@ -36,18 +38,18 @@ def main() -> None:
     parser.add_argument("--device", help="where the model computes; the first GPU if there is one")
     parser.add_argument("--min-idf", default="-1", help="leave out terms that are as frequent as that")
     arguments, others = parser.parse_known_args()
-    with mistakes(parser.prog):
+    with reported(parser.prog):
         if not Path(arguments.index).is_dir():
-            raise FileNotFoundError(f"there is no index at {arguments.index}")
+            raise PathNotFoundError(f"there is no index at {arguments.index}")
         encoder = _open_encoder(arguments)
         if arguments.topics.endswith(_TABLES) and not Path(arguments.topics).is_file():
-            raise FileNotFoundError(f"there is no file of topics at {arguments.topics}")
+            raise PathNotFoundError(f"there is no file of topics at {arguments.topics}")
         compat.prepare()
     passed = ["--impact", "--index", arguments.index, "--topics", arguments.topics, "--min-idf", arguments.min_idf]
     if arguments.encoder is not None:
         passed += ["--encoder", arguments.encoder]
     sys.argv[1:] = [*passed, *(argument for argument in others if argument != "--impact")]
-    jvm.lift_clause_limit()
+    lift_clause_limit()
     _teach(encoder)
     runpy.run_module(_PYSERINI, run_name="__main__", alter_sys=True)
 

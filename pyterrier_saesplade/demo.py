@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyterrier_saesplade.collections import Collection
-from pyterrier_saesplade.collections.docstrings import docstring_collection
-from pyterrier_saesplade.concepts.lexicon import Lexicon
-from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.collections import Collection, docstring_collection
+from pyterrier_saesplade.concepts import Lexicon
+from pyterrier_saesplade.engines import TerrierConceptIndex
+from pyterrier_saesplade.errors import MissingPackageError, SettingError
+from pyterrier_saesplade.evaluation import evaluate
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -98,7 +98,7 @@ def _pretrained(folder: Path, backbone: str, collection: Collection) -> SaeSplad
         return SaeSplade.pretrain(backbone, collection.get_corpus_iter(), out=folder, verbose=True)
     found = SaeSpladeConfig.from_pretrained(folder).backbone
     if found != backbone:
-        raise ValueError(f"{folder} was trained from {found}, not from {backbone}: name another folder or remove it")
+        raise SettingError(f"{folder} was trained from {found}, not from {backbone}: name another folder or remove it")
     return SaeSplade.from_pretrained(folder)
 
 
@@ -110,5 +110,7 @@ def packaged_model(module: str, package: str) -> str:
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ImportError(f"the model of the package {package} is missing: pip install {package}, or name a model")
+        raise MissingPackageError(
+            f"the model of the package {package} is missing: pip install {package}, or name a model"
+        )
     return str(Path(spec.origin).parent / "model")

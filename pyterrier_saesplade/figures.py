@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.files import require_new, written_beside
+from pyterrier_saesplade.errors import MissingPackageError, SettingError
+from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.metrics import delta_e
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from pyterrier_saesplade.impacts.statistics import LatentStatistics
+    from pyterrier_saesplade.impacts import LatentStatistics
 
 #: The measure that ΔE is made of.
 _DELTA_E_OF = "RR@10"
@@ -87,7 +88,7 @@ def require_plots() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'pyterrier_saesplade[plots]'") from error
+        raise MissingPackageError("figures need matplotlib: pip install 'pyterrier_saesplade[plots]'") from error
 
 
 def require_figure(path: Path, *, overwrite: bool = False) -> None:
@@ -210,7 +211,7 @@ def plot_postings(statistics: Mapping[str, LatentStatistics], path: Path) -> Non
         for i, (name, of_index) in enumerate(statistics.items()):
             lengths = np.sort(of_index.df[of_index.df > 0])[::-1] / of_index.n_docs
             if not len(lengths):
-                raise ValueError(f"the index {name} has no posting: there is nothing to draw")
+                raise SettingError(f"the index {name} has no posting: there is nothing to draw")
             # A marker at every power of two: evenly on the logarithmic axis.
             marked = [2**power - 1 for power in range(len(lengths).bit_length())]
             label = f"{name}: {len(lengths):,} lists, {of_index.df.sum() / of_index.n_docs:,.0f} a document"
@@ -255,7 +256,7 @@ def plot_anisotropy(cosines: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draws the mean cosine of two token states, layer by layer.
 
     Args:
-        cosines: What :func:`~pyterrier_saesplade.evaluation.anisotropy.anisotropy` gives, by the backbone's name.
+        cosines: What :func:`~pyterrier_saesplade.concepts.state_cosines.anisotropy` gives, by the backbone's name.
         path: The file (PNG, PDF or SVG, by its ending).
 
     Raises:
@@ -345,7 +346,7 @@ def plot_training(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
     """
     shown = [name for name in _CURVES if all(any(name in entry for entry in log) for log in logs.values())]
     if not shown:
-        raise ValueError(f"the trainings {', '.join(logs)} log nothing in common: draw those of one kind together")
+        raise SettingError(f"the trainings {', '.join(logs)} log nothing in common: draw those of one kind together")
     with _figure(path, 0.6 + 1.2 * len(shown)) as figure:
         panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
         for axes, figure_name in zip(panels, shown, strict=True):
@@ -398,14 +399,14 @@ def _figure(path: Path, height: float) -> Iterator[Figure]:
     with rc_context(_SETTINGS):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         yield figure
-        with written_beside(path) as partial:
+        with atomic_write(path) as partial:
             figure.savefig(partial, format=kind, dpi=300, metadata=_METADATA[kind])
 
 
 def _format(path: Path) -> str:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in _FORMATS:
-        raise ValueError(f"{path} must end in .png, .pdf or .svg, which says what kind of figure it is")
+        raise SettingError(f"{path} must end in .png, .pdf or .svg, which says what kind of figure it is")
     return kind
 
 

@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pyterrier_saesplade.errors import PathExistsError, SettingError
+
 #: The description of an artifact of PyTerrier, in its folder; ours write it last.
 METADATA = "pt_meta.json"
 
@@ -21,7 +23,7 @@ _SETTINGS = "settings.json"
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def scratch_beside(path: Path) -> Iterator[Path]:
     """Names a hidden file or folder on the file system of ``path``; what is there afterwards is removed.
 
     Args:
@@ -43,13 +45,13 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
-    """Like :func:`beside`, and moves what was written to ``path``, in place of a file that is there.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Like :func:`scratch_beside`, and moves what was written to ``path``, in place of a file that is there.
 
     Raises:
         OSError: If a folder is to be moved where there is something.
     """
-    with beside(path) as partial:
+    with scratch_beside(path) as partial:
         yield partial
         partial.replace(path)
 
@@ -84,7 +86,7 @@ def require_new(path: Path, *, overwrite: bool | None = None) -> None:
     """
     if path.exists() and not overwrite:
         remedies = "or remove it" if overwrite is None else "remove it, or ask to overwrite it"
-        raise FileExistsError(f"{path} exists already: name another path, {remedies}")
+        raise PathExistsError(f"{path} exists already: name another path, {remedies}")
 
 
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -99,11 +101,11 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     found = claimed_settings(folder)
     if found not in (None, settings):
-        raise FileExistsError(f"{folder} holds unfinished work with other settings: finish that, or remove the folder")
+        raise PathExistsError(f"{folder} holds unfinished work with other settings: finish that, or remove the folder")
     if found is None:
         if folder.exists() and any(path.suffix != ".partial" for path in folder.iterdir()):
-            raise FileExistsError(f"{folder} is in the way, and is none of ours: move it, or name another folder")
-        with written_beside(folder / _SETTINGS) as partial:
+            raise PathExistsError(f"{folder} is in the way, and is none of ours: move it, or name another folder")
+        with atomic_write(folder / _SETTINGS) as partial:
             partial.write_text(json.dumps(settings))
 
 
@@ -133,7 +135,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
             for number, line in enumerate(file, start=1):
                 yield f"{path}:{number}", line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
+        raise SettingError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:

@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.files import require_new, written_beside
-from pyterrier_saesplade.impacts import LatentStatistics, Terms, Weighting
-from pyterrier_saesplade.impacts.words import Words
-from pyterrier_saesplade.model import Side
+from pyterrier_saesplade.documents import field
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.factory import ModelFactory
+from pyterrier_saesplade.files import atomic_write, require_new
+from pyterrier_saesplade.impacts import LatentStatistics, Terms, Words
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.stages import Stages
-from pyterrier_saesplade.store.documents import field
+from pyterrier_saesplade.types import Side, Weighting
+from pyterrier_saesplade.vectors import ConceptVectors
 
 #: Documents that the balance is estimated on, how many of them are taken for queries, and by how many of their words.
 _SAMPLE, _QUERIES, _QUERY_WORDS = 1024, 64, 10
 
 
-class WordsAndConcepts(Stages):
+class WordsAndConcepts(ModelFactory):
     """A model whose vectors hold words beside concepts: BM25's weights beside those of a SAE-SPLADE or SPLADE model.
 
     The paper leaves hybrids of exact and of concept matching open; this one needs a single index and a single query. A
@@ -105,7 +105,9 @@ class WordsAndConcepts(Stages):
         )  # word pieces begin with w too, but hold no colon beside a letter
         names = [latents.name(latent) for latent in range(len(latents))] + [prefix + stem for stem in self.words.stems]
         if len(set(names)) < len(names):
-            raise ValueError(f"a word and a word piece of {self.model!r} have one name: its vocabulary takes no words")
+            raise SettingError(
+                f"a word and a word piece of {self.model!r} have one name: its vocabulary takes no words"
+            )
         return Terms(len(names), names)
 
     def encode(
@@ -121,9 +123,9 @@ class WordsAndConcepts(Stages):
         Returns:
             One row per text: its latents, then its words.
         """
-        concepts = self.model.encode(texts, side, k=k, verbose=self._verbose(verbose))
+        concepts = self.model.encode(texts, side, k=k, verbose=self._wants_progress(verbose))
         words = self.words.documents(texts) if side == "doc" else self._query_words(texts)
-        return concepts.beside(words, len(self.model.terms))
+        return concepts.hstack(words, len(self.model.terms))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the words and the balance to a JSON file, which :meth:`load` reads; the model is kept on its own.
@@ -133,7 +135,7 @@ class WordsAndConcepts(Stages):
         """
         path = Path(path)
         require_new(path)
-        with written_beside(path) as partial:
+        with atomic_write(path) as partial:
             content = {"balance": self.balance, "words": self.words.to_dict()}
             partial.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
@@ -184,7 +186,7 @@ def check_balance(balance: float) -> None:
         ValueError: If it is no number of at least 0.
     """
     if not (isinstance(balance, int | float) and np.isfinite(balance) and balance >= 0):
-        raise ValueError(f"balance must be a number of at least 0, not {balance!r}")
+        raise SettingError(f"balance must be a number of at least 0, not {balance!r}")
 
 
 class _Sample:
@@ -226,7 +228,7 @@ def _balance(model: SaeSplade, words: Words, texts: list[str]) -> float:
         _spread(weighed, words.documents(texts), len(words)),
     )
     if not min(spreads) > 0:
-        raise ValueError(
+        raise SettingError(
             "the balance of words and concepts cannot be told from these documents: name one, such as balance=4"
         )
     return spreads[0] / spreads[1]

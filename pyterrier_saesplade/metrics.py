@@ -10,6 +10,8 @@ import ir_measures
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pyterrier_saesplade.errors import SettingError
+
 #: The figures of a comparison, unless others are asked for.
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "AP", "R@1000")
 
@@ -44,9 +46,9 @@ def qd_flops(query_df: ArrayLike, n_queries: int, doc_df: ArrayLike, n_docs: int
     """
     queries, documents = np.asarray(query_df, np.float64), np.asarray(doc_df, np.float64)
     if queries.shape != documents.shape:
-        raise ValueError(f"query_df is over {queries.shape} latents, doc_df over {documents.shape}: they must agree")
+        raise SettingError(f"query_df is over {queries.shape} latents, doc_df over {documents.shape}: they must agree")
     if n_queries < 1 or n_docs < 1:
-        raise ValueError(f"QD-FLOPs need at least one query and one document, not {n_queries} and {n_docs}")
+        raise SettingError(f"QD-FLOPs need at least one query and one document, not {n_queries} and {n_docs}")
     return float(queries @ documents) / (n_queries * n_docs)
 
 
@@ -89,10 +91,10 @@ def parse_measures(names: Iterable[str]) -> list[Any]:
     """
     measures = [_parse(name) for name in names]
     if not measures:
-        raise ValueError("name at least one measure, such as nDCG@10")
+        raise SettingError("name at least one measure, such as nDCG@10")
     for position, measure in enumerate(measures):
         if measure in measures[:position]:
-            raise ValueError(f"the measure {measure} is given twice")
+            raise SettingError(f"the measure {measure} is given twice")
     return measures
 
 
@@ -102,11 +104,11 @@ def _parse(name: str) -> Any:
         measure.validate_params()
         supported = ir_measures.DefaultPipeline.supports(measure)
     except (NameError, ValueError, AssertionError, TypeError) as error:
-        raise ValueError(
+        raise SettingError(
             f"{name!r} is no measure: use the names of ir_measures, such as nDCG@10, AP(rel=2) or R@1000 (https://ir-measur.es)"
         ) from error
     if not supported:
-        raise ValueError(
+        raise SettingError(
             f"the measure {name} needs a provider of ir_measures that is not installed (https://ir-measur.es)"
         )
     return measure

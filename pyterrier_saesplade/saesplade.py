@@ -11,37 +11,50 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
+from pyterrier_saesplade.checks import require_positive, require_precision
 from pyterrier_saesplade.collections import Collection, open_collection
-from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
-from pyterrier_saesplade.encoding.lookup import learn_table
-from pyterrier_saesplade.encoding.precision import Precision, check_precision, pick_device
-from pyterrier_saesplade.encoding.quiet import quiet_transformers
-from pyterrier_saesplade.encoding.tokens import TextTokenizer, Token
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.files import require_new, written_beside
-from pyterrier_saesplade.impacts import Pruning, Terms, Weighting
-from pyterrier_saesplade.impacts.terms import terms_of
-from pyterrier_saesplade.impacts.toks import as_texts
-from pyterrier_saesplade.model import SaeSpladeConfig, Side
-from pyterrier_saesplade.model.config import Head, check_k, check_width
-from pyterrier_saesplade.pipeline.stage import require_positive
-from pyterrier_saesplade.stages import Stages
-from pyterrier_saesplade.store.documents import field
+from pyterrier_saesplade.documents import field
+from pyterrier_saesplade.encoding import (
+    EncodedTokens,
+    Encoder,
+    TextTokenizer,
+    Token,
+    learn_table,
+    pick_device,
+    quiet_transformers,
+)
+from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.factory import ModelFactory
+from pyterrier_saesplade.files import atomic_write, require_new
+from pyterrier_saesplade.impacts import Pruning, Terms, as_texts, terms_of
+from pyterrier_saesplade.model import SaeSpladeConfig, check_k, check_width, parse_model_name
+from pyterrier_saesplade.types import Head, Precision, Side, Weighting
+from pyterrier_saesplade.vectors import ConceptVectors
 
 if TYPE_CHECKING:
-    from pyterrier_saesplade.concepts.explanation import Explanation
-    from pyterrier_saesplade.concepts.lexicon import Lexicon
-    from pyterrier_saesplade.engines.index import ConceptIndex
-    from pyterrier_saesplade.inferencefree import InferenceFree
-    from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
-    from pyterrier_saesplade.training.data import TrainingData
+    from pyterrier_saesplade.concepts import Explanation, Lexicon
+    from pyterrier_saesplade.engines import ConceptIndex
+    from pyterrier_saesplade.inference_free import InferenceFree
+    from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig, TrainingData
 
 
-class SaeSplade(Stages):
+class ModelSettings(TypedDict, total=False):
+    """The keyword arguments of :class:`SaeSplade`."""
+
+    k: int | None
+    width: int | None
+    doc_max_length: int | None
+    query_max_length: int | None
+    device: str | None
+    precision: Precision
+    verbose: bool
+
+
+class SaeSplade(ModelFactory):
     """A SAE-SPLADE model, or a SPLADE one, as PyTerrier uses it.
 
     Make one with :meth:`from_pretrained`, :meth:`from_splade` or :meth:`pretrain`. It is lazy: its weights are loaded
@@ -77,7 +90,7 @@ class SaeSplade(Stages):
         verbose: bool = False,
     ) -> None:
         require_positive(k=k, width=width, doc_max_length=doc_max_length, query_max_length=query_max_length)
-        check_precision(precision)
+        require_precision(precision)
         pick_device(device)  # an error now, not when the first text is encoded
         self.source = str(source)
         self.head = head
@@ -96,62 +109,22 @@ class SaeSplade(Stages):
             check_k(k or self._config.k, self._config.width)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | os.PathLike[str],
-        *,
-        k: int | None = None,
-        width: int | None = None,
-        doc_max_length: int | None = None,
-        query_max_length: int | None = None,
-        device: str | None = None,
-        precision: Precision = "auto",
-        verbose: bool = False,
-    ) -> SaeSplade:
-        """Opens a SAE-SPLADE model; see the class for the arguments.
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **settings: Unpack[ModelSettings]) -> SaeSplade:
+        """Opens a SAE-SPLADE model; see the class for the settings.
 
         Examples:
             >>> model = SaeSplade.from_pretrained("my-model", k=16)  # doctest: +SKIP
         """
-        return cls(
-            name_or_path,
-            "sae",
-            k=k,
-            width=width,
-            doc_max_length=doc_max_length,
-            query_max_length=query_max_length,
-            device=device,
-            precision=precision,
-            verbose=verbose,
-        )
+        return cls(name_or_path, "sae", **settings)
 
     @classmethod
-    def from_splade(
-        cls,
-        name_or_path: str | os.PathLike[str],
-        *,
-        k: int | None = None,
-        doc_max_length: int | None = None,
-        query_max_length: int | None = None,
-        device: str | None = None,
-        precision: Precision = "auto",
-        verbose: bool = False,
-    ) -> SaeSplade:
+    def from_splade(cls, name_or_path: str | os.PathLike[str], **settings: Unpack[ModelSettings]) -> SaeSplade:
         """Opens any SPLADE checkpoint (``AutoModelForMaskedLM``), whose latents are word pieces.
 
         Examples:
             >>> splade = SaeSplade.from_splade("naver/splade-v3")  # doctest: +SKIP
         """
-        return cls(
-            name_or_path,
-            "mlm",
-            k=k,
-            doc_max_length=doc_max_length,
-            query_max_length=query_max_length,
-            device=device,
-            precision=precision,
-            verbose=verbose,
-        )
+        return cls(name_or_path, "mlm", **settings)
 
     @classmethod
     def pretrain(
@@ -207,7 +180,7 @@ class SaeSplade(Stages):
         trained = pretrain(
             backbone,
             documents,
-            _passing_folder() if out is None else out,
+            _temporary_folder() if out is None else out,
             dataclasses.replace(config or PretrainConfig(), **settings),
             queries=queries,
             device=device,
@@ -244,8 +217,7 @@ class SaeSplade(Stages):
         Examples:
             >>> tuned = model.finetune("my-collection", out="my-tuned-model")  # doctest: +SKIP
         """
-        from pyterrier_saesplade.training import FinetuneConfig, finetune
-        from pyterrier_saesplade.training.data.sources import read_labels
+        from pyterrier_saesplade.training import FinetuneConfig, finetune, read_labels
 
         if isinstance(data, Collection | str | os.PathLike):
             data = read_labels(data)
@@ -256,11 +228,11 @@ class SaeSplade(Stages):
         trained = finetune(
             self.source if self.head == "sae" else f"splade={self.source}",
             data,
-            _passing_folder() if out is None else out,
+            _temporary_folder() if out is None else out,
             dataclasses.replace(settings, **unset),
             validation=validation,
             device=self.device,
-            verbose=self._verbose(verbose),
+            verbose=self._wants_progress(verbose),
         )
         return type(self).from_pretrained(trained, device=self.device, precision=self.precision, verbose=self.verbose)
 
@@ -290,17 +262,17 @@ class SaeSplade(Stages):
             >>> fast = model.inference_free(dataset.get_corpus_iter())  # doctest: +SKIP
             >>> fast.retriever(index).search("a query")  # doctest: +SKIP
         """
-        from pyterrier_saesplade.inferencefree import InferenceFree
+        from pyterrier_saesplade.inference_free import InferenceFree
 
         require_positive(latents=latents, sample=sample)
         if isinstance(documents, str | os.PathLike):
             documents = open_collection(documents).get_corpus_iter()
         texts = as_texts(field(document, text_field) for document in itertools.islice(documents, sample))
         if not any(text and text.strip() for text in texts):
-            raise ValueError(f"no document has a text under {text_field!r}: there is nothing to learn a table from")
-        verbose = self._verbose(verbose)
+            raise SettingError(f"no document has a text under {text_field!r}: there is nothing to learn a table from")
+        verbose = self._wants_progress(verbose)
         table = learn_table(self._encoder, texts, k=self.k, max_length=self.doc_max_length, verbose=verbose)
-        return InferenceFree(self, Pruning(k=latents).vectors(table), verbose=verbose)
+        return InferenceFree(self, Pruning(k=latents).prune(table), verbose=verbose)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a folder that :meth:`from_pretrained` opens; the settings given here become its own.
@@ -310,7 +282,7 @@ class SaeSplade(Stages):
         """
         path = Path(path)
         require_new(path)
-        with written_beside(path) as partial:
+        with atomic_write(path) as partial:
             self._encoder.save_pretrained(partial)
             config = SaeSpladeConfig.from_pretrained(partial)
             for name in ("k", "doc_max_length", "query_max_length"):
@@ -379,7 +351,7 @@ class SaeSplade(Stages):
             k=self.k if k is None else k,
             max_length=max_length,
             positions=positions,
-            verbose=self._verbose(verbose),
+            verbose=self._wants_progress(verbose),
         )
 
     def tokens(self, texts: Sequence[str], side: Side = "doc") -> list[list[Token]]:
@@ -391,14 +363,14 @@ class SaeSplade(Stages):
         """
         return self._tokenize.tokens(texts, side, self._length("tokens", texts, side))
 
-    def pieces(self, texts: Sequence[str | None], side: Side = "query") -> list[list[int]]:
+    def token_ids(self, texts: Sequence[str | None], side: Side = "query") -> list[list[int]]:
         """Returns the numbers of the word pieces of texts, markers and special ones included.
 
         Examples:
-            >>> model.pieces(["a text"])  # doctest: +SKIP
+            >>> model.token_ids(["a text"])  # doctest: +SKIP
             [[101, 1037, 3793, 102]]
         """
-        return self._tokenize(texts, side, self._length("pieces", texts, side))
+        return self._tokenize(texts, side, self._length("token_ids", texts, side))
 
     def encode_tokens(self, texts: Sequence[str | None], side: Side = "doc") -> Iterator[EncodedTokens]:
         """Encodes the tokens of texts one by one, in their contexts: what each lights by itself.
@@ -436,7 +408,7 @@ class SaeSplade(Stages):
         Examples:
             >>> model.explain("a query", "the document's text", index="concepts.index").frame  # doctest: +SKIP
         """
-        from pyterrier_saesplade.concepts.explanation import explain
+        from pyterrier_saesplade.concepts import explain
 
         opened = None if index is None else self._built(index)
         if lexicon is not None:
@@ -506,9 +478,9 @@ class SaeSplade(Stages):
     def _length(self, method: str, texts: object, side: Side) -> int | None:
         """Returns how texts are cut, if not as the model says."""
         if isinstance(texts, str):
-            raise ValueError(f"{method} takes a list of texts: write {method}([{texts[:20]!r}])")
+            raise SettingError(f"{method} takes a list of texts: write {method}([{texts[:20]!r}])")
         if side not in ("doc", "query"):
-            raise ValueError(f"side must be 'doc' or 'query', not {side!r}")
+            raise SettingError(f"side must be 'doc' or 'query', not {side!r}")
         return self.doc_max_length if side == "doc" else self.query_max_length
 
     def _settings(self) -> dict[str, Any]:
@@ -516,10 +488,20 @@ class SaeSplade(Stages):
         return {name: getattr(self, name) for name in names} | {"width": self._width}
 
 
-def _passing_folder() -> Path:
+def open_model(name: str | os.PathLike[str], **settings: Unpack[ModelSettings]) -> SaeSplade:
+    """Opens a SAE-SPLADE model by its folder or hub name, or a SPLADE checkpoint, written ``splade=NAME``.
+
+    Args:
+        name: The name.
+        **settings: Those of :class:`SaeSplade`.
+    """
+    return SaeSplade(*parse_model_name(name), **settings)
+
+
+def _temporary_folder() -> Path:
     """Returns a folder to be, which is removed when Python ends."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ValueError("give out=: several processes train one model, and need a folder that all of them see")
+        raise SettingError("give out=: several processes train one model, and need a folder that all of them see")
     parent = tempfile.mkdtemp(prefix="saesplade-")
     atexit.register(shutil.rmtree, parent, ignore_errors=True)
     return Path(parent) / "model"
@@ -529,7 +511,7 @@ def _read_config(source: str, head: Head) -> PreTrainedConfig:
     try:
         kind = PreTrainedConfig.get_config_dict(source)[0].get("model_type")
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(
+        raise PathNotFoundError(
             f"there is no model at {source}: no folder with a config.json, and none on the hub, if that was reached"
         ) from error
     if (kind == SaeSpladeConfig.model_type) != (head == "sae"):
@@ -539,6 +521,6 @@ def _read_config(source: str, head: Head) -> PreTrainedConfig:
             if head == "sae"
             else "open it with SaeSplade.from_pretrained"
         )
-        raise ValueError(f"{source} is a model of type {kind!r}: {advice}")
+        raise SettingError(f"{source} is a model of type {kind!r}: {advice}")
     config: PreTrainedConfig = (SaeSpladeConfig if head == "sae" else AutoConfig).from_pretrained(source)
     return config

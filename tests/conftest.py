@@ -18,7 +18,7 @@ import pyterrier as pt
 import torch
 from transformers import AutoTokenizer
 
-from pyterrier_saesplade.collections.docstrings import docstring_collection
+from pyterrier_saesplade.collections import docstring_collection
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.evaluation.suites import open_suite
 from pyterrier_saesplade.model import SaeSpladeModel

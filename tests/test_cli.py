@@ -108,7 +108,7 @@ def test_settings_of_the_model_and_a_splade_checkpoint(folder: Path, splade_path
         open_collection(folder / "docs").topics()
     )
     assert pt.io.read_results(str(run[1]))["docno"].tolist() == found["docno"].tolist()
-    assert "precision must be one of" in mistake("search", *index, *model, "--topics", topics, *run, "--precision", "8")
+    assert "'--precision'" in mistake("search", *index, *model, "--topics", topics, *run, "--precision", "8")
 
 
 def test_pruning(folder: Path, tmp_path: Path) -> None:
@@ -226,14 +226,14 @@ def test_evaluate_another_query_set(folder: Path, tmp_path: Path) -> None:
     (docs / "own" / "queries.tsv").write_text("d3\tsparse latent concept\n")
     (docs / "own" / "qrels.txt").write_text("d3 0 d5 1\n")
     arguments = ["evaluate", "--model", folder / "model", "--out", tmp_path / "out", "--baseline", "bm25"]
-    arguments += ["--query-set", "own", "--exclude-own"]
+    arguments += ["--query-set", "own", "--ignore-identical-ids"]
     assert "docs/own: 24 documents, 1 judged queries" in saesplade(*arguments, "--collection", docs)
     settings = json.loads((tmp_path / "out" / "about.json").read_text())["settings"]
-    assert (settings["query_set"], settings["exclude_own"]) == ("own", True)
+    assert (settings["query_set"], settings["ignore_identical_ids"]) == ("own", True)
     assert "d3" not in pt.io.read_results(str(tmp_path / "out" / "runs" / "saesplade.trec.gz"))["docno"].tolist()
     assert "--query-set is for a collection" in mistake(*arguments, "--suite", tmp_path)
     del arguments[-3:-1]
-    assert "--exclude-own is for a collection" in mistake(*arguments, "--suite", tmp_path)
+    assert "--ignore-identical-ids is for a collection" in mistake(*arguments, "--suite", tmp_path)
 
 
 def test_explain_and_concepts(folder: Path, tmp_path: Path) -> None:
@@ -317,10 +317,10 @@ def test_finetune_without_a_label(folder: Path, tmp_path: Path) -> None:
     saesplade(*made)
     assert len(pseudo.read_text().splitlines()) == 6
     assert "pseudo.tsv exists already" in mistake(*made)
-    options = ["--collection", docs, "--retriever", "bm25", "--teacher", f"bm25+{model}", "--nway", 8]
+    options = ["--collection", docs, "--retriever", "bm25", "--teacher", f"bm25+saesplade={model}", "--nway", 8]
     saesplade("mine", *options, "--queries", pseudo, "--out", mined)
     header, *lines = map(json.loads, mined.read_text().splitlines())
-    assert header["teacher"] == f"bm25+{model}"
+    assert header["teacher"] == f"bm25+saesplade={model}"
     assert all(len(line) == 9 for line in lines)
     assert "mined.jsonl exists already" in mistake("mine", *options, "--queries", pseudo, "--out", mined)
 
@@ -368,16 +368,16 @@ VERBS = [
     "encode",
     "index",
     "search",
-    "evaluate",
     "export",
     "import",
     "inspect",
-    "explain",
-    "concepts",
-    "demo",
+    "evaluate",
     "compare",
     "report",
     "reproduce",
+    "demo",
+    "explain",
+    "concepts",
     "plot",
 ]
 KINDS = [
@@ -463,7 +463,7 @@ def test_no_java_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("pyterrier_saesplade.engines.java._installed", lambda: iter(()))
     monkeypatch.setattr("pyterrier_saesplade.engines.java._packaged", lambda: iter(()))
-    monkeypatch.setattr("pyterrier_saesplade.evaluation.experiment.evaluate", without_java)
+    monkeypatch.setattr("pyterrier_saesplade.evaluation.evaluate", without_java)
     line = mistake("evaluate", "--collection", "x", "--model", folder / "model", "--out", "x")
     assert line.startswith("saesplade: Terrier needs Java 11 or later (other engines 21); found: none.")
 
@@ -480,7 +480,9 @@ def test_an_engine_that_fails_is_one_line(folder: Path, tmp_path: Path) -> None:
     assert "IndexNotFoundException" in line
 
 
-def test_stages_that_do_not_fit_are_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_that_does_not_fit_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "of_my_own.py").write_text(
         "import pyterrier as pt\n"
         "class Stage(pt.Transformer):\n"
@@ -505,7 +507,7 @@ def test_bugs_are_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("pyterrier_saesplade.evaluation.experiment.evaluate", broken)
+    monkeypatch.setattr("pyterrier_saesplade.evaluation.evaluate", broken)
     arguments = ["evaluate", "--collection", "x", "--model", str(folder / "model"), "--out", "x"]
     with pytest.raises(RuntimeError, match="a bug"):
         CliRunner().invoke(app, arguments, catch_exceptions=False)

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from pyterrier_saesplade.files import beside, written_beside
+from pyterrier_saesplade.files import atomic_write, scratch_beside
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     """Nothing is in its place while it is written; afterwards it is, and nothing else."""
     path = tmp_path / "new" / "file"
-    with written_beside(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("first")
         assert not path.exists()
         assert partial.parent == path.parent
     assert path.read_text() == "first"
-    with written_beside(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("second")
         assert path.read_text() == "first"
     assert path.read_text() == "second"
@@ -28,7 +28,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path, kind: str) -> None:
     """An interruption too."""
 
     def interrupted() -> None:
-        with written_beside(tmp_path / "it") as partial:
+        with atomic_write(tmp_path / "it") as partial:
             if kind == "folder":
                 (partial / "inner").mkdir(parents=True)
             elif kind == "file":
@@ -45,7 +45,7 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "folder"
 
     def overtaken() -> None:
-        with written_beside(path) as partial:
+        with atomic_write(path) as partial:
             partial.mkdir()
             path.mkdir()
             (path / "theirs").touch()
@@ -58,7 +58,7 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
 
 def test_what_is_kept_beside_goes(tmp_path: Path) -> None:
     """Two writers of one target have two places."""
-    with beside(tmp_path / "it") as one, beside(tmp_path / "it") as other:
+    with scratch_beside(tmp_path / "it") as one, scratch_beside(tmp_path / "it") as other:
         assert one != other
         one.mkdir()
         other.touch()

@@ -9,7 +9,7 @@ import pytest
 
 from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.hybrid import WordsAndConcepts
-from pyterrier_saesplade.impacts.words import Words
+from pyterrier_saesplade.impacts import Words
 from pyterrier_saesplade.saesplade import SaeSplade
 
 DOCUMENTS = [

@@ -33,7 +33,7 @@ def fast(model: SaeSplade) -> InferenceFree:
 
 def test_a_word_lights_what_it_lights_in_the_documents(model: SaeSplade, fast: InferenceFree) -> None:
     tokens = next(model.encode_tokens(["music of the spheres"]))
-    music = tokens.pieces.tolist().index(model.pieces(["music"])[0][1])
+    music = tokens.token_ids.tolist().index(model.token_ids(["music"])[0][1])
     for mine, expected in zip(fast.encode(["music"], "query").row(0), tokens.vectors.row(music), strict=True):
         np.testing.assert_allclose(mine, expected, rtol=1e-5)
 

@@ -19,7 +19,7 @@ import pyterrier_saesplade
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
-from pyterrier_saesplade.training.data.sources import read_dataset
+from pyterrier_saesplade.training.data import read_dataset
 
 DOCUMENTS = [
     {"docno": str(i), "text": text}

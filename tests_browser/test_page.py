@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from pyterrier_saesplade.evaluation.page import write_report
+from pyterrier_saesplade.evaluation import write_report
 
 #: Whatever it may hold, it is text: `&` and quotes, a tag, a script that would change the title, a formula.
 HOSTILE = """<script>document.title='owned'</script> & "b" 'c' <b>$x$ $y$"""

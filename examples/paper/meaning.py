@@ -15,7 +15,7 @@ import pandas as pd
 import typer
 
 from pyterrier_saesplade import SaeSplade, open_collection
-from pyterrier_saesplade.concepts.cooccurrence import cooccurrence
+from pyterrier_saesplade.concepts import cooccurrence
 from pyterrier_saesplade.concepts.meaning import (
     alignment,
     polysemy,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -17,27 +16,20 @@ import pyterrier as pt
 from torch import Tensor
 
 from pyterrier_saesplade.baselines.maxsim import LateScorer
-from pyterrier_saesplade.encoding.precision import pick_device
-from pyterrier_saesplade.encoding.quiet import quiet_transformers
-from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts
-from pyterrier_saesplade.model import Side
-from pyterrier_saesplade.model.digest import tokenizer_digest, weights_digest
-from pyterrier_saesplade.pipeline.stage import Stage, require_positive, windows
+from pyterrier_saesplade.baselines.pylate import require_pylate
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.encoding import pick_device, quiet_transformers
+from pyterrier_saesplade.errors import PathNotFoundError
+from pyterrier_saesplade.impacts import FINGERPRINT, as_texts
+from pyterrier_saesplade.model import tokenizer_digest, weights_digest
+from pyterrier_saesplade.pipeline import Stage, windows
+from pyterrier_saesplade.types import Side
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer
 
 #: Texts in one batch of the network.
 _BATCH = 32
-
-
-def require_pylate() -> None:
-    """Raises an :exc:`ImportError` that names the extra, unless PyLate is installed."""
-    if importlib.util.find_spec("pylate") is None:
-        raise ImportError(
-            "ColBERT needs PyLate: pip install 'pyterrier_saesplade[colbert]', in an environment of its own if other "
-            "packages need later releases of torch or transformers than PyLate allows"
-        )
 
 
 class ColbertModel:
@@ -88,7 +80,7 @@ class ColbertModel:
         from pylate.models import ColBERT
 
         if os.sep in self.source and Path(self.source).is_absolute() and not Path(self.source).is_dir():
-            raise FileNotFoundError(f"there is no ColBERT checkpoint at {self.source}")
+            raise PathNotFoundError(f"there is no ColBERT checkpoint at {self.source}")
         with quiet_transformers():
             return ColBERT(
                 self.source,

@@ -13,13 +13,17 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer
 
 from pyterrier_saesplade.baselines.maxsim import LateScorer
-from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, pad, token_batches
-from pyterrier_saesplade.encoding.precision import pick_device
-from pyterrier_saesplade.encoding.quiet import quiet_transformers
-from pyterrier_saesplade.encoding.tokens import TextTokenizer
-from pyterrier_saesplade.model import SaeSpladeConfig, Side
-from pyterrier_saesplade.model.backbone import load_backbone
-from pyterrier_saesplade.pipeline.stage import require_positive
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.encoding import (
+    BATCH_TOKENS,
+    TextTokenizer,
+    pad,
+    pick_device,
+    quiet_transformers,
+    token_batches,
+)
+from pyterrier_saesplade.model import SaeSpladeConfig, load_backbone
+from pyterrier_saesplade.types import Side
 
 
 class BackboneStates:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyterrier_saesplade.impacts.toks import as_texts
-from pyterrier_saesplade.model import Side
-from pyterrier_saesplade.pipeline.stage import Stage, windows
+from pyterrier_saesplade.impacts import as_texts
+from pyterrier_saesplade.pipeline import Stage, windows
+from pyterrier_saesplade.types import Side
 
 
 class TokenModel(Protocol):

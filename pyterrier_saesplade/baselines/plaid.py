@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,25 @@ from more_itertools import chunked
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyterrier_saesplade.baselines.colbert import ColbertModel, require_pylate
-from pyterrier_saesplade.encoding.precision import pick_device
-from pyterrier_saesplade.engines.description import read_docnos, write_docnos
-from pyterrier_saesplade.engines.frames import result_frame
-from pyterrier_saesplade.engines.index import Hits
-from pyterrier_saesplade.files import METADATA, beside, installed_versions, move_into_place, read_metadata, require_new
-from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts
-from pyterrier_saesplade.pipeline.stage import DOCS, Stage, require_positive
-from pyterrier_saesplade.store.documents import DistinctDocnos, field
+from pyterrier_saesplade.baselines.pylate import require_pylate
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.documents import DistinctDocnos, field
+from pyterrier_saesplade.encoding import pick_device
+from pyterrier_saesplade.engines import Hits, read_docnos, result_frame, write_docnos
+from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.files import (
+    METADATA,
+    installed_versions,
+    move_into_place,
+    read_metadata,
+    require_new,
+    scratch_beside,
+)
+from pyterrier_saesplade.impacts import FINGERPRINT, as_texts
+from pyterrier_saesplade.pipeline import DOCS, Stage
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.baselines.colbert import ColbertModel
 
 _PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers", "pylate", "fast_plaid")
 #: Where the engine's own files are.
@@ -188,7 +198,7 @@ class PlaidIndexer(pt.Indexer):
     ) -> None:
         require_positive(batch_size=batch_size)
         if nbits not in (1, 2, 4, 8):
-            raise ValueError(f"nbits must be 1, 2, 4 or 8, not {nbits!r}")
+            raise SettingError(f"nbits must be 1, 2, 4 or 8, not {nbits!r}")
         self.model = model
         self.path = Path(path)
         self.nbits = nbits
@@ -224,7 +234,7 @@ class PlaidIndexer(pt.Indexer):
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
         require_new(self.path)
         documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
-        with beside(self.path) as workplace:
+        with scratch_beside(self.path) as workplace:
             folder = workplace / "index"
             folder.mkdir(parents=True)
             n_docs, docnos, states = self._encode(documents, workplace / "states")
@@ -270,11 +280,11 @@ class PlaidIndexer(pt.Indexer):
                     lengths.append(len(half))
                     dimension = half.shape[1]
         if not n_docs:
-            raise ValueError("there are no documents to index: the iterator was empty (was it used before?)")
+            raise SettingError("there are no documents to index: the iterator was empty (was it used before?)")
         if not docnos:
-            raise ValueError("every document is empty: was another text_field meant?")
+            raise SettingError("every document is empty: was another text_field meant?")
         if sum(lengths) < _MIN_TOKENS:
-            raise ValueError(f"the documents have {sum(lengths)} tokens: PLAID needs {_MIN_TOKENS} to learn from")
+            raise SettingError(f"the documents have {sum(lengths)} tokens: PLAID needs {_MIN_TOKENS} to learn from")
         size = sum(lengths) * dimension
         mapped = torch.from_file(str(file), shared=False, size=size, dtype=torch.float16)
         return n_docs, docnos, torch.split(mapped.view(-1, dimension), lengths)
@@ -309,7 +319,7 @@ class PlaidRetriever(Stage):
         pt.validate.query_frame(inp, extra_columns=["query_embs"])
         fingerprint = inp.attrs.get(FINGERPRINT, self.index.fingerprint)
         if fingerprint != self.index.fingerprint:
-            raise ValueError(
+            raise SettingError(
                 f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the documents of "
                 f"{self.index.path}, which are of {self.index.metadata['model']} (fingerprint "
                 f"{self.index.fingerprint[:8]}…): use the query encoder of that model"
@@ -356,10 +366,10 @@ def _reopen(path: str, options: dict[str, Any]) -> PlaidIndex:
 
 def _read_index_metadata(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise FileNotFoundError(
+        raise PathNotFoundError(
             f"there is no index at {folder}: build one with ColbertModel(…).indexer({str(folder)!r}).index(documents)"
         )
     metadata = read_metadata(folder)
     if metadata is None or metadata.get("type") != PlaidIndex.ARTIFACT_TYPE:
-        raise ValueError(f"{folder} is not a finished PLAID index of this package: build it again")
+        raise SettingError(f"{folder} is not a finished PLAID index of this package: build it again")
     return metadata

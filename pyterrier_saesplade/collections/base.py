@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from pyterrier_saesplade.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -84,4 +86,4 @@ def check_identifier(where: str, column: str, value: object) -> None:
         ValueError: The value is no string, empty, or holds white space.
     """
     if not isinstance(value, str) or value.split() != [value]:
-        raise ValueError(f"{where}: {column} must be a string that is not empty and free of blanks, found {value!r}")
+        raise DataError(f"{where}: {column} must be a string that is not empty and free of blanks, found {value!r}")

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 from huggingface_hub.constants import HF_HOME
 
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import atomic_write
 
 
 def cached(parts: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
@@ -27,7 +27,7 @@ def cached(parts: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
-            with written_beside(folder) as partial:
+            with atomic_write(folder) as partial:
                 partial.mkdir()
                 build(partial)
     return folder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pyterrier_saesplade.collections.base import Collection, make_document
+from pyterrier_saesplade.errors import DataError
 
 if TYPE_CHECKING:
     from pyterrier.datasets import Dataset
@@ -113,11 +114,11 @@ def _get_dataset(name: str) -> Dataset:
         return pt.get_dataset(name)
     except KeyError as error:
         message = f"{name!r} is neither a folder with docs.jsonl or docs.jsonl.gz nor a data set that PyTerrier knows"
-        raise ValueError(f"{message} ({error.args[0]})") from error
+        raise DataError(f"{message} ({error.args[0]})") from error
 
 
-def _lacks(name: str, part: str) -> ValueError:
-    return ValueError(f"the data set {name!r} has no {part}: name another data set, or a part of this one that has")
+def _lacks(name: str, part: str) -> DataError:
+    return DataError(f"the data set {name!r} has no {part}: name another data set, or a part of this one that has")
 
 
 def _ir_dataset(dataset: Dataset) -> Any:

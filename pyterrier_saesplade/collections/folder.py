@@ -25,7 +25,8 @@ import pandas as pd
 
 from pyterrier_saesplade.collections.base import Collection, check_identifier, make_document
 from pyterrier_saesplade.collections.cache import file_identity
-from pyterrier_saesplade.files import numbered_lines, written_beside
+from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError
+from pyterrier_saesplade.files import atomic_write, numbered_lines
 
 
 class FolderCollection(Collection):
@@ -43,7 +44,7 @@ class FolderCollection(Collection):
         self.name = self.folder.resolve().name
         documents = documents_file(self.folder)
         if documents is None:
-            raise FileNotFoundError(f"{self.folder} is no collection: it holds neither docs.jsonl nor docs.jsonl.gz")
+            raise PathNotFoundError(f"{self.folder} is no collection: it holds neither docs.jsonl nor docs.jsonl.gz")
         self._documents = documents
 
     @property
@@ -85,14 +86,14 @@ class FolderCollection(Collection):
         for where, line in _lines(self._query_set_file(query_set, "qrels.txt")):
             columns = line.split()
             if len(columns) != 4:
-                raise ValueError(f"{where}: expected `qid 0 docno rel`, found {len(columns)} column(s)")
+                raise DataError(f"{where}: expected `qid 0 docno rel`, found {len(columns)} column(s)")
             qid, _, docno, rel = columns
             if (qid, docno) in labels:
-                raise ValueError(f"{where}: qid {qid!r} and docno {docno!r} are judged twice")
+                raise DataError(f"{where}: qid {qid!r} and docno {docno!r} are judged twice")
             try:
                 labels[qid, docno] = int(rel)
             except ValueError:
-                raise ValueError(f"{where}: rel must be an integer, found {rel!r}") from None
+                raise DataError(f"{where}: rel must be an integer, found {rel!r}") from None
         pairs = pd.DataFrame(list(labels), columns=["qid", "docno"], dtype=str)
         return pairs.assign(label=pd.Series(list(labels.values()), dtype="int64"))
 
@@ -104,7 +105,7 @@ class FolderCollection(Collection):
         path = self.folder / (query_set or "") / name
         if not path.is_file():
             sets = sorted(file.parent.name for file in self.folder.glob(f"*/{name}"))
-            raise FileNotFoundError(f"{path} does not exist; further query sets here: {', '.join(sets) or 'none'}")
+            raise PathNotFoundError(f"{path} does not exist; further query sets here: {', '.join(sets) or 'none'}")
         return path
 
 
@@ -121,14 +122,14 @@ def read_topics(path: str | os.PathLike[str]) -> pd.DataFrame:
     for where, line in _lines(Path(path)):
         columns = line.split("\t")
         if len(columns) != 2:
-            raise ValueError(f"{where}: expected qid<TAB>query, found {len(columns)} column(s)")
+            raise DataError(f"{where}: expected qid<TAB>query, found {len(columns)} column(s)")
         qid, query = columns
         check_identifier(where, "qid", qid)
         if qid in queries:
-            raise ValueError(f"{where}: qid {qid!r} stands in this file twice")
+            raise DataError(f"{where}: qid {qid!r} stands in this file twice")
         queries[qid] = query
     if not queries:
-        raise ValueError(f"{path} has no topics")
+        raise DataError(f"{path} has no topics")
     return pd.DataFrame({"qid": list(queries), "query": list(queries.values())}, dtype=str)
 
 
@@ -156,8 +157,8 @@ def write_collection(
     """
     folder = Path(folder)
     if folder.exists():
-        raise FileExistsError(f"{folder} exists: choose another folder, or delete it first")
-    with written_beside(folder) as beside:
+        raise PathExistsError(f"{folder} exists: choose another folder, or delete it first")
+    with atomic_write(folder) as beside:
         beside.mkdir()
         # mtime=0: equal documents make equal files
         with gzip.GzipFile(beside / "docs.jsonl.gz", "wb", mtime=0) as stream:
@@ -181,7 +182,7 @@ def documents_file(folder: Path) -> Path | None:
     """Returns the file of documents in a folder; ``None`` if it holds none."""
     files = [file for file in (folder / "docs.jsonl", folder / "docs.jsonl.gz") if file.is_file()]
     if len(files) == 2:
-        raise ValueError(f"{folder} holds docs.jsonl and docs.jsonl.gz: delete one of them")
+        raise DataError(f"{folder} holds docs.jsonl and docs.jsonl.gz: delete one of them")
     return files[0] if files else None
 
 
@@ -191,7 +192,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         try:
             text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{where}: not UTF-8: {error.reason}") from error
+            raise DataError(f"{where}: not UTF-8: {error.reason}") from error
         if text:
             yield where, text
 
@@ -200,13 +201,13 @@ def _parse_document(where: str, line: str) -> dict[str, str]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON: {error.msg} at character {error.pos + 1}") from error
+        raise DataError(f"{where}: not JSON: {error.msg} at character {error.pos + 1}") from error
     if not isinstance(record, dict):
-        raise ValueError(f"{where}: expected a JSON object with docno and text")
+        raise DataError(f"{where}: expected a JSON object with docno and text")
     check_identifier(where, "docno", record.get("docno"))
     text, title = record.get("text"), record.get("title")
     if not isinstance(text, str):
-        raise ValueError(f"{where}: text must be a string, found {text!r}")
+        raise DataError(f"{where}: text must be a string, found {text!r}")
     if not isinstance(title, str | None):
-        raise ValueError(f"{where}: title must be a string, found {title!r}")
+        raise DataError(f"{where}: title must be a string, found {title!r}")
     return make_document(record["docno"], text, title)

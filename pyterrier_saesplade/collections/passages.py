@@ -16,6 +16,7 @@ from pyterrier_saesplade.collections.cache import cached, file_identity
 from pyterrier_saesplade.collections.open import as_collection
 from pyterrier_saesplade.collections.problems import OnError, Problems
 from pyterrier_saesplade.collections.texts import TextTable, key
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import numbered_lines
 
 #: Increase it when a change here changes what is written, so that nothing old is taken from the cache.
@@ -81,7 +82,7 @@ def _table(
 
     table = TextTable(cached(parts | {"version": _VERSION}, build) / "texts.utf8")
     if on_error == "raise" and table.problems:  # the table was read earlier, and its problems were reported
-        raise ValueError("; ".join(table.problems))
+        raise DataError("; ".join(table.problems))
     return table
 
 

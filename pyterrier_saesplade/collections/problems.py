@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal, get_args
 
+from pyterrier_saesplade.errors import DataError
+
 #: What a line that cannot be used does.
 OnError = Literal["report", "raise"]
 
@@ -24,7 +26,7 @@ class Problems:
 
     def __init__(self, on_error: OnError = "report") -> None:
         if on_error not in get_args(OnError):
-            raise ValueError(f"on_error must be 'report' or 'raise', not {on_error!r}")
+            raise DataError(f"on_error must be 'report' or 'raise', not {on_error!r}")
         self.on_error = on_error
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
@@ -41,7 +43,7 @@ class Problems:
             ValueError: Where problems are errors.
         """
         if self.on_error == "raise":
-            raise ValueError(f"{where}: {what}{': ' if detail else ''}{detail}")
+            raise DataError(f"{where}: {what}{': ' if detail else ''}{detail}")
         self._counts[what] += 1
         self._first.setdefault(what, f"{where}{': ' if detail else ''}{detail}")
 

@@ -13,7 +13,7 @@ from more_itertools import chunked
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.collections.problems import Problems
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.files import atomic_write
 
 #: Rows that are written together.
 _WINDOW = 10_000
@@ -41,7 +41,7 @@ class TextTable:
     def write(cls, path: Path, texts: Iterable[tuple[str, str]], problems: Problems | None = None) -> TextTable:
         """Writes pairs of an identifier and a text, as they come; ``problems`` has what their source left out."""
         keys, lengths = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
-        with written_beside(path) as partial, partial.open("wb") as file:
+        with atomic_write(path) as partial, partial.open("wb") as file:
             for window in chunked(texts, _WINDOW):
                 encoded = [text.encode() for _, text in window]
                 file.writelines(encoded)
@@ -51,9 +51,9 @@ class TextTable:
             (_keys_of(path), np.concatenate(keys)),
             (_bounds_of(path), np.cumsum(np.concatenate(lengths))),
         ):
-            with written_beside(place) as partial, partial.open("wb") as file:
+            with atomic_write(place) as partial, partial.open("wb") as file:
                 np.save(file, array)
-        with written_beside(_problems_of(path)) as partial:
+        with atomic_write(_problems_of(path)) as partial:
             partial.write_text(json.dumps(problems.report() if problems else []), encoding="utf-8")
         return cls(path)
 

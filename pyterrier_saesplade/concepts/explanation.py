@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.encoding.tokens import Token
+from pyterrier_saesplade.encoding import Token
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.concepts.lexicon import Lexicon
-    from pyterrier_saesplade.engines.index import ConceptIndex
+    from pyterrier_saesplade.engines import ConceptIndex
     from pyterrier_saesplade.saesplade import SaeSplade
 
 #: What a terminal and a notebook show: latents, and words of each.
@@ -149,8 +149,8 @@ def explain(
     queries = model.encode([query], "query", positions=True, verbose=False)
     documents = model.encode([document], "doc", positions=True, verbose=False)
     if index is not None:
-        queries, documents = index.as_searched(queries), index.as_stored(documents)
-    unit = 1.0 if index is None else index.unit
+        queries, documents = index.prepare_queries(queries), index.prepare_documents(documents)
+    unit = 1.0 if index is None else index.score_scale
     (query_tokens,), (document_tokens,) = model.tokens([query], "query"), model.tokens([document], "doc")
     latents, in_query, in_document = np.intersect1d(
         queries.latents, documents.latents, assume_unique=True, return_indices=True

@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pyterrier as pt
 from more_itertools import chunked
 
-from pyterrier_saesplade.encoding.arrow import DESCRIPTION
-from pyterrier_saesplade.files import require_new, written_beside
-from pyterrier_saesplade.impacts import LatentStatistics
-from pyterrier_saesplade.impacts.toks import as_texts
-from pyterrier_saesplade.store.documents import field
+from pyterrier_saesplade.documents import field
+from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.files import atomic_write, require_new
+from pyterrier_saesplade.impacts import LatentStatistics, as_texts
+from pyterrier_saesplade.vectors import DESCRIPTION
 
 if TYPE_CHECKING:
-    from pyterrier_saesplade.encoding.tokens import Token
+    from pyterrier_saesplade.encoding import Token
     from pyterrier_saesplade.saesplade import SaeSplade
 
 #: What a lexicon is called in the folder of its model.
@@ -160,7 +160,7 @@ class Lexicon:
                 gathered.add(window)
                 bar.update(len(window))
         if not gathered.statistics.n_docs:
-            raise ValueError("there are no documents to read a lexicon off")
+            raise SettingError("there are no documents to read a lexicon off")
         return cls(gathered.table())
 
     @classmethod
@@ -172,13 +172,13 @@ class Lexicon:
             ValueError: If it is no lexicon.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no lexicon at {path}: make one with saesplade concepts --collection")
+            raise PathNotFoundError(f"there is no lexicon at {path}: make one with saesplade concepts --collection")
         try:
             table = pq.read_table(path)
         except pa.ArrowInvalid as error:
-            raise ValueError(f"{path} is no lexicon: it is not a Parquet file") from error
+            raise SettingError(f"{path} is no lexicon: it is not a Parquet file") from error
         if not table.schema.equals(_SCHEMA) or DESCRIPTION not in (table.schema.metadata or {}):
-            raise ValueError(f"{path} is no lexicon: its columns are {', '.join(table.schema.names)}")
+            raise SettingError(f"{path} is no lexicon: its columns are {', '.join(table.schema.names)}")
         return cls(table)
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -189,7 +189,7 @@ class Lexicon:
         """
         path = Path(path)
         require_new(path, overwrite=overwrite)
-        with written_beside(path) as partial:
+        with atomic_write(path) as partial:
             pq.write_table(self._table, partial)
 
     @staticmethod
@@ -200,11 +200,11 @@ class Lexicon:
             ValueError: If the model is in no folder, but on the hub.
         """
         if not Path(model.source).is_dir():
-            raise ValueError(f"{model.source} is no folder that could keep a lexicon: name a file for it (--lexicon)")
+            raise SettingError(f"{model.source} is no folder that could keep a lexicon: name a file for it (--lexicon)")
         return Path(model.source) / _FILE
 
     @classmethod
-    def beside(cls, model: SaeSplade) -> Lexicon | None:
+    def of_model(cls, model: SaeSplade) -> Lexicon | None:
         """Returns the lexicon in a model's folder; ``None`` if there is none, or it is of other settings."""
         path = Path(model.source) / _FILE
         found = cls.open(path) if path.is_file() else None
@@ -213,7 +213,7 @@ class Lexicon:
     def check(self, model: SaeSplade) -> None:
         """Raises a :exc:`ValueError` if the lexicon is of another model."""
         if self.description["fingerprint"] != model.fingerprint:
-            raise ValueError(
+            raise SettingError(
                 f"the lexicon is of another model, {self.description['model']} (fingerprint "
                 f"{self.description['fingerprint'][:8]}…), than {model!r} (fingerprint {model.fingerprint[:8]}…): "
                 "build one with this model"
@@ -251,7 +251,7 @@ class Lexicon:
         rows = pc.list_parent_indices(words).to_numpy()[found]
         return [self._concept(row) for row in rows[np.argsort(-weights, kind="stable")].tolist()]
 
-    def lit(self, model: SaeSplade, text: str) -> list[tuple[float, Concept]]:
+    def activated_by(self, model: SaeSplade, text: str) -> list[tuple[float, Concept]]:
         """Returns the latents that a model lights for a word or a text, and their weights, the largest first.
 
         Those that no document of the collection has are there too, without words.

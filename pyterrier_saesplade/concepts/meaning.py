@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import numbered_lines
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def word_vectors(model: SaeSplade, texts: Sequence[str], spans: Sequence[Span] |
     """
     if spans is not None:
         if len(spans) != len(texts):
-            raise ValueError(f"{len(spans)} spans were given for {len(texts)} texts")
+            raise DataError(f"{len(spans)} spans were given for {len(texts)} texts")
         for text, (start, end) in zip(texts, spans, strict=True):
             if not 0 <= start < end <= len(text):
-                raise ValueError(f"there is no word from {start} to {end} in {text[:60]!r}, of {len(text)} characters")
+                raise DataError(f"there is no word from {start} to {end} in {text[:60]!r}, of {len(text)} characters")
     latents, weights, bounds, states = [], [], [0], []
     for i, (tokens, encoded) in enumerate(zip(model.tokens(texts), model.encode_tokens(texts), strict=True)):
         rows = np.arange(len(tokens)) if spans is None else _overlapping(tokens, spans[i])
@@ -195,7 +196,7 @@ def read_word_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
         try:
             rows.append((columns[0], columns[1], float(columns[2])))
         except ValueError:
-            raise ValueError(f"{where}: the third column must be a number, found {columns[2]!r}") from None
+            raise DataError(f"{where}: the third column must be a number, found {columns[2]!r}") from None
     return _frame(path, rows, ["first", "second", "score"])
 
 
@@ -226,7 +227,7 @@ def read_occurrences(path: str | os.PathLike[str]) -> pd.DataFrame:
                 )
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{where}: not a pair of MCL-WiC: {error!r}") from error
+            raise DataError(f"{where}: not a pair of MCL-WiC: {error!r}") from error
     columns = ["lemma", "sentence1", "start1", "end1", "sentence2", "start2", "end2", "same"]
     return _frame(path, rows, columns)
 
@@ -256,13 +257,13 @@ def _rows(path: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
     for where, line in numbered_lines(path):
         row = line.decode().rstrip("\r\n").split("\t")
         if len(row) != columns:
-            raise ValueError(f"{where}: expected {columns} columns with tabs between, found {len(row)}")
+            raise DataError(f"{where}: expected {columns} columns with tabs between, found {len(row)}")
         yield where, row
 
 
 def _frame(path: str | os.PathLike[str], rows: list[Any], columns: list[str]) -> pd.DataFrame:
     if not rows:
-        raise ValueError(f"{path} has no line")
+        raise DataError(f"{path} has no line")
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -1,14 +1,5 @@
 """Text in, concept vectors out: tokenising, batching, precision, devices."""
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+import lazy_loader
 
-__all__ = ["ConceptVectors", "Encoder"]
-
-
-def __getattr__(name: str) -> object:
-    # torch and transformers take seconds to import, and reading vectors needs neither.
-    if name == "Encoder":
-        from pyterrier_saesplade.encoding.encoder import Encoder
-
-        return Encoder
-    raise AttributeError(name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

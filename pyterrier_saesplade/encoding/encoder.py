@@ -17,13 +17,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pyterrier_saesplade.encoding.precision import Precision, autocast, pick_device, pick_dtype
+from pyterrier_saesplade.encoding.precision import autocast, pick_device, pick_dtype
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.encoding.tokens import TextTokenizer
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.model import SaeSpladeConfig, SaeSpladeModel, Side
-from pyterrier_saesplade.model.digest import tokenizer_digest, weights_digest
-from pyterrier_saesplade.model.pooling import Pooled
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.model import Pooled, SaeSpladeConfig, SaeSpladeModel, tokenizer_digest, weights_digest
+from pyterrier_saesplade.types import Precision, Side
+from pyterrier_saesplade.vectors import ConceptVectors
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,12 +40,12 @@ class EncodedTokens(NamedTuple):
     """The tokens of a text, each encoded by itself in its context.
 
     Attributes:
-        pieces: ``[T]``, their numbers in the tokenizer's vocabulary.
+        token_ids: ``[T]``, their numbers in the tokenizer's vocabulary.
         states: ``[T, d]``, what the head reads.
         vectors: One row per token: the latents that it lights, weighted as if it were a text.
     """
 
-    pieces: NDArray[np.int64]
+    token_ids: NDArray[np.int64]
     states: NDArray[np.float32]
     vectors: ConceptVectors
 
@@ -109,7 +109,7 @@ class Encoder:
             loaded: Any = SaeSpladeModel.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
             model, report = loaded
             if report["missing_keys"]:
-                raise ValueError(f"{name_or_path} lacks weights: {', '.join(sorted(report['missing_keys'])[:5])}")
+                raise SettingError(f"{name_or_path} lacks weights: {', '.join(sorted(report['missing_keys'])[:5])}")
             if width is not None:
                 model.narrow(width)
             return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)

@@ -10,7 +10,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.vectors import ConceptVectors
 
 #: Tokens whose vectors are summed together.
 _TOKENS = 1 << 19
@@ -89,8 +89,8 @@ def _windows(texts: Iterable[EncodedTokens]) -> Iterator[list[tuple[NDArray[np.i
     """Gathers pieces and vectors of texts, without the states, until they are many."""
     window, tokens = [], 0
     for text in texts:
-        window.append((text.pieces, text.vectors))
-        tokens += len(text.pieces)
+        window.append((text.token_ids, text.vectors))
+        tokens += len(text.token_ids)
         if tokens >= _TOKENS:
             yield window
             window, tokens = [], 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal, get_args
 
 import torch
 
-Precision = Literal["auto", "float32", "bfloat16"]
+from pyterrier_saesplade.checks import require_precision
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.types import Precision
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -19,9 +20,9 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     try:
         picked = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise ValueError(f"there is no device {device!r}: say cpu, cuda or cuda:1") from error
+        raise SettingError(f"there is no device {device!r}: say cpu, cuda or cuda:1") from error
     if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"there is no device {str(device)!r} here: {torch.cuda.device_count()} GPUs are seen")
+        raise SettingError(f"there is no device {str(device)!r} here: {torch.cuda.device_count()} GPUs are seen")
     return picked
 
 
@@ -31,16 +32,10 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype | None
     Raises:
         ValueError: If the precision is unknown.
     """
-    check_precision(precision)
+    require_precision(precision)
     if precision == "bfloat16" or (precision == "auto" and _has_bfloat16(device)):
         return torch.bfloat16
     return None
-
-
-def check_precision(precision: str) -> None:
-    """Raises a :exc:`ValueError` unless the precision is one that is known."""
-    if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[None]:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from pyterrier_saesplade.model import SaeSpladeConfig, Side
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.model import SaeSpladeConfig
+from pyterrier_saesplade.types import Side
 
 
 class Token(NamedTuple):
@@ -89,7 +91,9 @@ class TextTokenizer:
             ValueError: If the tokenizer does not tell where in the text a piece comes from.
         """
         if not self.tokenizer.is_fast:
-            raise ValueError(f"{type(self.tokenizer).__name__} does not tell where in a text its word pieces come from")
+            raise SettingError(
+                f"{type(self.tokenizer).__name__} does not tell where in a text its word pieces come from"
+            )
         if not texts:
             return []
         cut = self._cut(texts, side, max_length, return_offsets_mapping=True)
@@ -104,11 +108,13 @@ class TextTokenizer:
         marker = self._markers[side]
         max_length = max_length or self._lengths[side]
         if max_length > self.longest:
-            raise ValueError(f"max_length {max_length} is beyond the backbone, which reads {self.longest} word pieces")
+            raise SettingError(
+                f"max_length {max_length} is beyond the backbone, which reads {self.longest} word pieces"
+            )
         length = max_length - len(marker)
         smallest = self.tokenizer.num_special_tokens_to_add() + 1
         if length < smallest:
-            raise ValueError(f"max_length must leave room for a word piece: at least {smallest + len(marker)}")
+            raise SettingError(f"max_length must leave room for a word piece: at least {smallest + len(marker)}")
         return self.tokenizer(
             list(texts),
             truncation=True,
@@ -121,7 +127,7 @@ class TextTokenizer:
     def _marker(self, piece: str) -> int:
         number = self.tokenizer.get_vocab().get(piece)
         if number is None:
-            raise ValueError(f"the tokenizer has no word piece {piece!r} to mark texts with: use markers=False")
+            raise SettingError(f"the tokenizer has no word piece {piece!r} to mark texts with: use markers=False")
         return number
 
 

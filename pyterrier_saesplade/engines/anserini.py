@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from pyserini_bridge import jvm
-from pyserini_bridge.index import INDEX_FORMAT, write_lucene
-from pyserini_bridge.process import lucene
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import read_docnos
-from pyterrier_saesplade.engines.index import ConceptIndex, Hits
-from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.engines.frames import Hits
+from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.engines.lucene import LuceneWriter, get_lucene
+from pyterrier_saesplade.impacts import to_toks
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
-class AnseriniConceptIndex(ConceptIndex):
+class AnseriniConceptIndex(LuceneWriter, ConceptIndex):
     """A plain Lucene index of impacts, in the folder itself, beside what is known of the model.
 
     Pyserini's own commands take the folder as their ``--index``; ``python -m pyserini_bridge.index`` writes the same.
@@ -30,23 +25,9 @@ class AnseriniConceptIndex(ConceptIndex):
     16,777,216, which is a score of 16,777 at the usual scales, and rounded to 24 bits above.
     """
 
-    ARTIFACT_FORMAT: ClassVar[str] = INDEX_FORMAT
-    default_quantization: ClassVar[Quantization | None] = Quantization()
-    packages: ClassVar[tuple[str, ...]] = ("pyserini",)
-
-    @classmethod
-    def prepare(cls) -> None:
-        """Makes sure that Pyserini is installed, and a Java of version 21 or later."""
-        jvm.require()
-
-    @classmethod
-    def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Indexes with Lucene, in order."""
-        write_lucene(folder, spool, terms)
-
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
         """Searches with Lucene; see :meth:`ConceptIndex.search`."""
-        tops = json.loads(lucene().search(self._folder, to_toks(queries, self.terms), num_results))
+        tops = json.loads(get_lucene().search(self._folder, to_toks(queries, self.terms), num_results))
         return [self._hits(top["scoreDocs"]) for top in tops]
 
     def _hits(self, found: list[dict[str, float]]) -> Hits:

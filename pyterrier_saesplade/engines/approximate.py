@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.forward import ForwardIndex
-from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.frames import Hits
+from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ApproximateConceptIndex(ConceptIndex):
@@ -32,7 +34,7 @@ class ApproximateConceptIndex(ConceptIndex):
 
     def __init__(self, path: str | os.PathLike[str], overfetch: float) -> None:
         if not 1 <= overfetch < math.inf:
-            raise ValueError(f"overfetch must be a number of candidates per result, at least 1, not {overfetch!r}")
+            raise SettingError(f"overfetch must be a number of candidates per result, at least 1, not {overfetch!r}")
         super().__init__(path)
         self.overfetch = overfetch
 

@@ -17,8 +17,8 @@ from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
 from pyterrier_saesplade.engines.forward import ForwardIndex
 from pyterrier_saesplade.engines.native import library, panics_as_errors, silence
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
 
 if TYPE_CHECKING:
     from bmp import Searcher
@@ -74,7 +74,7 @@ class BmpConceptIndex(ApproximateConceptIndex):
     ) -> None:
         for name, share in (("alpha", alpha), ("beta", beta)):
             if not 0 < share <= 1:
-                raise ValueError(f"{name} must be above 0 and at most 1, not {share!r}")
+                raise SettingError(f"{name} must be above 0 and at most 1, not {share!r}")
         super().__init__(path, overfetch)
         self.alpha = alpha
         self.beta = beta

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyterrier_saesplade.files import METADATA, installed_versions
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
-from pyterrier_saesplade.store.model import IndexedModel
+from pyterrier_saesplade.protocols import IndexedModel
 
 #: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
 QUERY_SCALE = 100.0

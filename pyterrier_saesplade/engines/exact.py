@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.inversion import Postings
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import read_docnos, write_docnos
-from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.frames import Hits
+from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
+from pyterrier_saesplade.vectors import ConceptVectors, Postings
 
 
 class ExactConceptIndex(ConceptIndex):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.inversion import create_array
-from pyterrier_saesplade.engines.index import Hits
+from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.vectors import create_array
 
 _SUBFOLDER = "forward"
 

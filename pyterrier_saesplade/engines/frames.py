@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
+from numpy.typing import NDArray
 
-from pyterrier_saesplade.engines.index import Hits
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.impacts import Terms
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.impacts import Terms, to_toks
+
+
+class Hits(NamedTuple):
+    """The documents that a search found for one query, best first."""
+
+    docnos: list[str]
+    scores: NDArray[np.float64]
 
 
 def toks_documents(spool: Spool, terms: Terms) -> Iterator[dict[str, Any]]:

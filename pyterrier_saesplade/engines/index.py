@@ -9,26 +9,21 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import pyterrier as pt
-from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.engines.description import STATISTICS, TERMS
+from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import INDEX_TYPE
+from pyterrier_saesplade.errors import PathNotFoundError, SettingError
 from pyterrier_saesplade.files import installed_versions, read_metadata
-from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms, Weighting
-from pyterrier_saesplade.store.card import brief, fill_readme, opening
-
-
-class Hits(NamedTuple):
-    """The documents that a search found for one query, best first."""
-
-    docnos: list[str]
-    scores: NDArray[np.float64]
+from pyterrier_saesplade.hub_card import brief, fill_readme, opening
+from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms
+from pyterrier_saesplade.types import Weighting
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ConceptIndex(pt.Artifact):
@@ -38,7 +33,7 @@ class ConceptIndex(pt.Artifact):
     are multiplied by, counts, and the versions of the packages that wrote it.
 
     Args:
-        path: The folder, as :class:`~pyterrier_saesplade.engines.build.ConceptIndexer` left it.
+        path: The folder, as :class:`~pyterrier_saesplade.engines.indexer.ConceptIndexer` left it.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -59,7 +54,7 @@ class ConceptIndex(pt.Artifact):
         super().__init__(Path(path))
         self.metadata = read_index_metadata(Path(path))
         if self.metadata["format"] != self.ARTIFACT_FORMAT:
-            raise ValueError(
+            raise SettingError(
                 f"{path} was built with engine={self.metadata['format']!r}, not {self.ARTIFACT_FORMAT!r}: "
                 "open it with pyterrier.Artifact.load, which finds the engine"
             )
@@ -158,12 +153,12 @@ class ConceptIndex(pt.Artifact):
         return LatentStatistics.load(self._folder / STATISTICS)
 
     @property
-    def unit(self) -> float:
+    def score_scale(self) -> float:
         """What a dot product of stored weights is divided by, so that scores are in units of weight."""
         quantization, query_scale = self.quantization, self.query_scale
         return 1.0 if quantization is None or query_scale is None else quantization.scale * query_scale
 
-    def as_searched(self, queries: ConceptVectors, weighting: Weighting | None = None) -> ConceptVectors:
+    def prepare_queries(self, queries: ConceptVectors, weighting: Weighting | None = None) -> ConceptVectors:
         """Returns queries as the engine gets them: weighted, then quantised if the index holds integers.
 
         Args:
@@ -172,9 +167,9 @@ class ConceptIndex(pt.Artifact):
         """
         if (weighting or self.weighting) == "idf":
             queries = self.statistics.weigh(queries)
-        return queries if self.query_scale is None else Quantization(self.query_scale).vectors(queries)
+        return queries if self.query_scale is None else Quantization(self.query_scale).quantize(queries)
 
-    def as_stored(self, documents: ConceptVectors) -> ConceptVectors:
+    def prepare_documents(self, documents: ConceptVectors) -> ConceptVectors:
         """Returns documents as the index stores them: pruned, quantised, without the latents that it drops.
 
         Args:
@@ -182,9 +177,9 @@ class ConceptIndex(pt.Artifact):
         """
         pruning = (self.metadata.get("pruning") or {}).get("documents")
         if pruning is not None:
-            documents = Pruning(**pruning).vectors(documents)
+            documents = Pruning(**pruning).prune(documents)
         if self.quantization is not None:
-            documents = self.quantization.vectors(documents)
+            documents = self.quantization.quantize(documents)
         return documents.where(~np.isin(documents.latents, self.statistics.dropped))
 
     def __len__(self) -> int:
@@ -272,7 +267,7 @@ def require_options(engine: str, kind: str, given: Mapping[str, Any], known: Seq
     for name in given:
         if name not in known:
             options = ", ".join(map(repr, known)) or "none"
-            raise ValueError(f"the engine {engine!r} has no {kind} option {name!r}; it has: {options}")
+            raise SettingError(f"the engine {engine!r} has no {kind} option {name!r}; it has: {options}")
 
 
 def read_index_metadata(folder: Path) -> dict[str, Any]:
@@ -283,13 +278,13 @@ def read_index_metadata(folder: Path) -> dict[str, Any]:
         ValueError: If the folder holds no finished index of concept vectors.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(
+        raise PathNotFoundError(
             f"there is no index at {folder}: build one with model.indexer({str(folder)!r}).index(documents)"
         )
     metadata = read_metadata(folder)
     if metadata is not None and metadata.get("type") == ConceptIndex.ARTIFACT_TYPE:
         return metadata
-    raise ValueError(
+    raise SettingError(
         f"{folder} is not a finished index of concept vectors: it was not built by this package, or the copy of it is "
         f"not complete. Build it again with model.indexer({str(folder)!r}).index(documents)"
     )

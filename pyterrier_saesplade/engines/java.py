@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from pyterrier_saesplade.errors import JavaNotFoundError
+
 ALL_ENGINES = 21
 """The version from which on every engine works."""
 
@@ -38,10 +40,6 @@ _USUAL_FOLDERS = (
 )
 _JVM_LIBRARIES = ("lib/server/libjvm.so", "lib/server/libjvm.dylib", "bin/server/jvm.dll")
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
-
-
-class JavaNotFoundError(RuntimeError):
-    """No Java on this machine will do; the message lists what was found and says what to install."""
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from urllib.parse import urlsplit
 import numpy as np
 from more_itertools import chunked
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.engines.frames import Hits
+from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.native import library
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.errors import EngineError
+from pyterrier_saesplade.errors import EngineError, PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.pipeline.stage import require_positive
+from pyterrier_saesplade.vectors import ConceptVectors
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -105,12 +106,12 @@ class MilvusConceptIndex(ConceptIndex):
         _pymilvus()
         require_positive(num_shards=num_shards, num_partitions=num_partitions)
         if (uri is None) != (collection is None):
-            raise ValueError("give both uri and collection, for a collection on a cluster, or neither")
+            raise SettingError("give both uri and collection, for a collection on a cluster, or neither")
         if uri is None or collection is None:
             return
         _check_uri(uri)
         if not (isinstance(collection, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", collection)):
-            raise ValueError(
+            raise SettingError(
                 f"collection must be a letter or _, then at most 199 letters, digits and _, not {collection!r}"
             )
         with _connected(uri) as client:
@@ -118,9 +119,9 @@ class MilvusConceptIndex(ConceptIndex):
         if current is None:
             return
         if not _is_build(current, collection):
-            raise FileExistsError(f"{collection} at {uri} was not built by this package: name another collection")
+            raise PathExistsError(f"{collection} at {uri} was not built by this package: name another collection")
         if not overwrite:
-            raise FileExistsError(
+            raise PathExistsError(
                 f"the collection {collection} exists at {uri} already: name another, or give overwrite=True"
             )
 
@@ -199,7 +200,7 @@ class MilvusConceptIndex(ConceptIndex):
             FileNotFoundError: If the collection is gone.
         """
         if num_results > _MAX_RESULTS:
-            raise ValueError(f"Milvus gives at most {_MAX_RESULTS} results per query: {num_results} are too many")
+            raise SettingError(f"Milvus gives at most {_MAX_RESULTS} results per query: {num_results} are too many")
         queries = queries.where(queries.weights > 0)
         hits = [Hits([], np.empty(0))] * len(queries)
         searched = np.flatnonzero(np.diff(queries.indptr))
@@ -227,7 +228,7 @@ class MilvusConceptIndex(ConceptIndex):
         _pymilvus()
         database = _Database.at(_address(self.uri or self._description["uri"], self._folder))
         if not database.client.has_collection(self.collection):
-            raise FileNotFoundError(
+            raise PathNotFoundError(
                 f"the collection {self.collection} of {self.path} is not at {database.address}: "
                 "it was replaced or dropped. Build the index again"
             )
@@ -242,7 +243,7 @@ class _Database:
 
     def __init__(self, address: str) -> None:
         if not _is_remote(address) and not Path(address).exists():
-            raise FileNotFoundError(f"there is no database {address}: the copy of the index is not complete")
+            raise PathNotFoundError(f"there is no database {address}: the copy of the index is not complete")
         self.address = address
         self.client = _connect(address)
         weakref.finalize(self, _disconnect, self.client, address)
@@ -275,7 +276,7 @@ def _survey(spool: Spool, settings: Mapping[str, Any]) -> _Content:
         for column, part in zip(columns, parts, strict=True):
             column.update(part)
     if docno_bytes > _MAX_DOCNO:
-        raise ValueError(f"the longest docno has {docno_bytes} bytes; Milvus allows {_MAX_DOCNO}")
+        raise SettingError(f"the longest docno has {docno_bytes} bytes; Milvus allows {_MAX_DOCNO}")
     summary = json.dumps([settings, [column.hexdigest() for column in columns]])
     return _Content(hashlib.sha256(summary.encode()).hexdigest()[:16], n_rows, docno_bytes)
 
@@ -368,9 +369,9 @@ def _ranked(rows: Any) -> Hits:
 def _check_uri(uri: str) -> None:
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
-        raise ValueError(f"uri must be the address of a server, http://host:port, not {uri!r}")
+        raise SettingError(f"uri must be the address of a server, http://host:port, not {uri!r}")
     if parts.username is not None:
-        raise ValueError(f"uri must hold no password, for it is kept in the index: put user:password into {TOKEN}")
+        raise SettingError(f"uri must hold no password, for it is kept in the index: put user:password into {TOKEN}")
 
 
 def _is_remote(address: str) -> bool:
@@ -398,7 +399,7 @@ def _connect(address: str) -> MilvusClient:
     except pymilvus.MilvusException as error:
         if _is_remote(address):
             message = f"no Milvus lets us in at {address}: does it run, and is the right token in {TOKEN}?"
-            raise ConnectionError(message) from error
+            raise EngineError(message) from error
         raise OSError(
             f"Milvus Lite cannot open {address}: probably another process has it open, and it allows one. For several, "
             f"run `milvus-lite server --host 127.0.0.1 --data-dir {address}` and open the index with "

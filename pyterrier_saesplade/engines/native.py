@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from pyterrier_saesplade.errors import EngineError
+from pyterrier_saesplade.errors import EngineError, MissingPackageError
 
 
 def library(engine: str, packages: str, module: str, *further: str) -> Any:
@@ -32,7 +32,7 @@ def library(engine: str, packages: str, module: str, *further: str) -> Any:
         return import_module(module)
     except ImportError as error:
         message = f"the engine {engine!r} needs {packages}: pip install 'pyterrier_saesplade[{engine}]'"
-        raise ImportError(message) from error
+        raise MissingPackageError(message) from error
 
 
 @contextmanager

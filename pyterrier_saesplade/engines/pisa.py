@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.frames import search_toks, toks_documents
-from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.frames import Hits, search_toks, toks_documents
+from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.native import library, silence
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
+from pyterrier_saesplade.vectors import ConceptVectors
 
 if TYPE_CHECKING:
     from pyterrier_pisa import PisaIndex, PisaRetrieve
@@ -46,7 +46,7 @@ class PisaConceptIndex(ConceptIndex):
 
     def __init__(self, path: str | os.PathLike[str], query_algorithm: str = "maxscore") -> None:
         if query_algorithm not in _ALGORITHMS:
-            raise ValueError(f"query_algorithm must be one of {', '.join(_ALGORITHMS)}, not {query_algorithm!r}")
+            raise SettingError(f"query_algorithm must be one of {', '.join(_ALGORITHMS)}, not {query_algorithm!r}")
         super().__init__(path)
         self.query_algorithm = query_algorithm
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.frames import result_frame
-from pyterrier_saesplade.engines.index import ConceptIndex, Hits
-from pyterrier_saesplade.impacts import Weighting
-from pyterrier_saesplade.impacts.toks import FINGERPRINT, from_float_toks
-from pyterrier_saesplade.pipeline.stage import Stage, require_positive
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.engines.frames import Hits, result_frame
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.impacts import FINGERPRINT, from_float_toks
+from pyterrier_saesplade.pipeline import Stage
+from pyterrier_saesplade.types import Weighting
+from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.engines.index import ConceptIndex
 
 #: Queries searched between two updates of the progress bar.
 _WINDOW = 64
@@ -47,7 +51,7 @@ class ConceptRetriever(Stage):
         num_results = int(num_results) if isinstance(num_results, np.integer) else num_results  # of a numpy range
         require_positive(num_results=num_results)
         if weighting not in (None, "idf", "none"):
-            raise ValueError(f"weighting must be 'idf', 'none' or None (as the index says), not {weighting!r}")
+            raise SettingError(f"weighting must be 'idf', 'none' or None (as the index says), not {weighting!r}")
         self.index = index
         self.num_results = num_results
         self.weighting = weighting
@@ -64,7 +68,7 @@ class ConceptRetriever(Stage):
                 window = queries.take(np.arange(start, min(start + _WINDOW, len(queries))))
                 hits += self.index.search(window, self.num_results)
                 bar.update(len(window))
-        unit = self.index.unit
+        unit = self.index.score_scale
         return result_frame(inp, [Hits(found.docnos, found.scores / unit) for found in hits])
 
     def fuse_rank_cutoff(self, k: int) -> ConceptRetriever | None:
@@ -82,7 +86,7 @@ class ConceptRetriever(Stage):
     def _check_encoded(self, inp: pd.DataFrame) -> None:
         fingerprint = inp.attrs.get(FINGERPRINT, self.index.fingerprint)
         if fingerprint != self.index.fingerprint:
-            raise ValueError(
+            raise SettingError(
                 f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the documents of "
                 f"{self.index.path}, which are of {self.index.metadata['model']} (fingerprint "
                 f"{self.index.fingerprint[:8]}…): use the query encoder of the model that built the index, with the "
@@ -90,4 +94,4 @@ class ConceptRetriever(Stage):
             )
 
     def _prepare(self, query_toks: pd.Series) -> ConceptVectors:
-        return self.index.as_searched(from_float_toks(query_toks, self.index.terms), self.weighting)
+        return self.index.prepare_queries(from_float_toks(query_toks, self.index.terms), self.weighting)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
 from pyterrier_saesplade.engines.forward import ForwardIndex
 from pyterrier_saesplade.engines.native import library, panics_as_errors, silence
 from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.pipeline.stage import require_positive
 
 if TYPE_CHECKING:
     from seismic import SeismicIndex
@@ -62,7 +63,7 @@ class SeismicConceptIndex(ApproximateConceptIndex):
     ) -> None:
         require_positive(query_cut=query_cut)
         if not 0 < heap_factor <= 1:
-            raise ValueError(f"heap_factor must be above 0 and at most 1, not {heap_factor!r}")
+            raise SettingError(f"heap_factor must be above 0 and at most 1, not {heap_factor!r}")
         super().__init__(path, overfetch)
         self.query_cut = query_cut
         self.heap_factor = heap_factor

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyterrier_saesplade.encoding.arrow import from_arrow, to_arrow, vector_schema
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.documents import DistinctDocnos
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
-from pyterrier_saesplade.store.documents import DistinctDocnos
+from pyterrier_saesplade.vectors import ConceptVectors, from_arrow, to_arrow, vector_schema
 
 
 class Spool:
@@ -74,15 +74,15 @@ class Spool:
             ValueError: If a docno came before, or is no text or empty, or there are not as many as vectors.
         """
         if len(docnos) != len(vectors):
-            raise ValueError(f"{len(docnos)} docnos were given for {len(vectors)} concept vectors")
+            raise SettingError(f"{len(docnos)} docnos were given for {len(vectors)} concept vectors")
         if not docnos:
             return
         self._docnos.add(docnos)
         if self._pruning is not None:
-            given, vectors = vectors, self._pruning.vectors(vectors)
+            given, vectors = vectors, self._pruning.prune(vectors)
             self._pruned_postings += len(given.latents) - len(vectors.latents)
         if self._quantization is not None:
-            vectors = self._quantization.vectors(vectors)
+            vectors = self._quantization.quantize(vectors)
         self._writer.write_batch(to_arrow([docnos], vectors, self._writer.schema))
         self.statistics.update(vectors)
         self.n_postings += len(vectors.latents)

@@ -9,13 +9,12 @@ from typing import ClassVar
 import numpy as np
 import pyterrier as pt
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.engines.frames import search_toks, toks_documents
-from pyterrier_saesplade.engines.index import ConceptIndex, Hits
+from pyterrier_saesplade.engines.frames import Hits, search_toks, toks_documents
+from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.errors import EngineError
-from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.errors import EngineError, SettingError
+from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
+from pyterrier_saesplade.vectors import ConceptVectors
 
 _SUBFOLDER = "terrier"
 
@@ -94,7 +93,7 @@ def _check_lengths(spool: Spool, terms: Terms) -> None:
     for latent in np.flatnonzero(spool.statistics.df).tolist():
         name = terms.name(latent)
         if _java_bytes(name) > _LONGEST_TERM:
-            raise ValueError(
+            raise SettingError(
                 f"Terrier holds terms of {_LONGEST_TERM} bytes at most, and {name!r} has {_java_bytes(name)}: "
                 "index with another engine, or without that term"
             )

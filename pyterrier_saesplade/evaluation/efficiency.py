@@ -12,17 +12,19 @@ import pandas as pd
 import pyterrier as pt
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.engines.build import open_index
-from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.engines import ConceptIndex, open_index
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.metrics import delta_e
-from pyterrier_saesplade.pipeline.stage import require_positive
-from pyterrier_saesplade.stages import Stages
 
 #: The measure of effectiveness in ΔE.
 _RR = "RR@10"
 
 
-def query_costs(model: Stages, index: ConceptIndex | str | os.PathLike[str], topics: pd.DataFrame) -> pd.DataFrame:
+def query_costs(
+    model: ModelFactory, index: ConceptIndex | str | os.PathLike[str], topics: pd.DataFrame
+) -> pd.DataFrame:
     """Counts what each query costs, from the index's document frequencies alone: no posting is read.
 
     Args:
@@ -55,7 +57,7 @@ def query_costs(model: Stages, index: ConceptIndex | str | os.PathLike[str], top
 
 def add_efficiency(
     results: pd.DataFrame,
-    systems: Mapping[str, tuple[Stages, ConceptIndex | str | os.PathLike[str]]],
+    systems: Mapping[str, tuple[ModelFactory, ConceptIndex | str | os.PathLike[str]]],
     topics: pd.DataFrame,
 ) -> pd.DataFrame:
     """Adds the cost of scoring to what ``pt.Experiment`` returns.
@@ -78,7 +80,7 @@ def add_efficiency(
     """
     unknown = set(systems) - set(results["name"])
     if unknown:
-        raise ValueError(f"the results have no system {min(unknown)!r}; they have: {', '.join(results['name'])}")
+        raise SettingError(f"the results have no system {min(unknown)!r}; they have: {', '.join(results['name'])}")
     costs = {
         name: query_costs(model, index, topics)[["qd_flops", "postings"]].mean()
         for name, (model, index) in systems.items()
@@ -128,7 +130,7 @@ def latency(
     for size in batch_sizes:
         require_positive(batch_sizes=size)
     if topics.empty:
-        raise ValueError("there are no topics to time")
+        raise SettingError("there are no topics to time")
     stages = {name: given if isinstance(given, tuple) else (given,) for name, given in pipelines.items()}
     for parts in stages.values():
         _run(parts, topics.head(warm_up))

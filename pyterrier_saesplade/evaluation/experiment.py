@@ -16,12 +16,12 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.collections import Collection, check_identifier, open_collection
-from pyterrier_saesplade.evaluation.named import make_systems
-from pyterrier_saesplade.evaluation.report import Comparison
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.evaluation.results import Comparison
 from pyterrier_saesplade.evaluation.runs import write_run
-from pyterrier_saesplade.evaluation.systems import Concepts, Corpus, Indexes, System
+from pyterrier_saesplade.evaluation.systems import ArtifactCache, ConceptSystem, Corpus, System, make_systems
 from pyterrier_saesplade.figures import require_plots
-from pyterrier_saesplade.files import beside, installed_versions, require_new
+from pyterrier_saesplade.files import installed_versions, require_new, scratch_beside
 from pyterrier_saesplade.metrics import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -38,10 +38,10 @@ def evaluate(
     model: SaeSplade | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    baselines: Iterable[str] = ("bm25", "dense"),
+    baselines: Iterable[str | System] = ("bm25", "dense"),
     measures: Iterable[str] = DEFAULT_MEASURES,
     query_set: str | None = None,
-    exclude_own: bool = False,
+    ignore_identical_ids: bool = False,
     language: str | None = None,
     indexes: str | os.PathLike[str] | None = None,
     command: str | None = None,
@@ -51,7 +51,7 @@ def evaluate(
 
     Indexes that are missing are built; those that are there are used again when they were made from the same documents
     by the same system. Only queries with judgements are run. The results are ``results.json``, ``results.csv`` and
-    ``results.png`` (see :class:`~pyterrier_saesplade.evaluation.report.Comparison`); ``perquery.csv``, with a line
+    ``results.png`` (see :class:`~pyterrier_saesplade.evaluation.results.Comparison`); ``perquery.csv``, with a line
     ``name,qid,measure,value`` for each system, query and measure; ``about.json``, where the figures come from; and a
     TREC run of depth 1,000 per system in ``runs/``. They are written beside and moved into place when complete.
 
@@ -61,12 +61,12 @@ def evaluate(
         out: The folder of indexes and results.
         baselines: ``bm25`` (Terrier's, k1 0.9, b 0.4), ``dense`` (``pyterrier_dr`` with the model's backbone),
             ``splade=FOLDER``, ``words+concepts`` and others: see
-            :func:`~pyterrier_saesplade.evaluation.named.make_systems`.
+            :func:`~pyterrier_saesplade.evaluation.systems.make_system`.
         measures: Names of ir_measures.
         query_set: A further query set over the same documents, in place of the collection's own.
-        exclude_own: Whether a query does not find the document that has its qid for docno: the query itself, in
-            collections whose queries are among the documents. Neither feedback nor fusion has to do with it (but
-            Anserini's RM3), and runs keep their depth.
+        ignore_identical_ids: Whether the document whose docno is the query's qid is dropped, for collections whose
+            queries are among the documents. It is dropped before feedback and fusion (except in Anserini's RM3); runs
+            keep their depth.
         language: That of documents and queries, two letters, in place of what the collection says: which words BM25 and
             ``words+concepts`` stem, and how.
         indexes: The folder of indexes; ``out/indexes`` unless given.
@@ -95,28 +95,28 @@ def evaluate(
     baselines = baselines if isinstance(baselines, str) else list(baselines)
     systems = make_systems(baselines, model, language or collection.language)
     compared = systems[-1]
-    assert isinstance(compared, Concepts)
+    assert isinstance(compared, ConceptSystem)
     topics, qrels = _judged(collection, query_set)
-    built = Indexes(Corpus.read(collection), out / "indexes" if indexes is None else Path(indexes))
+    artifacts = ArtifactCache(Corpus.read(collection), out / "indexes" if indexes is None else Path(indexes))
 
-    searches = [_Search(system, built, exclude_own=exclude_own) for system in systems]
+    searches = [_Search(system, artifacts, ignore_identical_ids=ignore_identical_ids) for system in systems]
     table = _run(searches, topics, qrels, parsed)
     called = f"{collection.name}/{query_set}" if query_set else collection.name
-    title = f"{called}: {built.corpus.n_docs:,} documents, {len(topics):,} judged queries"
+    title = f"{called}: {artifacts.corpus.n_docs:,} documents, {len(topics):,} judged queries"
     names = [str(measure) for measure in parsed]
-    comparison = Comparison(title, table, names, [system.note for system in systems], built.path(compared))
+    comparison = Comparison(title, table, names, [system.note for system in systems], artifacts.path(compared))
     about = {
         "title": title,
         "collection": called,
         "source": collection.source,
-        "n_docs": built.corpus.n_docs,
+        "n_docs": artifacts.corpus.n_docs,
         "n_queries": len(topics),
         "measures": names,
         "notes": comparison.notes,
-        "settings": settings_of(systems, names, query_set=query_set, exclude_own=exclude_own),
+        "settings": settings_of(systems, names, query_set=query_set, ignore_identical_ids=ignore_identical_ids),
         **provenance(command),
     }
-    with beside(out / "results") as staging:
+    with scratch_beside(out / "results") as staging:
         (staging / "runs").mkdir(parents=True)
         for search in searches:
             name = search.system.name
@@ -133,14 +133,14 @@ def settings_of(
     measures: Sequence[str],
     *,
     query_set: str | None = None,
-    exclude_own: bool = False,
+    ignore_identical_ids: bool = False,
 ) -> dict[str, Any]:
     """Returns what figures on a collection depend on, as ``about.json`` has it."""
     return {
         "systems": {system.name: system.settings for system in systems},
         "measures": list(measures),
         "query_set": query_set,
-        "exclude_own": exclude_own,
+        "ignore_identical_ids": ignore_identical_ids,
     }
 
 
@@ -176,10 +176,10 @@ class _Timed(pt.Transformer):
 class _Search:
     """A system with what it searches, ready to be run."""
 
-    def __init__(self, system: System, indexes: Indexes, *, exclude_own: bool = False) -> None:
+    def __init__(self, system: System, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False) -> None:
         self.system = system
-        self.indexes = indexes
-        encode, retrieve = system.stages(indexes, exclude_own=exclude_own)
+        self.artifacts = artifacts
+        encode, retrieve = system.stages(artifacts, ignore_identical_ids=ignore_identical_ids)
         self.encode = _Timed(encode)
         self.retrieve = _Timed(retrieve)
 
@@ -188,11 +188,11 @@ class _Search:
         stages = (self.encode, self.retrieve) if self.system.encodes_apart else ()
         encode, retrieve = [1000 * stage.seconds / len(queries) for stage in stages] or (None, None)
         return {
-            "qd_flops": self.system.qd_flops(self.indexes, queries),
-            "index_mb": self.system.index_mb(self.indexes),
+            "qd_flops": self.system.qd_flops(self.artifacts, queries),
+            "index_mb": self.system.index_mb(self.artifacts),
             "encode_ms_per_query": encode,
             "retrieve_ms_per_query": retrieve,
-            "build_seconds": self.system.build_seconds(self.indexes),
+            "build_seconds": self.system.build_seconds(self.artifacts),
         }
 
 
@@ -204,7 +204,7 @@ def _judged(collection: Collection, query_set: str | None) -> tuple[pd.DataFrame
     topics, qrels = collection.topics(query_set), collection.qrels(query_set)
     topics = topics[topics["qid"].isin(set(qrels["qid"]))].reset_index(drop=True)
     if topics.empty:
-        raise ValueError(f"the collection {collection.name} has no query with judgements")
+        raise SettingError(f"the collection {collection.name} has no query with judgements")
     for qid in topics["qid"]:
         check_identifier(f"topics of {collection.name}", "qid", qid)
     return topics, qrels

@@ -1,8 +1,9 @@
-"""What comparisons left in their folders, read again for figures and reports. Imports no PyTerrier."""
+"""The results of comparisons, written to their folders and read again. Imports no PyTerrier."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,63 @@ import numpy as np
 import pandas as pd
 
 from pyterrier_saesplade.collections import open_collection
-from pyterrier_saesplade.evaluation.report import COSTS
+from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.figures import plot_tradeoff
+
+#: The columns after the name and the measures, with the decimals that the table shows.
+COSTS = {
+    "qd_flops": 2,
+    "index_mb": 2,
+    "mrt": 1,
+    "encode_ms_per_query": 1,
+    "retrieve_ms_per_query": 1,
+    "build_seconds": 1,
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of an experiment.
+
+    Attributes:
+        title: The collection, its number of documents and of judged queries.
+        table: One row per system: ``name``; the measures by their ir_measures names; ``qd_flops`` (multiplications for
+            a pair of query and document; missing for a dense system); ``index_mb`` (10^6 bytes on disk); ``mrt``
+            (milliseconds per query, encoding included); ``encode_ms_per_query`` and ``retrieve_ms_per_query``, its
+            parts; ``build_seconds`` (encoding and indexing all documents, measured when the index was built).
+        measures: The names of the measures, in the table's order.
+        notes: What each system is.
+        index: The folder of the compared model's index.
+    """
+
+    title: str
+    table: pd.DataFrame
+    measures: Sequence[str]
+    notes: Sequence[str]
+    index: Path
+
+    def __str__(self) -> str:
+        """The table as text, as wide as its columns need, with the notes below it."""
+        decimals = dict.fromkeys(self.measures, 3) | COSTS
+        columns = {
+            column: [f"{value:.{places}f}" if pd.notna(value) else "" for value in self.table[column]]
+            for column, places in decimals.items()
+        }
+        table = pd.DataFrame({"name": self.table["name"], **columns}).to_string(index=False)
+        return "\n".join([self.title, "", table, "", *self.notes])
+
+    def write(self, folder: Path) -> None:
+        """Writes ``results.json``, ``results.csv`` and ``results.png`` into a folder."""
+        objects = [_json_object(row) for row in self.table.to_dict("records")]
+        text = json.dumps(objects, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        (folder / "results.json").write_text(text, encoding="utf-8")
+        self.table.to_csv(folder / "results.csv", index=False)
+        plot_tradeoff(self.table, self.measures[0], folder / "results.png", title=self.title)
+
+
+def _json_object(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+
 
 _RECALLS = np.linspace(0, 1, 11)
 
@@ -26,7 +83,7 @@ class Results:
     Attributes:
         folder: The folder.
         title: What was compared.
-        table: A row per system, as :class:`~pyterrier_saesplade.evaluation.report.Comparison` has it.
+        table: A row per system, as :class:`~pyterrier_saesplade.evaluation.results.Comparison` has it.
         measures: The names of the measures, in the table's order.
         about: Where the results come from: ``notes``, ``command``, ``versions``, ``date``, as far as they are known.
         perquery: ``name``, ``qid``, ``measure``, ``value``; ``None`` if the results are older than that.
@@ -54,11 +111,11 @@ class Results:
         for column, wanted in (("name", system), ("measure", measure)):
             known = perquery[column].unique()
             if wanted not in known:
-                raise ValueError(f"{self.folder / 'perquery.csv'} has no {wanted!r}; known are: {', '.join(known)}")
+                raise SettingError(f"{self.folder / 'perquery.csv'} has no {wanted!r}; known are: {', '.join(known)}")
         chosen = perquery[(perquery["name"] == system) & (perquery["measure"] == measure)]
         return chosen.set_index("qid")["value"]
 
-    def judgements(self, qrels: pd.DataFrame) -> pd.DataFrame:
+    def matching_qrels(self, qrels: pd.DataFrame) -> pd.DataFrame:
         """Returns those of the queries that were run: others would count as queries for which nothing was found.
 
         Args:
@@ -70,7 +127,7 @@ class Results:
         run = self._require_perquery()["qid"].drop_duplicates()
         unjudged = run[~run.isin(qrels["qid"])]
         if not unjudged.empty:
-            raise ValueError(
+            raise SettingError(
                 f"the query {unjudged.iloc[0]!r} of {self.folder} has no judgements here: name the collection and the "
                 "query set that were evaluated"
             )
@@ -84,12 +141,14 @@ class Results:
         """
         source = self.about.get("source")
         if source is None:
-            raise ValueError(f"{self.folder} does not say where its collection is: evaluate again, or give the topics")
+            raise SettingError(
+                f"{self.folder} does not say where its collection is: evaluate again, or give the topics"
+            )
         return open_collection(source).topics(self.about.get("settings", {}).get("query_set"))
 
     def _require_perquery(self) -> pd.DataFrame:
         if self.perquery is None:
-            raise ValueError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
+            raise SettingError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
         return self.perquery
 
 
@@ -115,7 +174,7 @@ def read_results(folder: str | os.PathLike[str]) -> list[Results]:
     if (folder / "suite.json").exists():
         return _read_suite(folder)
     if not (folder / "results.json").exists():
-        raise FileNotFoundError(f"{folder} has no results.json: it is no folder that `saesplade evaluate` wrote")
+        raise PathNotFoundError(f"{folder} has no results.json: it is no folder that `saesplade evaluate` wrote")
     path = folder / "results.json"
     return [_results(folder, path, _read_json(path, list), _read_about(folder))]
 
@@ -130,7 +189,7 @@ def read_comparison(folder: str | os.PathLike[str]) -> Results:
     results = read_results(folder)
     sets = [str(one.folder) for one in results if one.folder != Path(folder)]
     if sets:
-        raise ValueError(f"{folder} is a suite: name the folder of a set, one of {', '.join(sets)}")
+        raise SettingError(f"{folder} is a suite: name the folder of a set, one of {', '.join(sets)}")
     return results[0]
 
 
@@ -143,7 +202,7 @@ def read_summary(folder: str | os.PathLike[str]) -> Results:
     """
     first, *others = read_results(folder)
     if others and first.folder != Path(folder):
-        raise ValueError(f"the sets of {folder} share no measure, so that it has no means: name the folder of a set")
+        raise SettingError(f"the sets of {folder} share no measure, so that it has no means: name the folder of a set")
     return first
 
 
@@ -155,7 +214,7 @@ def differences(results: Results, measure: str, system: str, baseline: str) -> p
     """
     ours, theirs = results.values(measure, system), results.values(measure, baseline)
     if set(ours.index) != set(theirs.index):
-        raise ValueError(f"{results.folder}: {system} and {baseline} were not run on the same queries")
+        raise SettingError(f"{results.folder}: {system} and {baseline} were not run on the same queries")
     return gains(ours, theirs)
 
 
@@ -198,9 +257,9 @@ def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.Da
     tables = []
     for name, one in results:
         if "qd_flops" not in one.table:
-            raise ValueError(f"{one.folder} has no QD-FLOPs: evaluate again")
+            raise SettingError(f"{one.folder} has no QD-FLOPs: evaluate again")
         if measure not in one.measures:
-            raise ValueError(f"{one.folder} has no measure {measure}; known are: {', '.join(one.measures)}")
+            raise SettingError(f"{one.folder} has no measure {measure}; known are: {', '.join(one.measures)}")
         table = one.table[["name", "qd_flops", measure]].copy()
         if name is not None:
             table.loc[table.index[-1], "name"] = name
@@ -220,7 +279,7 @@ def read_sweep(path: str | os.PathLike[str], measure: str) -> pd.DataFrame:
     try:
         return pd.read_csv(path)[["name", *numbers]].astype(dict.fromkeys(numbers, float))
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} must have the columns name, k, qd_flops and {measure}: {error}") from error
+        raise SettingError(f"{path} must have the columns name, k, qd_flops and {measure}: {error}") from error
 
 
 def read_runs(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -244,10 +303,10 @@ def read_log(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     path = Path(model) / "training.json"
     if not path.exists():
-        raise FileNotFoundError(f"{model} has no training.json: it is no folder of a model that was trained here")
+        raise PathNotFoundError(f"{model} has no training.json: it is no folder of a model that was trained here")
     log = _read_json(path, dict).get("log")
     if not log:
-        raise ValueError(f"{path} holds no log: the model was not trained")
+        raise SettingError(f"{path} holds no log: the model was not trained")
     return list(log)
 
 
@@ -265,7 +324,7 @@ def _read_suite(folder: Path) -> list[Results]:
             for name, of_set in suite["sets"].items()
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not as `saesplade evaluate` writes it: {error!r}") from error
+        raise SettingError(f"{path} is not as `saesplade evaluate` writes it: {error!r}") from error
     return [*means, *sets]
 
 
@@ -282,13 +341,13 @@ def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _results(folder: Path, path: Path, rows: list[dict[str, Any]], about: Mapping[str, Any]) -> Results:
     table = pd.DataFrame(rows)
     if "name" not in table.columns:
-        raise ValueError(f"{path} has no systems with names: it is not as `saesplade evaluate` writes it")
+        raise SettingError(f"{path} has no systems with names: it is not as `saesplade evaluate` writes it")
     # Null is a figure that is missing, such as the QD-FLOPs of a dense system.
     figures = [c for c in table.columns.drop("name") if all(isinstance(v, int | float | None) for v in table[c])]
     table[figures] = table[figures].astype(float)
     measures = about.get("measures") or [column for column in figures if column not in COSTS]
     if missing := set(measures) - set(figures):
-        raise ValueError(f"{path} has no {', '.join(sorted(missing))}, of which about.json speaks")
+        raise SettingError(f"{path} has no {', '.join(sorted(missing))}, of which about.json speaks")
     title = about.get("title") or folder.resolve().name
     return Results(folder, title, table, measures, about, _read_perquery(folder / "perquery.csv"))
 
@@ -300,7 +359,7 @@ def _read_perquery(path: Path) -> pd.DataFrame | None:
     texts = dict.fromkeys(("name", "qid", "measure"), str)
     table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
     if missing := {"name", "qid", "measure", "value"} - set(table.columns):
-        raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
+        raise SettingError(f"{path} has no column {', '.join(sorted(missing))}")
     return table
 
 
@@ -308,7 +367,7 @@ def _read_json(path: Path, kind: type) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise SettingError(f"{path} is no JSON: {error}") from error
     if not isinstance(content, kind):
-        raise ValueError(f"{path} is not as `saesplade evaluate` writes it")
+        raise SettingError(f"{path} is not as `saesplade evaluate` writes it")
     return content

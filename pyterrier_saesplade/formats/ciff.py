@@ -25,11 +25,11 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.inversion import Postings
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.formats.source import Source
 from pyterrier_saesplade.impacts import LatentStatistics, Terms
-from pyterrier_saesplade.store.write import WINDOW_DOCUMENTS
+from pyterrier_saesplade.store import WINDOW_DOCUMENTS
+from pyterrier_saesplade.vectors import ConceptVectors, Postings
 
 _T = TypeVar("_T")
 
@@ -54,13 +54,13 @@ def write_ciff(source: Source, path: Path) -> None:
         ValueError: If the vectors are floats, or all documents are empty.
     """
     if source.quantization is None:
-        raise ValueError("CIFF holds integers: give a Quantization")
+        raise DataError("CIFF holds integers: give a Quantization")
     statistics = LatentStatistics.empty(len(source.terms))
-    for _, vectors in source.windows():
+    for _, vectors in source.batches():
         statistics.update(vectors)
     written = np.flatnonzero(statistics.df).tolist()
     if not written:
-        raise ValueError("every document is empty: there is no posting list to write")
+        raise DataError("every document is empty: there is no posting list to write")
     with TemporaryDirectory(dir=path.parent) as name, (Path(name) / "records").open("w+b") as records:
         documents = _Documents(source, records)
         postings = Postings.write(Path(name), documents.vectors(), statistics.df)
@@ -115,11 +115,11 @@ def read_windows(path: Path, terms: Terms, scratch: Path) -> Iterator[tuple[list
         for postings in ciff.lists():
             latent = terms.latent(postings.term)
             if latent is None:
-                raise ValueError(f"{path}: the term {postings.term!r} is not in the model's vocabulary")
+                raise DataError(f"{path}: the term {postings.term!r} is not in the model's vocabulary")
             latents.append(latent)
             lengths[postings.documents] += 1
         if len(set(latents)) < len(latents):
-            raise ValueError(f"{path}: a term has several posting lists")
+            raise DataError(f"{path}: a term has several posting lists")
         # As a writer does it, the other way round: each list is a vector over documents, each document gets its lists.
         of_documents = Postings.write(scratch, (postings.as_vector() for postings in ciff.lists()), lengths)
         for start in range(0, ciff.n_docs, WINDOW_DOCUMENTS):
@@ -142,7 +142,7 @@ class _Documents:
 
     def vectors(self) -> Iterator[ConceptVectors]:
         number = 0
-        for docnos, vectors in self._source.windows():
+        for docnos, vectors in self._source.batches():
             sums = np.concatenate(([0], np.cumsum(vectors.weights, dtype=np.int64)))[vectors.indptr]
             self.length += int(sums[-1])
             for docno, length in zip(docnos, np.diff(sums).tolist(), strict=True):
@@ -170,7 +170,7 @@ class _CiffFile:
         self._size = path.stat().st_size
         header = self._next(_fields)
         if header.get(1) != 1:
-            raise ValueError(f"{path} is no CIFF file of version 1")
+            raise DataError(f"{path} is no CIFF file of version 1")
         self._n_lists = header.get(2, 0)
         self.n_docs = header.get(3, 0)
         self._start = file.tell()
@@ -187,7 +187,7 @@ class _CiffFile:
         def decode(message: bytes) -> str:
             fields = _fields(message)
             if fields.get(1, 0) != number:
-                raise ValueError(f"a record of document {fields.get(1, 0)} where that of {number} should be")
+                raise DataError(f"a record of document {fields.get(1, 0)} where that of {number} should be")
             return str(fields.get(2, b""), "utf-8")
 
         return self._next(decode)
@@ -199,12 +199,12 @@ class _CiffFile:
             head = self._file.read(10)
             size, length = _read_varint(head, 0)
             if start + length + size > self._size:
-                raise ValueError("it ends too early")
+                raise DataError("it ends too early")
             self._file.seek(start + length)
             return decode(self._file.read(size))
         except (IndexError, ValueError) as error:
             message = f"{self._path} is no CIFF file, or is damaged: at byte {start}, {error}"
-            raise ValueError(message) from error
+            raise DataError(message) from error
 
 
 def _description(source: Source) -> str:
@@ -262,7 +262,7 @@ def _decode_list(message: bytes, n_docs: int) -> _List:
     documents, weights = np.cumsum(postings[:, 0]), postings[:, 1]
     ascending = (postings[1:, 0] > 0).all() and (postings[:, 0] >= 0).all()
     if not ascending or documents[-1:].sum() >= n_docs or not ((weights > 0) & (weights < 1 << 31)).all():
-        raise ValueError(f"the posting list of {term!r} has numbers that cannot be")
+        raise DataError(f"the posting list of {term!r} has numbers that cannot be")
     return _List(term, documents.astype(np.int32), weights.astype(np.int32))
 
 
@@ -277,7 +277,7 @@ def _decode_postings(message: bytes) -> NDArray[np.int64]:
         ends = ends[: len(ends) // 6 * 6]
         fields = _decode_varints(stream, ends).reshape(-1, 6)
         if not len(fields) or (fields[:, [0, 2, 4]] != (_POSTING, _DOCID, _TF)).any():
-            raise ValueError("postings are not as CIFF has them")
+            raise DataError("postings are not as CIFF has them")
         chunks.append(fields[:, [3, 5]])
         stream = stream[ends[-1] :]
     return np.concatenate(chunks)

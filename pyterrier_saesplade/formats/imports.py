@@ -12,20 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.files import beside, require_new
+from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.files import require_new, scratch_beside
 from pyterrier_saesplade.formats import ciff, jsonl
-from pyterrier_saesplade.impacts import Terms, Weighting
-from pyterrier_saesplade.store.model import IndexedModel
-from pyterrier_saesplade.store.reader import StoredVectors
-from pyterrier_saesplade.store.write import write_store
+from pyterrier_saesplade.impacts import Terms
+from pyterrier_saesplade.protocols import IndexedModel
+from pyterrier_saesplade.store import StoredVectors, write_store
+from pyterrier_saesplade.types import Weighting
+from pyterrier_saesplade.vectors import ConceptVectors
 
 _Windows = Iterator[tuple[list[str], ConceptVectors]]
 
 
 class _Reader(NamedTuple):
     terms: Callable[[Path], list[str]]
-    windows: Callable[[Path, Terms, Path], _Windows]
+    read: Callable[[Path, Terms, Path], _Windows]
 
 
 _READERS = {
@@ -70,19 +71,19 @@ def import_vectors(
         >>> index = ConceptIndexer(store, "concepts.index").index(store)  # doctest: +SKIP
     """
     if format not in _READERS:
-        raise ValueError(f"vectors can be imported from {' or '.join(map(repr, _READERS))}, not {format!r}")
+        raise DataError(f"vectors can be imported from {' or '.join(map(repr, _READERS))}, not {format!r}")
     if not (np.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale must be a positive number of levels per unit of weight, not {scale!r}")
+        raise DataError(f"scale must be a positive number of levels per unit of weight, not {scale!r}")
     path, out = Path(path), Path(out)
     require_new(out)
     reader = _READERS[format]
     if model is None:
         names = reader.terms(path)
         model = _UnknownModel(path.name, Terms(len(names), names))
-    with beside(out) as workplace:
+    with scratch_beside(out) as workplace:
         for name in ("scratch", "store"):
             (workplace / name).mkdir(parents=True)
-        windows = reader.windows(path, model.terms, workplace / "scratch")
+        windows = reader.read(path, model.terms, workplace / "scratch")
         write_store(model, _divided(windows, scale), workplace / "store")
         (workplace / "store").rename(out)
     return StoredVectors(out)

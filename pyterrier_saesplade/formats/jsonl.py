@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import numbered_lines
 from pyterrier_saesplade.formats.source import Source
-from pyterrier_saesplade.impacts import Terms
-from pyterrier_saesplade.impacts.toks import from_toks, to_toks
-from pyterrier_saesplade.store.write import WINDOW_DOCUMENTS
+from pyterrier_saesplade.impacts import Terms, from_toks, to_toks
+from pyterrier_saesplade.store import WINDOW_DOCUMENTS
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 def write_jsonl(source: Source, path: Path) -> None:
@@ -28,7 +28,7 @@ def write_jsonl(source: Source, path: Path) -> None:
     Floats have as many digits as it takes to read the same ``float32`` back.
     """
     with _create(path) as file:
-        for docnos, vectors in source.windows():
+        for docnos, vectors in source.batches():
             for docno, toks in zip(docnos, printed_toks(vectors, source.terms), strict=True):
                 line = json.dumps({"docno": docno, "vector": toks}, ensure_ascii=False)
                 file.write(line.encode() + b"\n")
@@ -67,7 +67,7 @@ def read_windows(path: Path, terms: Terms) -> Iterator[tuple[list[str], ConceptV
         for where, _, toks in window:
             for name in toks:
                 if terms.latent(name) is None:
-                    raise ValueError(f"{where}: {name!r} is not in the model's vocabulary")
+                    raise DataError(f"{where}: {name!r} is not in the model's vocabulary")
         yield [docno for _, docno, _ in window], from_toks((toks for *_, toks in window), terms)
 
 
@@ -83,10 +83,10 @@ def read_queries(path: Path) -> pd.DataFrame:
     queries: dict[str, dict[str, float]] = {}
     for where, qid, toks in _records(path, "qid"):
         if qid in queries:
-            raise ValueError(f"{where}: qid {qid!r} stands in this file twice")
+            raise DataError(f"{where}: qid {qid!r} stands in this file twice")
         queries[qid] = {name: float(weight) for name, weight in toks.items()}
     if not queries:
-        raise ValueError(f"{path} has no queries")
+        raise DataError(f"{path} has no queries")
     return pd.DataFrame({"qid": list(queries), "query_toks": list(queries.values())})
 
 
@@ -97,20 +97,20 @@ def _records(path: Path, key: str) -> Iterator[tuple[str, str, Mapping[str, floa
             try:
                 record = _parse(line, key)
             except ValueError as error:  # of JSON and UTF-8 too
-                raise ValueError(f"{where}: {error}") from error
+                raise DataError(f"{where}: {error}") from error
             yield where, *record
 
 
 def _parse(line: bytes, key: str) -> tuple[str, dict[str, float]]:
     record: Any = json.loads(line)
     if not isinstance(record, dict) or not isinstance(record.get(key), str):
-        raise ValueError(f"expected a JSON object with a text {key!r} and a 'vector'")
+        raise DataError(f"expected a JSON object with a text {key!r} and a 'vector'")
     toks = record.get("vector")
     if not isinstance(toks, dict):
-        raise ValueError(f"{record[key]!r} has no vector, which must be an object of names and weights")
+        raise DataError(f"{record[key]!r} has no vector, which must be an object of names and weights")
     weights = np.array(list(toks.values()) or [0.0])
     if weights.dtype.kind not in "iuf" or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(f"{record[key]!r} has weights that are no numbers of at least 0")
+        raise DataError(f"{record[key]!r} has weights that are no numbers of at least 0")
     return record[key], {name: weight for name, weight in toks.items() if weight > 0}
 
 

@@ -40,7 +40,7 @@ def write_npz(source: Source, folder: Path) -> None:
             weights.open("wb") as weights_file,
             (folder / "docnos.txt").open("w", encoding="utf-8", newline="\n") as docnos_file,
         ):
-            for docnos, vectors in source.windows():
+            for docnos, vectors in source.batches():
                 vectors.latents.astype(index).tofile(latents_file)
                 vectors.weights.astype(weight).tofile(weights_file)
                 docnos_file.writelines(f"{docno}\n" for docno in docnos)

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.formats.jsonl import printed_toks
 from pyterrier_saesplade.formats.source import Source
 from pyterrier_saesplade.impacts import Terms
@@ -121,10 +122,10 @@ def _bulks(source: Source) -> Iterator[bytes]:
 
 
 def _documents(source: Source) -> Iterator[tuple[str, dict[str, float]]]:
-    for docnos, vectors in source.windows():
+    for docnos, vectors in source.batches():
         for docno, toks in zip(docnos, printed_toks(vectors, source.terms), strict=True):
             if len(docno.encode()) > _ID_BYTES:
-                raise ValueError(f"the docno {docno!r} is longer than {_ID_BYTES} bytes, which no _id can be")
+                raise DataError(f"the docno {docno!r} is longer than {_ID_BYTES} bytes, which no _id can be")
             yield docno, toks
 
 
@@ -137,7 +138,7 @@ def _check_distinct(terms: Terms) -> None:
     for name in map(terms.name, range(len(terms))):
         other = features.setdefault(_feature(name), name)
         if other != name:
-            raise ValueError(f"the latents {other!r} and {name!r} would both be called {_feature(name)!r}")
+            raise DataError(f"the latents {other!r} and {name!r} would both be called {_feature(name)!r}")
 
 
 def _dump(content: dict[str, Any], path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Source:
         """The names of the latents."""
         return self.store.terms
 
-    def windows(self) -> Iterator[tuple[list[str], ConceptVectors]]:
+    def batches(self) -> Iterator[tuple[list[str], ConceptVectors]]:
         """Yields docnos and vectors, some thousand documents at a time."""
-        for docnos, vectors in self.store.windows():
-            yield docnos, vectors if self.quantization is None else self.quantization.vectors(vectors)
+        for docnos, vectors in self.store.batches():
+            yield docnos, vectors if self.quantization is None else self.quantization.quantize(vectors)

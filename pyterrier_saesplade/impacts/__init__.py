@@ -1,8 +1,5 @@
 """From concept vectors to what an inverted index holds: pseudo-terms, impacts, latent statistics."""
 
-from pyterrier_saesplade.impacts.pruning import Pruning
-from pyterrier_saesplade.impacts.quantization import AlreadyQuantizedError, Quantization
-from pyterrier_saesplade.impacts.statistics import LatentStatistics, Weighting
-from pyterrier_saesplade.impacts.terms import Terms
+import lazy_loader
 
-__all__ = ["AlreadyQuantizedError", "LatentStatistics", "Pruning", "Quantization", "Terms", "Weighting"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,8 +9,10 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.checks import require_share
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts.quantization import require_finite
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,11 @@ class Pruning:
 
     Examples:
         >>> toks = {"c1": 2.0, "c2": 0.5, "c3": 1.0, "c4": 0.5}
-        >>> Pruning(k=3).toks(toks)
+        >>> Pruning(k=3).prune_toks(toks)
         {'c1': 2.0, 'c2': 0.5, 'c3': 1.0}
-        >>> Pruning(max_ratio=0.5).toks(toks) == Pruning(mass=0.75).toks(toks) == Pruning(threshold=0.6).toks(toks)
+        >>> Pruning(max_ratio=0.5).prune_toks(toks)
+        {'c1': 2.0, 'c3': 1.0}
+        >>> Pruning(mass=0.75).prune_toks(toks) == Pruning(threshold=0.6).prune_toks(toks)
         True
     """
 
@@ -47,14 +51,14 @@ class Pruning:
 
     def __post_init__(self) -> None:
         if all(rule is None for rule in astuple(self)):
-            raise ValueError("nothing says what to prune: give k, max_ratio, mass or threshold")
+            raise SettingError("nothing says what to prune: give k, max_ratio, mass or threshold")
         if self.k is not None and (isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1):
-            raise ValueError(f"k must be a positive integer, not {self.k!r}")
+            raise SettingError(f"k must be a positive integer, not {self.k!r}")
         require_share(max_ratio=self.max_ratio, mass=self.mass)
         if self.threshold is not None and not 0 < self.threshold < np.inf:
-            raise ValueError(f"threshold must be a positive weight, not {self.threshold!r}")
+            raise SettingError(f"threshold must be a positive weight, not {self.threshold!r}")
 
-    def vectors(self, vectors: ConceptVectors) -> ConceptVectors:
+    def prune(self, vectors: ConceptVectors) -> ConceptVectors:
         """Prunes concept vectors, floats or integers.
 
         Raises:
@@ -67,7 +71,7 @@ class Pruning:
         keep[order] = self._keeps(vectors.weights[order].astype(np.float64), vectors.indptr)
         return vectors.where(keep)
 
-    def toks(self, toks: Mapping[str, float]) -> dict[str, float]:
+    def prune_toks(self, toks: Mapping[str, float]) -> dict[str, float]:
         """Prunes one text's weights by term, keeping their order.
 
         Raises:
@@ -108,13 +112,6 @@ class Pruning:
         if self.threshold is not None:
             keep &= weights >= self.threshold
         return keep
-
-
-def require_share(**settings: float | None) -> None:
-    """Raises a :exc:`ValueError` that names the first setting that is neither ``None`` nor in (0, 1]."""
-    for name, value in settings.items():
-        if value is not None and not 0 < value <= 1:
-            raise ValueError(f"{name} must be a share, above 0 and at most 1, not {value!r}")
 
 
 def _running_sums(weights: NDArray[np.float64], indptr: NDArray[np.int64]) -> NDArray[np.float64]:

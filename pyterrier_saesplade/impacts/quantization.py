@@ -10,17 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-
-
-class AlreadyQuantizedError(ValueError):
-    """Integers reached a place that makes integers: they would be scaled twice."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "these weights are integers already: to quantise them again would scale them twice, and scores would "
-            "grow by the square of the scale. Give floats (an encoder with scale=None), or leave this quantiser out."
-        )
+from pyterrier_saesplade.errors import AlreadyQuantizedError, SettingError
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,7 @@ class Quantization:
             that says how many. ``None``: no ceiling.
 
     Examples:
-        >>> Quantization(scale=10).toks({"c1": 0.04, "c2": 0.05, "c3": 1.26})
+        >>> Quantization(scale=10).quantize_toks({"c1": 0.04, "c2": 0.05, "c3": 1.26})
         {'c2': 1, 'c3': 13}
     """
 
@@ -46,11 +37,11 @@ class Quantization:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.scale) and self.scale > 0):
-            raise ValueError(f"scale must be a positive number of levels per unit of weight, not {self.scale!r}")
+            raise SettingError(f"scale must be a positive number of levels per unit of weight, not {self.scale!r}")
         if self.clip is not None and (not isinstance(self.clip, int) or self.clip < 1):
-            raise ValueError(f"clip must be a whole number, at least 1, not {self.clip!r}")
+            raise SettingError(f"clip must be a whole number, at least 1, not {self.clip!r}")
 
-    def vectors(self, vectors: ConceptVectors) -> ConceptVectors:
+    def quantize(self, vectors: ConceptVectors) -> ConceptVectors:
         """Quantises concept vectors.
 
         Args:
@@ -65,7 +56,7 @@ class Quantization:
         impacts = self._impacts(vectors.weights)
         return replace(vectors, weights=impacts).where(impacts > 0)
 
-    def toks(self, toks: Mapping[str, float]) -> dict[str, int]:
+    def quantize_toks(self, toks: Mapping[str, float]) -> dict[str, int]:
         """Quantises one text's weights by term, keeping their order.
 
         Raises:
@@ -95,4 +86,4 @@ class Quantization:
 def require_finite(weights: NDArray[Any]) -> None:
     """Raises a :exc:`ValueError` if a weight is NaN or infinite."""
     if not np.isfinite(weights).all():
-        raise ValueError("weights must be finite: a model that gives NaN or infinity is broken")
+        raise SettingError("weights must be finite: a model that gives NaN or infinity is broken")

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-
-#: What an index multiplies the weights of queries by.
-Weighting = Literal["idf", "none"]
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class LatentStatistics:

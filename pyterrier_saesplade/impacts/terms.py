@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pyterrier_saesplade.errors import SettingError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -29,7 +31,7 @@ class Terms:
 
     def __init__(self, width: int, pieces: Sequence[str] | None = None) -> None:
         if pieces is not None and len(pieces) != width:
-            raise ValueError(f"a vocabulary of {len(pieces)} word pieces does not name {width} latents")
+            raise SettingError(f"a vocabulary of {len(pieces)} word pieces does not name {width} latents")
         self.pieces = None if pieces is None else list(pieces)
         self._names = self.pieces or [f"c{latent}" for latent in range(width)]
         self._latents = {name: latent for latent, name in enumerate(self._names)}

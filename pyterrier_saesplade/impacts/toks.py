@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts.quantization import AlreadyQuantizedError
+from pyterrier_saesplade.errors import AlreadyQuantizedError, DataError
 from pyterrier_saesplade.impacts.terms import Terms
+from pyterrier_saesplade.vectors import ConceptVectors
 
 #: Where a frame of ``query_toks`` says which model encoded it (``DataFrame.attrs``).
 FINGERPRINT = "saesplade_fingerprint"
@@ -71,7 +71,7 @@ def _checked(value: object, kind: type, requirement: str) -> Any:
         return value
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):  # NaN: joins leave it
         return None
-    raise ValueError(f"{requirement}, not {type(value).__name__}: {value!r}")
+    raise DataError(f"{requirement}, not {type(value).__name__}: {value!r}")
 
 
 def _row(toks: Mapping[str, float], terms: Terms) -> tuple[list[int], list[float]]:

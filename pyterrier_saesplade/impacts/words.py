@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.errors import MissingPackageError, SettingError
+from pyterrier_saesplade.vectors import ConceptVectors
 
 #: Lucene's English stop words.
 _STOP_WORDS = frozenset(
@@ -70,7 +71,7 @@ class Words:
         b: float = 0.4,
     ) -> None:
         if not (math.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
-            raise ValueError(f"k1 must be at least 0 and b from 0 to 1, not {k1!r} and {b!r}")
+            raise SettingError(f"k1 must be at least 0 and b from 0 to 1, not {k1!r} and {b!r}")
         find_stemmer(language)
         self.stems = sorted(df)
         self.df = np.array([df[stem] for stem in self.stems], np.int64)
@@ -111,7 +112,7 @@ class Words:
             length += len(stems)
             n_docs += 1
         if not df:
-            raise ValueError("there are no words to count: the documents are empty, or there are none")
+            raise SettingError("there are no words to count: the documents are empty, or there are none")
         return cls(df, n_docs, length / n_docs, language=language, k1=k1, b=b)
 
     def __len__(self) -> int:
@@ -194,9 +195,9 @@ def find_stemmer(language: str) -> Any:
     try:
         import Stemmer
     except ImportError as error:
-        raise ImportError("words need PyStemmer: pip install 'pyterrier_saesplade[words]'") from error
+        raise MissingPackageError("words need PyStemmer: pip install 'pyterrier_saesplade[words]'") from error
     try:
         return Stemmer.Stemmer(language).stemWords
     except KeyError:
         known = ", ".join(Stemmer.algorithms())
-        raise ValueError(f"there is no stemmer of {language!r}: give one of {known}, or 'none'") from None
+        raise SettingError(f"there is no stemmer of {language!r}: give one of {known}, or 'none'") from None

@@ -1,6 +1,5 @@
 """The network: backbone, sparse head, pooling. Nothing here knows PyTerrier."""
 
-from pyterrier_saesplade.model.config import SaeSpladeConfig, Side
-from pyterrier_saesplade.model.modeling import SaeSpladeModel
+import lazy_loader
 
-__all__ = ["SaeSpladeConfig", "SaeSpladeModel", "Side"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

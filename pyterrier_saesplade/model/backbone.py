@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
+from pyterrier_saesplade.errors import ModelError, PathNotFoundError
+
 Layer = int | Literal["last", "h"]
 
 
@@ -24,7 +26,7 @@ def check_encoder(name_or_path: str) -> None:
     try:
         PreTrainedConfig.get_config_dict(name_or_path)
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(
+        raise PathNotFoundError(
             f"there is no encoder at {name_or_path}: no folder with a config.json, and none on the hub, if that was "
             "reached"
         ) from error
@@ -45,7 +47,7 @@ def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrai
     backbone, report = auto.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        raise ValueError(f"{name_or_path} lacks weights of its {type(backbone).__name__}: {', '.join(missing[:5])}")
+        raise ModelError(f"{name_or_path} lacks weights of its {type(backbone).__name__}: {', '.join(missing[:5])}")
     return _cut(backbone, layer)
 
 
@@ -90,7 +92,7 @@ def layers_of(backbone: PreTrainedModel) -> nn.ModuleList:
     depth = backbone.config.num_hidden_layers
     stacks = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
     if len(stacks) != 1:
-        raise ValueError(f"cannot tell which part of {type(backbone).__name__} holds its layers: use all of them")
+        raise ModelError(f"cannot tell which part of {type(backbone).__name__} holds its layers: use all of them")
     return stacks[0]
 
 
@@ -103,6 +105,6 @@ def above_layers(backbone: PreTrainedModel) -> list[nn.Module]:
 def _drop_layers(backbone: PreTrainedModel, layer: int) -> None:
     depth = backbone.config.num_hidden_layers
     if not 1 <= layer <= depth:
-        raise ValueError(f"this backbone has layers 1 to {depth}: layer {layer} cannot be read")
+        raise ModelError(f"this backbone has layers 1 to {depth}: layer {layer} cannot be read")
     del layers_of(backbone)[layer:]
     backbone.config.num_hidden_layers = layer

@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 
-Head = Literal["sae", "mlm"]
-Weighting = Literal["idf", "none"]
-Side = Literal["doc", "query"]
+from pyterrier_saesplade.errors import ModelError
+from pyterrier_saesplade.types import Head, Weighting
 
 #: The settings that change a document's vector; with the weights and the tokenizer they make the fingerprint.
 _DOCUMENT_SETTINGS = ("head", "layer", "width", "k", "markers", "doc_marker", "doc_max_length", "input_norm")
@@ -108,7 +107,7 @@ class SaeSpladeConfig(PreTrainedConfig):
             ValueError: If the model has not been saved or loaded yet, so that its digests are unknown.
         """
         if not self.weights_digest or not self.tokenizer_digest:
-            raise ValueError("this configuration has no digest of its weights and tokenizer: save the model first")
+            raise ModelError("this configuration has no digest of its weights and tokenizer: save the model first")
         settings = {name: overrides.get(name, getattr(self, name)) for name in _DOCUMENT_SETTINGS}
         settings |= {"weights": self.weights_digest, "tokenizer": self.tokenizer_digest}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
@@ -117,13 +116,13 @@ class SaeSpladeConfig(PreTrainedConfig):
 def check_k(k: int | None, width: int) -> None:
     """Raises ``ValueError`` unless ``k`` activations can be kept of ``width``."""
     if k is not None and not 1 <= k <= width:
-        raise ValueError(f"k must be between 1 and the width of the vocabulary, {width} (or None for all), not {k}")
+        raise ModelError(f"k must be between 1 and the width of the vocabulary, {width} (or None for all), not {k}")
 
 
 def check_width(width: int, config: SaeSpladeConfig) -> None:
     """Raises ``ValueError`` unless the first ``width`` latents of a model can be taken alone."""
     if config.head != "sae" or not 1 <= width <= config.width:
-        raise ValueError(f"width must be between 1 and the width of the model's SAE, {config.width}, not {width}")
+        raise ModelError(f"width must be between 1 and the width of the model's SAE, {config.width}, not {width}")
 
 
 AutoConfig.register(SaeSpladeConfig.model_type, SaeSpladeConfig)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyterrier_saesplade.errors import ModelError
 from pyterrier_saesplade.model.pooling import Pooled, max_pool
 from pyterrier_saesplade.model.topk import search_factors, select_active, select_topk, selected_linear
 
@@ -55,7 +56,7 @@ class SparseHead(nn.Module):
             ValueError: If the head has no decoder.
         """
         if self.W_dec is None:
-            raise ValueError("this model was saved without its SAE's decoder, which reconstruction needs")
+            raise ModelError("this model was saved without its SAE's decoder, which reconstruction needs")
         return self.W_dec
 
     @torch.no_grad()

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
+from pyterrier_saesplade.errors import ModelError
 from pyterrier_saesplade.model.backbone import Layer, build_backbone, load_backbone
-from pyterrier_saesplade.model.config import SaeSpladeConfig, Side, check_k, check_width
+from pyterrier_saesplade.model.config import SaeSpladeConfig, check_k, check_width
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.model.heads import SparseHead
 from pyterrier_saesplade.model.paper import load_weights, read_weights, settings_of
 from pyterrier_saesplade.model.pooling import Pooled
+from pyterrier_saesplade.types import Side
 
 
 class SaeSpladeModel(PreTrainedModel):
@@ -66,7 +68,7 @@ class SaeSpladeModel(PreTrainedModel):
         layer: Layer = settings.get("layer", "last")
         backbone_config = AutoConfig.from_pretrained(name_or_path).to_dict()
         if backbone_config["model_type"] == SaeSpladeConfig.model_type:
-            raise ValueError(f"{name_or_path} is a SAE-SPLADE model: name the encoder that it was made of")
+            raise ModelError(f"{name_or_path} is a SAE-SPLADE model: name the encoder that it was made of")
         config = SaeSpladeConfig(backbone=str(name_or_path), backbone_config=backbone_config, **settings)
         return cls(config, load_backbone(name_or_path, layer))
 
@@ -85,7 +87,7 @@ class SaeSpladeModel(PreTrainedModel):
         source = AutoModelForMaskedLM.from_pretrained(name_or_path, dtype=torch.float32)
         projection = source.get_output_embeddings()
         if projection is None:
-            raise ValueError(f"{name_or_path} is no SPLADE checkpoint: it has no masked language model head")
+            raise ModelError(f"{name_or_path} is no SPLADE checkpoint: it has no masked language model head")
         settings = {"k": None, "weighting": "none", "query_max_length": 256} | settings
         config = SaeSpladeConfig(
             backbone=str(name_or_path),

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pyterrier_saesplade.errors import ModelError
+
 if TYPE_CHECKING:
     from pyterrier_saesplade.model.modeling import SaeSpladeModel
 
@@ -31,7 +33,7 @@ def settings_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """
     names = [name for name in weights if _last(name) == "W_enc"]
     if len(names) != 1:
-        raise ValueError(f"expected the weights of one sparse autoencoder, found {len(names)} called W_enc")
+        raise ModelError(f"expected the weights of one sparse autoencoder, found {len(names)} called W_enc")
     found = {_last(name) for name in weights}
     width = weights[names[0]].shape[1]
     return {"width": width, "decoder": "W_dec" in found, "input_norm": "mean_bias" in found}
@@ -61,7 +63,7 @@ def load_weights(model: SaeSpladeModel, weights: Mapping[str, Tensor]) -> None:
     missing = [name for name, tensor in tuned.items() if tensor is None]
     if len(missing) < len(tuned):
         if missing:
-            raise ValueError(f"the weights hold only a part of the backbone: {', '.join(missing[:5])} are missing")
+            raise ModelError(f"the weights hold only a part of the backbone: {', '.join(missing[:5])} are missing")
         model.backbone.load_state_dict({name: tensor for name, tensor in tuned.items() if tensor is not None})
 
 
@@ -71,10 +73,10 @@ def _last(name: str) -> str:
 
 def _copy(name: str, own: Tensor, weights: Mapping[str, Tensor], *, transpose: bool = False) -> None:
     if name not in weights:
-        raise ValueError(f"the weights lack {name}")
+        raise ModelError(f"the weights lack {name}")
     found = weights[name].T if transpose else weights[name].squeeze()
     if found.shape != own.shape:
-        raise ValueError(f"{name} has the shape {list(found.shape)}, not {list(own.shape)}")
+        raise ModelError(f"{name} has the shape {list(found.shape)}, not {list(own.shape)}")
     own.copy_(found)
 
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.impacts.toks import as_texts, to_toks
-from pyterrier_saesplade.pipeline.stage import ConceptModel, Stage, require_positive, windows
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.impacts import Quantization, as_texts, to_toks
+from pyterrier_saesplade.pipeline.stage import Stage, windows
+from pyterrier_saesplade.protocols import ConceptModel
 
 
 class DocEncoder(Stage):
@@ -60,7 +61,7 @@ class DocEncoder(Stage):
         for window in windows(texts, self.batch_size, verbose=self.verbose, desc="Encoding documents", unit="doc"):
             vectors = self.model.encode(window, "doc", k=self.k, verbose=False)
             if self._quantization is not None:
-                vectors = self._quantization.vectors(vectors)
+                vectors = self._quantization.quantize(vectors)
             toks += to_toks(vectors, self.model.terms)
         return inp.assign(toks=pd.Series(toks, index=inp.index, dtype=object))
 

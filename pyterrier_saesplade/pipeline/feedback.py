@@ -9,11 +9,13 @@ import pandas as pd
 import pyterrier as pt
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import LatentStatistics, Quantization
-from pyterrier_saesplade.impacts.toks import FINGERPRINT, to_toks
-from pyterrier_saesplade.pipeline.stage import CollectionStatistics, ConceptModel, require_positive
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.impacts import FINGERPRINT, LatentStatistics, Quantization, to_toks
+from pyterrier_saesplade.pipeline.stage import CollectionStatistics
 from pyterrier_saesplade.pipeline.vectors import VectorStage
+from pyterrier_saesplade.protocols import ConceptModel
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ConceptFeedback(VectorStage):
@@ -65,7 +67,7 @@ class ConceptFeedback(VectorStage):
         super().__init__(model, statistics, text_field, toks_scale, batch_size, verbose)
         require_positive(documents=documents, concepts=concepts)
         if not 0 <= beta < np.inf:
-            raise ValueError(f"beta must be a number of at least 0, not {beta!r}")
+            raise SettingError(f"beta must be a number of at least 0, not {beta!r}")
         self.documents = documents
         self.concepts = concepts
         self.beta = beta

@@ -9,9 +9,9 @@ from typing import ClassVar
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.impacts import Pruning
-from pyterrier_saesplade.impacts.pruning import require_share
-from pyterrier_saesplade.impacts.toks import as_toks
+from pyterrier_saesplade.checks import require_share
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.impacts import Pruning, as_toks
 from pyterrier_saesplade.pipeline.quantizer import require_toks_column
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
 
@@ -68,7 +68,9 @@ class Prune(Stage):
         self.verbose = verbose
         require_share(max_df=max_df)
         if (max_df is None) != (statistics is None):
-            raise ValueError("max_df and statistics go together: the share, and the index whose documents are counted")
+            raise SettingError(
+                "max_df and statistics go together: the share, and the index whose documents are counted"
+            )
         rules = (k, max_ratio, mass, threshold)
         # Without any rule Pruning says what is missing.
         self._pruning = None if rules == (None,) * 4 and max_df is not None else Pruning(*rules)
@@ -93,7 +95,7 @@ class Prune(Stage):
     def _prune(self, weights: Mapping[str, float]) -> Mapping[str, float]:
         if self._frequent:
             weights = {term: weight for term, weight in weights.items() if term not in self._frequent}
-        return weights if self._pruning is None else self._pruning.toks(weights)
+        return weights if self._pruning is None else self._pruning.prune_toks(weights)
 
     @cached_property
     def _frequent(self) -> frozenset[str]:

@@ -7,8 +7,8 @@ from typing import ClassVar
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.impacts.toks import as_toks
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.impacts import Quantization, as_toks
 from pyterrier_saesplade.pipeline.stage import Stage
 
 
@@ -51,11 +51,11 @@ class Quantizer(Stage):
         """Returns ``inp`` with its column of weights quantised."""
         pt.validate.columns(inp, includes=[self.column])
         column = pt.tqdm(as_toks(inp[self.column]), desc="Quantizing", unit="text", disable=not self.verbose)
-        toks = [self._quantization.toks(weights) for weights in column]
+        toks = [self._quantization.quantize_toks(weights) for weights in column]
         return inp.assign(**{self.column: pd.Series(toks, index=inp.index, dtype=object)})
 
 
 def require_toks_column(column: str) -> None:
     """Raises a :exc:`ValueError` unless ``column`` is one that holds pseudo-terms."""
     if column not in ("toks", "query_toks"):
-        raise ValueError(f"column must be 'toks' (documents) or 'query_toks' (queries), not {column!r}")
+        raise SettingError(f"column must be 'toks' (documents) or 'query_toks' (queries), not {column!r}")

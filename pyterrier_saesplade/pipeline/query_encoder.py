@@ -7,9 +7,10 @@ from typing import ClassVar
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts, to_toks
-from pyterrier_saesplade.pipeline.stage import ConceptModel, Stage, require_positive, windows
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.impacts import FINGERPRINT, Quantization, as_texts, to_toks
+from pyterrier_saesplade.pipeline.stage import Stage, windows
+from pyterrier_saesplade.protocols import ConceptModel
 
 
 class QueryEncoder(Stage):
@@ -59,7 +60,7 @@ class QueryEncoder(Stage):
         for window in windows(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
             vectors = self.model.encode(window, "query", k=self.k, verbose=False)
             if self._quantization is not None:
-                vectors = self._quantization.vectors(vectors)
+                vectors = self._quantization.quantize(vectors)
             toks += to_toks(vectors, self.model.terms)
         of_query = dict(zip(distinct, toks, strict=True))
         out = inp.assign(query_toks=pd.Series([of_query[query] for query in queries], index=inp.index, dtype=object))

@@ -9,10 +9,11 @@ import pandas as pd
 import pyterrier as pt
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
-from pyterrier_saesplade.pipeline.stage import CollectionStatistics, ConceptModel
+from pyterrier_saesplade.pipeline.stage import CollectionStatistics
 from pyterrier_saesplade.pipeline.vectors import VectorStage
+from pyterrier_saesplade.protocols import ConceptModel
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class Scorer(VectorStage):

@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyterrier as pt
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import LatentStatistics, Terms, Weighting
-from pyterrier_saesplade.store.model import IndexedModel
+from pyterrier_saesplade.impacts import LatentStatistics, Terms
+from pyterrier_saesplade.types import Weighting
 
 #: The page of PyTerrier's documentation that describes the public classes.
 DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-saesplade/api.html"
 
 
-class ConceptModel(IndexedModel, Protocol):
-    """What a stage needs of a model; :class:`~pyterrier_saesplade.SaeSplade` is the one that users hold.
-
-    A model compares equal to another that gives the same vectors, and is hashable.
-    """
-
-    def encode(
-        self,
-        texts: Sequence[str | None],
-        side: Literal["doc", "query"] = "doc",
-        *,
-        k: int | None = None,
-        verbose: bool | None = None,
-    ) -> ConceptVectors:
-        """Returns the concept vectors of ``texts``; ``None`` and an empty text have an empty one.
-
-        Stages count texts in a progress bar of their own, and pass ``verbose=False``.
-        """
-
-    def as_query(self, documents: ConceptVectors) -> ConceptVectors:
-        """Returns vectors of documents as if they were those of queries."""
+#: Settings that may be transformers and are not a part of the pipeline: what encodes, and what idf is taken from.
+_NOT_RUN = ("model", "statistics", "index")
 
 
 class CollectionStatistics(Protocol):
@@ -68,6 +48,11 @@ class Stage(pt.Transformer):
     def _settings(self) -> dict[str, Hashable]:
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "verbose"}
 
+    def subtransformers(self) -> dict[str, pt.Transformer]:
+        """Returns the transformers that the stage runs: a model is none of them, although it is a transformer too."""
+        settings = self._settings().items()
+        return {name: value for name, value in settings if isinstance(value, pt.Transformer) and name not in _NOT_RUN}
+
     def __eq__(self, other: object) -> bool:
         """Holds for a stage of the same class with the same settings."""
         return type(other) is type(self) and self._settings() == other._settings()
@@ -98,10 +83,3 @@ def windows(
             window = texts[start : start + size]
             yield window
             bar.update(len(window))
-
-
-def require_positive(**settings: int | None) -> None:
-    """Raises a :exc:`ValueError` that names the first setting that is neither ``None`` nor a positive integer."""
-    for name, value in settings.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a positive integer, not {value!r}")

@@ -5,17 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.impacts import LatentStatistics
-from pyterrier_saesplade.impacts.toks import FINGERPRINT, are_impacts, as_texts, as_toks, from_float_toks, from_toks
-from pyterrier_saesplade.pipeline.stage import CollectionStatistics, ConceptModel, Stage, require_positive, windows
+from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.impacts import (
+    FINGERPRINT,
+    LatentStatistics,
+    are_impacts,
+    as_texts,
+    as_toks,
+    from_float_toks,
+    from_toks,
+)
+from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage, windows
+from pyterrier_saesplade.protocols import ConceptModel
+from pyterrier_saesplade.types import Side
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class VectorStage(Stage):
@@ -42,17 +53,13 @@ class VectorStage(Stage):
     ) -> None:
         require_positive(batch_size=batch_size)
         if not 0 < toks_scale < math.inf:
-            raise ValueError(f"toks_scale must be a positive number, not {toks_scale!r}")
+            raise SettingError(f"toks_scale must be a positive number, not {toks_scale!r}")
         self.model = model
         self.statistics = statistics
         self.text_field = text_field
         self.toks_scale = toks_scale
         self.batch_size = batch_size
         self.verbose = verbose
-
-    def subtransformers(self) -> dict[str, pt.Transformer]:
-        """Returns none: an index given as ``statistics`` is not a part of the pipeline."""
-        return {}
 
     def _validate(self, inp: pd.DataFrame, *further: str) -> None:
         with pt.validate.any(inp) as v:
@@ -74,7 +81,7 @@ class VectorStage(Stage):
     def _check_encoded(self, inp: pd.DataFrame) -> None:
         fingerprint = inp.attrs.get(FINGERPRINT)
         if fingerprint is not None and fingerprint != self.model.fingerprint:
-            raise ValueError(
+            raise SettingError(
                 f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the one that scores, "
                 f"{self.model} (fingerprint {self.model.fingerprint[:8]}…): use the query encoder of that model"
             )
@@ -93,7 +100,7 @@ class VectorStage(Stage):
         unit = np.array([self.toks_scale if are_impacts(toks) else 1.0 for toks in distinct])
         return replace(vectors, weights=vectors.weights / np.repeat(unit, np.diff(vectors.indptr))), rows
 
-    def _encode(self, texts: Sequence[str | None], side: Literal["doc", "query"]) -> ConceptVectors:
+    def _encode(self, texts: Sequence[str | None], side: Side) -> ConceptVectors:
         desc = "Encoding queries" if side == "query" else "Encoding documents"
         parts = windows(texts, self.batch_size, verbose=self.verbose, desc=desc, unit=side)
         return ConceptVectors.concatenate([self.model.encode(part, side, verbose=False) for part in parts])

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.impacts.toks import from_float_toks, to_toks
+from pyterrier_saesplade.impacts import from_float_toks, to_toks
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pyterrier as pt
 
-from pyterrier_saesplade.store.card import brief, fill_readme, opening
+from pyterrier_saesplade.hub_card import brief, fill_readme, opening
 from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE, StoredVectors
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +14,10 @@ import torch
 from more_itertools import chunked
 from tqdm.auto import tqdm
 
+from pyterrier_saesplade.documents import DistinctDocnos, encode_documents, field
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.files import METADATA, claim, release, require_new
-from pyterrier_saesplade.store.documents import DistinctDocnos, encode_documents, field
-from pyterrier_saesplade.store.model import EncodingModel
+from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.store.reader import StoredVectors
 from pyterrier_saesplade.store.write import PART_DOCUMENTS, WINDOW_DOCUMENTS, part_path, write_manifest, write_part
 
@@ -29,7 +30,7 @@ class Corpus(Protocol):
 
 
 def encode_corpus(
-    model: EncodingModel,
+    model: ConceptModel,
     corpus: Corpus,
     out: str | os.PathLike[str],
     *,
@@ -70,11 +71,13 @@ def encode_corpus(
         >>> index = model.indexer("concepts.index").index(store)  # doctest: +SKIP
     """
     if not 0 <= shard[0] < shard[1]:
-        raise ValueError(f"shard must be (i, n) with i from 0 to n - 1, not {shard}")
+        raise SettingError(f"shard must be (i, n) with i from 0 to n - 1, not {shard}")
     if workers < 1 or part_documents < 1:
-        raise ValueError(f"workers and part_documents must be positive, not {workers} and {part_documents}")
+        raise SettingError(f"workers and part_documents must be positive, not {workers} and {part_documents}")
     if not hasattr(corpus, "get_corpus_iter"):
-        raise ValueError(f"a corpus must have get_corpus_iter, to be read again; open_collection opens one: {corpus!r}")
+        raise SettingError(
+            f"a corpus must have get_corpus_iter, to be read again; open_collection opens one: {corpus!r}"
+        )
     out = Path(out)
     if (out / METADATA).exists():
         require_new(out)
@@ -90,7 +93,7 @@ def encode_corpus(
 class _Parts:
     """The files of a store that is being made."""
 
-    def __init__(self, model: EncodingModel, folder: Path, half: bool, size: int) -> None:
+    def __init__(self, model: ConceptModel, folder: Path, half: bool, size: int) -> None:
         self.model = model
         self.folder = folder
         self.half = half
@@ -115,12 +118,12 @@ class _Parts:
     def finish(self, count: int) -> StoredVectors | None:
         """Writes the manifest if all parts are there."""
         if count == 0:
-            raise ValueError("there are no documents to encode: the corpus is empty")
+            raise SettingError("there are no documents to encode: the corpus is empty")
         paths = [part_path(self.folder, number) for number in range(count)]
         if not all(path.exists() for path in paths):
             return None
         if set(self.folder.glob("part-*.parquet")) - set(paths):
-            raise ValueError(f"{self.folder} has parts of a larger corpus: name another folder, or remove it")
+            raise SettingError(f"{self.folder} has parts of a larger corpus: name another folder, or remove it")
         write_manifest(self.folder, self.model, paths)
         release(self.folder)
         return StoredVectors(self.folder)
@@ -151,6 +154,6 @@ def _work(parts: _Parts, corpus: Corpus, share: tuple[int, int], worker: int, wo
 def _check_same(path: Path, docnos: list[str]) -> None:
     found = pq.read_table(path, columns=["docno"]).column("docno").to_pylist()
     if found != docnos:
-        raise ValueError(
+        raise SettingError(
             f"{path} was made of other documents: give the corpus that the work was begun with, or remove {path.parent}"
         )

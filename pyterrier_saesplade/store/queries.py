@@ -10,16 +10,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyterrier_saesplade.encoding.arrow import DESCRIPTION, from_arrow, to_arrow, vector_schema
-from pyterrier_saesplade.files import require_new, written_beside
-from pyterrier_saesplade.impacts import Terms
-from pyterrier_saesplade.impacts.toks import FINGERPRINT, as_texts, to_toks
-from pyterrier_saesplade.store.model import EncodingModel
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
+from pyterrier_saesplade.files import atomic_write, require_new
+from pyterrier_saesplade.impacts import FINGERPRINT, Terms, as_texts, to_toks
+from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.store.write import describe
+from pyterrier_saesplade.vectors import DESCRIPTION, from_arrow, to_arrow, vector_schema
 
 
 def encode_topics(
-    model: EncodingModel, topics: pd.DataFrame, out: str | os.PathLike[str], *, overwrite: bool = False
+    model: ConceptModel, topics: pd.DataFrame, out: str | os.PathLike[str], *, overwrite: bool = False
 ) -> Path:
     """Encodes topics into a Parquet file of ``qid``, ``query``, ``latents`` and float ``weights``.
 
@@ -39,17 +39,17 @@ def encode_topics(
     """
     out = Path(out)
     if out.suffix != ".parquet":
-        raise ValueError(f"a file of encoded queries must end in .parquet, not {out.name}")
+        raise DataError(f"a file of encoded queries must end in .parquet, not {out.name}")
     if missing := {"qid", "query"} - set(topics.columns):
-        raise ValueError(f"the topics have no column {' and no column '.join(map(repr, sorted(missing)))}")
+        raise DataError(f"the topics have no column {' and no column '.join(map(repr, sorted(missing)))}")
     for qid, count in topics["qid"].value_counts(dropna=False).items():
         if not isinstance(qid, str) or count > 1:
-            raise ValueError(f"a qid must be a text, and occur once, not {qid!r} ({count} times)")
+            raise DataError(f"a qid must be a text, and occur once, not {qid!r} ({count} times)")
     require_new(out, overwrite=overwrite)
     queries = as_texts(topics["query"])
     vectors = model.encode(queries, "query", verbose=False)
     schema = vector_schema(["qid", "query"], pa.float32(), describe(model))
-    with written_beside(out) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with atomic_write(out) as partial, pq.ParquetWriter(partial, schema) as writer:
         writer.write_batch(to_arrow([topics["qid"].tolist(), queries], vectors, schema))
     return out
 
@@ -70,13 +70,13 @@ def read_queries(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file of encoded queries at {path}: make one with saesplade encode")
+        raise PathNotFoundError(f"there is no file of encoded queries at {path}: make one with saesplade encode")
     try:
         table = pq.read_table(path)
         description = json.loads(table.schema.metadata[DESCRIPTION])
         frame: pd.DataFrame = table.select(["qid", "query"]).to_pandas()
     except (pa.ArrowException, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no file of encoded queries, as saesplade encode --queries writes it") from error
+        raise DataError(f"{path} is no file of encoded queries, as saesplade encode --queries writes it") from error
     toks = to_toks(from_arrow(table), Terms(description["width"], description["pieces"]))
     frame = frame.assign(query_toks=pd.Series(toks, index=frame.index, dtype=object))
     frame.attrs[FINGERPRINT] = description["fingerprint"]

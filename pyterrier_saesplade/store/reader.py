@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pyterrier_saesplade.encoding.arrow import from_arrow
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.files import read_metadata
-from pyterrier_saesplade.impacts import Terms, Weighting
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.impacts import Terms, to_toks
+from pyterrier_saesplade.types import Weighting
+from pyterrier_saesplade.vectors import ConceptVectors, from_arrow
 
 STORE_TYPE, STORE_FORMAT = "concept_store", "parquet"
 
@@ -34,7 +34,7 @@ class StoredVectors:
         ValueError: If the folder is no finished store.
 
     Examples:
-        >>> for docnos, vectors in StoredVectors("vectors").windows():  # doctest: +SKIP
+        >>> for docnos, vectors in StoredVectors("vectors").batches():  # doctest: +SKIP
         ...     print(docnos[0], vectors.row(0))
     """
 
@@ -66,7 +66,7 @@ class StoredVectors:
         """The names of the latents."""
         return Terms(self.manifest["width"], self.manifest["pieces"])
 
-    def windows(self) -> Iterator[tuple[list[str], ConceptVectors]]:
+    def batches(self) -> Iterator[tuple[list[str], ConceptVectors]]:
         """Yields docnos and float vectors, some thousand documents at a time."""
         for part in self.manifest["parts"]:
             with pq.ParquetFile(self.folder / part["file"]) as file:
@@ -79,7 +79,7 @@ class StoredVectors:
 
         Indexers other than this package's truncate floats: put a :class:`~pyterrier_saesplade.Quantizer` before them.
         """
-        for docnos, vectors in self.windows():
+        for docnos, vectors in self.batches():
             for docno, toks in zip(docnos, to_toks(vectors, self.terms), strict=True):
                 yield {"docno": docno, "toks": toks}
 
@@ -92,11 +92,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ValueError: If the folder holds no finished store.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no store of concept vectors at {folder}: make one with saesplade encode")
+        raise PathNotFoundError(f"there is no store of concept vectors at {folder}: make one with saesplade encode")
     manifest = read_metadata(folder)
     if manifest is not None and (manifest.get("type"), manifest.get("format")) == (STORE_TYPE, STORE_FORMAT):
         return manifest
-    raise ValueError(
+    raise DataError(
         f"{folder} is not a finished store of concept vectors: it is something else, or an encoding was interrupted, "
         "which goes on when the same command is given again (for a sharded one, the command of each shard)"
     )

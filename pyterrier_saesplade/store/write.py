@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyterrier_saesplade.encoding.arrow import DESCRIPTION, to_arrow, vector_schema
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.files import METADATA, installed_versions, written_beside
-from pyterrier_saesplade.store.documents import DistinctDocnos
-from pyterrier_saesplade.store.model import IndexedModel
+from pyterrier_saesplade.documents import DistinctDocnos
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.files import METADATA, atomic_write, installed_versions
+from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE
+from pyterrier_saesplade.vectors import DESCRIPTION, ConceptVectors, to_arrow, vector_schema
 
 #: Documents in a file: what an encoding that is killed has to do again, at most.
 PART_DOCUMENTS = 16384
@@ -44,7 +44,7 @@ def write_store(model: IndexedModel, windows: Iterable[tuple[list[str], ConceptV
         paths.append(part_path(folder, len(paths)))
         write_part(paths[-1], model, part)
     if not paths:
-        raise ValueError("there are no documents")
+        raise SettingError("there are no documents")
     write_manifest(folder, model, paths)
 
 
@@ -60,7 +60,7 @@ def write_part(
     postings = sum(len(vectors.latents) for _, vectors in windows)
     description = {**describe(model), "n_postings": postings}
     schema = vector_schema(["docno"], pa.float16() if half else pa.float32(), description)
-    with written_beside(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with atomic_write(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for docnos, vectors in windows:
             writer.write_batch(to_arrow([docnos], vectors, schema))
 
@@ -81,7 +81,7 @@ def write_manifest(folder: Path, model: IndexedModel, paths: Sequence[Path]) -> 
         ],
         "versions": installed_versions(("pyterrier_saesplade", "pyarrow", "torch", "transformers")),
     }
-    with written_beside(folder / METADATA) as partial:
+    with atomic_write(folder / METADATA) as partial:
         partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 

@@ -1,7 +1,5 @@
 """Training: the sparse autoencoder on a corpus, without labels; then the whole model for ranking."""
 
-from pyterrier_saesplade.training.config import FinetuneConfig, PretrainConfig
-from pyterrier_saesplade.training.finetune import finetune
-from pyterrier_saesplade.training.pretrain import pretrain
+import lazy_loader
 
-__all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "pretrain"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 import yaml
 
-from pyterrier_saesplade.encoding.precision import Precision, check_precision
+from pyterrier_saesplade.checks import require_precision
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.types import Precision
 
 Variant = Literal["topk", "hierarchical", "matryoshka"]
 Use = Literal["last", "best-rr", "best-de"]
@@ -58,7 +60,7 @@ class _Settings:
         """
         settings = _section(Path(path), cls._STAGE)
         if settings is None:
-            raise ValueError(f"{path} has no section '{cls._STAGE}:' with settings, one 'name: value' per line")
+            raise SettingError(f"{path} has no section '{cls._STAGE}:' with settings, one 'name: value' per line")
         return cls().changed(settings | overrides, where=str(path))
 
     def changed(self, settings: Mapping[str, Any], *, where: str) -> Self:
@@ -69,7 +71,7 @@ class _Settings:
         """
         known = {field.name for field in dataclasses.fields(self)}
         if unknown := sorted(set(settings) - known):
-            raise ValueError(f"{where}: unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+            raise SettingError(f"{where}: unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         return dataclasses.replace(self, **settings)
 
     def _check_number(self, name: str, value: Any) -> None:
@@ -77,22 +79,22 @@ class _Settings:
         if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
             # YAML reads 5e-5 as a text and 5.0e-5 as a number.
             noun = "a whole number" if kind is int else "a number (in YAML such as 5.0e-5)"
-            raise ValueError(f"{name} must be {noun}, at least {least}, not {value!r}")
+            raise SettingError(f"{name} must be {noun}, at least {least}, not {value!r}")
 
     @staticmethod
     def _check_type(name: str, kind: str, value: Any) -> None:
         """Checks what a setting is that is no number: YAML, and a shell, give texts where something else was meant."""
         if kind.startswith("bool") and not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, not {value!r}")
+            raise SettingError(f"{name} must be true or false, not {value!r}")
         if kind.startswith("Sequence") and (isinstance(value, str) or not isinstance(value, Sequence)):
-            raise ValueError(f"{name} must be a list, such as [{value}], not {value!r}")
+            raise SettingError(f"{name} must be a list, such as [{value}], not {value!r}")
         if kind.startswith("str") and not isinstance(value, str):
-            raise ValueError(f"{name} must be a text, not {value!r}")
+            raise SettingError(f"{name} must be a text, not {value!r}")
 
     def _check_one_of(self, name: str, choices: Sequence[str]) -> None:
         value = getattr(self, name)
         if value not in choices:
-            raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
+            raise SettingError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -188,18 +190,18 @@ class PretrainConfig(_Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.k > self.width:
-            raise ValueError(f"k must be between 1 and width ({self.width}), not {self.k}")
+            raise SettingError(f"k must be between 1 and width ({self.width}), not {self.k}")
         if self.layer not in ("last", "h") and (not isinstance(self.layer, int) or self.layer < 1):
-            raise ValueError(f"layer must be 'last', 'h' or the number of a layer, not {self.layer!r}")
-        check_precision(self.precision)
+            raise SettingError(f"layer must be 'last', 'h' or the number of a layer, not {self.layer!r}")
+        require_precision(self.precision)
         self._check_one_of("init", ("data", "linear"))
         self._check_one_of("schedule", ("linear", "constant"))
         self._check_one_of("variant", get_args(Variant))
         if self.prefixes is not None and self.variant != "matryoshka":
-            raise ValueError("prefixes are those of the variant 'matryoshka'")
+            raise SettingError("prefixes are those of the variant 'matryoshka'")
         cuts = self.cuts
         if list(cuts) != sorted(set(cuts)) or cuts[0] < 1 or cuts[-1] != self.width:
-            raise ValueError(f"prefixes must ascend and end with the width, {self.width}, not {list(cuts)}")
+            raise SettingError(f"prefixes must ascend and end with the width, {self.width}, not {list(cuts)}")
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -345,16 +347,18 @@ class FinetuneConfig(_Settings):
         self._check_one_of("use", get_args(Use))
         self._check_one_of("precision", ("auto", "float32", "bfloat16", "float16"))
         if self.dropout is not None and self.dropout >= 1:
-            raise ValueError(f"dropout must be a share below 1, not {self.dropout}")
+            raise SettingError(f"dropout must be a share below 1, not {self.dropout}")
         is_number = isinstance(self.train, int) and not isinstance(self.train, bool)
         if self.train not in ("all", "head", "lora") and not (is_number and int(self.train) > 0):
-            raise ValueError(f"train must be 'all', 'head', 'lora' or a number of layers, not {self.train!r}")
+            raise SettingError(f"train must be 'all', 'head', 'lora' or a number of layers, not {self.train!r}")
         if self.train == "head" and self.reconstruction_weight:
-            raise ValueError("joint training needs a backbone that is trained: reconstruction_weight with train='head'")
+            raise SettingError(
+                "joint training needs a backbone that is trained: reconstruction_weight with train='head'"
+            )
         if self.patience is not None and not self.eval_steps:
-            raise ValueError("patience counts validations: set eval_steps too")
+            raise SettingError("patience counts validations: set eval_steps too")
         if self.use != "last" and not self.eval_steps:
-            raise ValueError(f"use={self.use!r} needs validations: set eval_steps too")
+            raise SettingError(f"use={self.use!r} needs validations: set eval_steps too")
 
     def resolved(self, *, scored: bool) -> FinetuneConfig:
         """Returns the settings with those that follow from the data filled in; ``scored``: it has a teacher's scores.
@@ -371,27 +375,27 @@ class FinetuneConfig(_Settings):
             in_batch_negatives=not scored if self.in_batch_negatives is None else self.in_batch_negatives,
         )
         if not (resolved.kl_weight or resolved.margin_mse_weight or resolved.contrastive_weight):
-            raise ValueError("all weights of the losses are 0: there is nothing to learn")
+            raise SettingError("all weights of the losses are 0: there is nothing to learn")
         return resolved
 
 
 def _section(path: Path, stage: str, below: tuple[Path, ...] = ()) -> dict[str, Any] | None:
     """The settings of a stage in a file and in its bases, where it is itself the base of the files ``below``."""
     if path.resolve() in below:
-        raise ValueError(f"{path} is its own base: remove 'base:' from one of {', '.join(map(str, below))}")
+        raise SettingError(f"{path} is its own base: remove 'base:' from one of {', '.join(map(str, below))}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise SettingError(f"{path} is no YAML: {error}") from error
     sections = {"base", "pretrain", "finetune"}
     if not isinstance(content, dict) or not content or not set(content) <= sections:
-        raise ValueError(
+        raise SettingError(
             f"{path}: settings stand in the sections 'pretrain:' and 'finetune:', with 'base:' beside them"
         )
     section = content.get(stage)
     if not isinstance(section, dict | None):
-        raise ValueError(f"{path}: the section '{stage}:' holds no settings: one 'name: value' per line is expected")
+        raise SettingError(f"{path}: the section '{stage}:' holds no settings: one 'name: value' per line is expected")
     if not isinstance(content.get("base", ""), str):
-        raise ValueError(f"{path}: base must be the name of a file, not {content['base']!r}")
+        raise SettingError(f"{path}: base must be the name of a file, not {content['base']!r}")
     inherited = _section(path.parent / content["base"], stage, (*below, path.resolve())) if "base" in content else None
     return section if inherited is None else inherited | (section or {})

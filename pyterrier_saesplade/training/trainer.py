@@ -6,20 +6,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainerCallback
 
-from pyterrier_saesplade.model.heads import SparseHead
-from pyterrier_saesplade.model.pooling import max_pool
-from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, decode
-
-#: Latents are counted that are active in more than these many of 768 documents, as the authors log them.
-DOCUMENT_COUNTS = (2, 8, 32, 128, 512)
-SAMPLE_DOCUMENTS = 768
-_CHUNK_TOKENS = 4096
+from pyterrier_saesplade.model import SparseHead
 
 
 class Batches(Protocol):
@@ -87,33 +79,6 @@ class BatchTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
 
-class AutoencoderTrainer(BatchTrainer):
-    """Trains a :class:`SparseAutoencoder`, and logs what tells whether it learns.
-
-    Args:
-        sample: Token states ``[T, d]`` of whole documents, with their bounds, to measure on.
-        **kwargs: Those of :class:`BatchTrainer`.
-    """
-
-    SHOWN: ClassVar[Sequence[str]] = ("loss", "fvu", "dead")
-
-    def __init__(self, *, sample: tuple[Tensor, list[int]], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._sample = sample
-        self.add_callback(KeepDictionaryNormal())
-
-    def measures(self, means: dict[str, float]) -> dict[str, float]:
-        """Returns the fraction of variance unexplained, the share of dead latents, and the active ones of a token."""
-        return {"fvu": means["reconstruction"] / means["variance"], "dead": means["dead"], "l0_token": means["l0"]}
-
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Measures whole documents: see :func:`measure_documents`."""
-        autoencoder = self.accelerator.unwrap_model(self.model)
-        metrics = {f"eval_{name}": value for name, value in measure_documents(autoencoder, *self._sample).items()}
-        self.log(metrics)
-        return metrics
-
-
 class KeepDictionaryNormal(TrainerCallback):
     """Keeps the decoder's rows at unit norm: only directions are learned there."""
 
@@ -124,40 +89,6 @@ class KeepDictionaryNormal(TrainerCallback):
     def on_optimizer_step(self, *_: Any, **kwargs: Any) -> None:
         """Rescales the rows."""
         _head(kwargs["model"]).normalise_dictionary()
-
-
-@torch.no_grad()
-def measure_documents(autoencoder: SparseAutoencoder, states: Tensor, bounds: list[int]) -> dict[str, float]:
-    """Measures an autoencoder on whole documents.
-
-    Args:
-        autoencoder: It.
-        states: ``[T, d]``, token states, document after document.
-        bounds: Where each document begins, and where the last ends.
-
-    Returns:
-        ``fvu``: fraction of variance unexplained; ``l0_token`` and ``l0_text``: mean active latents of a token and of a
-        document; ``latents_df_N``: latents active in more than N of 768 documents (that share of fewer).
-    """
-    head = autoencoder.head
-    width, documents = len(head.W_enc), len(bounds) - 1
-    texts = torch.repeat_interleave(torch.arange(documents), torch.tensor(bounds).diff())
-    error, active, keys = 0.0, 0, []
-    for start in range(0, len(states), _CHUNK_TOKENS):
-        chunk = states[start : start + _CHUNK_TOKENS].to(head.W_enc)
-        values, latents = head(chunk, autoencoder.k, dtype=autoencoder.dtype)
-        reconstructed = head.b_dec + decode(values, latents, head.dictionary)
-        error += float((chunk - reconstructed).square().sum())
-        active += int((values > 0).sum())
-        pooled = max_pool(values.cpu(), latents.cpu(), texts[start : start + _CHUNK_TOKENS], width)
-        keys.append(pooled.texts * width + pooled.latents)
-    pairs = np.unique(torch.cat(keys).numpy())
-    df = np.bincount(pairs % width, minlength=width)
-    variance = float((states.float() - states.float().mean(0)).square().sum())
-    metrics = {"fvu": error / variance, "l0_token": active / len(states), "l0_text": len(pairs) / documents}
-    return metrics | {
-        f"latents_df_{count}": int((df > count * documents / SAMPLE_DOCUMENTS).sum()) for count in DOCUMENT_COUNTS
-    }
 
 
 class ShortProgress(ProgressCallback):

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from pyterrier_saesplade.baselines.late_interaction import BackboneStates, LateInteraction
+from pyterrier_saesplade.baselines import LateInteraction
+from pyterrier_saesplade.baselines.late_interaction import BackboneStates
 from pyterrier_saesplade.baselines.maxsim import max_sim
 from pyterrier_saesplade.collections import open_collection
 

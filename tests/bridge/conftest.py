@@ -7,9 +7,7 @@ import pytest
 
 from pyterrier_saesplade.collections import Collection, write_collection
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.encode import encode_corpus
-from pyterrier_saesplade.store.queries import encode_topics
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors, encode_corpus, encode_topics
 
 WORDS = ["sparse", "dense", "latent", "query", "index", "term", "corpus", "token", "score", "rank", "naïve", "東京"]
 TOPICS = pd.DataFrame({"qid": ["7", "q2", "10"], "query": ["sparse latent", "", "東京 token rank"]})

@@ -12,12 +12,12 @@ import pyterrier as pt
 import pytest
 
 from pyserini_bridge import encode, index, search
-from pyserini_bridge.description import impacts
 from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
+from pyterrier_saesplade.engines.lucene import impacts
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
 
 from .commands import Run, command, integers, python, read_run, stock_command
 from .conftest import TOPICS

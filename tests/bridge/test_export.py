@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyserini_bridge.export import export_vectors
 from pyserini_bridge.index import build_index
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.formats.export import export
-from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.formats import export
+from pyterrier_saesplade.formats.anserini import export_vectors
+from pyterrier_saesplade.impacts import Quantization, to_toks
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.queries import encode_topics
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors, encode_topics
+from pyterrier_saesplade.vectors import ConceptVectors
 
 from .conftest import TOPICS
 
@@ -32,9 +30,9 @@ def test_documents(store: StoredVectors, tmp_path: Path) -> None:
     files = sorted((folder / "docs").iterdir())
     assert [file.name for file in files] == [f"docs-{i:05d}.jsonl" for i in range(7)]
     documents = [json.loads(line) for file in files for line in lines(file)]
-    docnos, vectors = zip(*store.windows(), strict=True)
+    docnos, vectors = zip(*store.batches(), strict=True)
     assert [document["id"] for document in documents] == [docno for window in docnos for docno in window]
-    expected = to_toks(Quantization().vectors(ConceptVectors.concatenate(vectors)), store.terms)
+    expected = to_toks(Quantization().quantize(ConceptVectors.concatenate(vectors)), store.terms)
     assert [document["vector"] for document in documents] == expected
     assert documents[3]["vector"] == {}
     assert len(os.listdir(export_vectors(store, tmp_path / "many", shards=1000) / "docs")) == 60
@@ -44,8 +42,8 @@ def test_queries(model: SaeSplade, store: StoredVectors, queries: Path, tmp_path
     """Multiplied by the idf of the documents as quantised, then quantised; ``_`` stands for an empty one."""
     folder = export_vectors(store, tmp_path / "vectors", queries=queries)
     df = np.zeros(2048)
-    for _, vectors in store.windows():
-        np.add.at(df, Quantization().vectors(vectors).latents, 1)
+    for _, vectors in store.batches():
+        np.add.at(df, Quantization().quantize(vectors).latents, 1)
     assert df.max() == 58  # a latent that every document has which is not empty
     idf = np.log((60 + 1) / (df + 0.5)).astype(np.float32)
     weighted = [
@@ -75,11 +73,11 @@ def test_what_is_refused(model: SaeSplade, store: StoredVectors, queries: Path, 
 def test_a_word_piece_with_a_blank(store: StoredVectors, tmp_path: Path) -> None:
     """Anserini would cut it in two."""
     other = StoredVectors(store.folder)
-    other.terms._names[int(next(store.windows())[1].latents[0])] = "two words"
+    other.terms._names[int(next(store.batches())[1].latents[0])] = "two words"
     with pytest.raises(ValueError, match="the word piece 'two words' holds a blank"):
         export_vectors(other, tmp_path / "vectors")
     with pytest.raises(ValueError, match="the word piece 'two words' holds a blank"):
-        build_index(other, other.windows(), tmp_path / "index")
+        build_index(other, other.batches(), tmp_path / "index")
     assert os.listdir(tmp_path) == []
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyserini_bridge.description import impacts
 from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
+from pyterrier_saesplade.engines.lucene import impacts
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
 
 from .commands import Run, command, integers, read_run, stock_command
 
@@ -56,7 +56,7 @@ def test_six_commands(name: str, model: SaeSplade, collection_folder: Callable[[
     command("pyserini_bridge.encode", "input", "--corpus", tmp_path / "corpus", *options)
     with (tmp_path / "out" / "embeddings.jsonl").open() as file:
         written = {line["id"]: line["vector"] for line in map(json.loads, file)}
-    docnos, window = next(store.windows())
+    docnos, window = next(store.batches())
     stored = dict(zip(docnos, impacts(window, store.terms, Quantization()), strict=True))
     # Pyserini's batches are other ones, so a weight may fall on the other side of the grid's middle.
     assert len(written) == 1000

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pylate.models import ColBERT
 
-from pyterrier_saesplade.baselines.colbert import ColbertModel
+from pyterrier_saesplade.baselines import ColbertModel
 
 
 @pytest.fixture(scope="session")

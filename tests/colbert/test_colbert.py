@@ -11,7 +11,7 @@ import pyterrier as pt
 import pytest
 from pylate import rank
 
-from pyterrier_saesplade.baselines.colbert import ColbertModel, ColbertQueryEncoder, ColbertScorer
+from pyterrier_saesplade.baselines import ColbertModel, ColbertQueryEncoder, ColbertScorer
 
 QUERIES = {"1": "how do search engines rank documents", "2": "heat transfer in supersonic flow"}
 DOCUMENTS = {

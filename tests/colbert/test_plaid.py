@@ -11,11 +11,10 @@ import pyterrier as pt
 import pytest
 from ir_measures import RR
 
-from pyterrier_saesplade.baselines.colbert import ColbertModel
-from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer
+from pyterrier_saesplade.baselines import ColbertModel, PlaidIndex, PlaidIndexer
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
-from pyterrier_saesplade.evaluation.latesystems import Colbert, ColbertReranker
-from pyterrier_saesplade.evaluation.systems import Corpus, Indexes
+from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus
+from pyterrier_saesplade.evaluation.systems.late_interaction import Colbert, ColbertReranker
 
 
 @pytest.fixture(scope="session")
@@ -103,8 +102,8 @@ def test_pyterrier_s_own_tests(index: PlaidIndex, check_contract: Callable[[pt.T
 def test_the_same_documents_make_the_same_index(
     model: ColbertModel, documents: list[dict[str, str | None]], tmp_path: Path
 ) -> None:
-    indexes = [model.indexer(tmp_path / name).index(documents[:20]) for name in ("one", "two")]
-    runs = [model.retriever(index).search("read a file") for index in indexes]
+    artifacts = [model.indexer(tmp_path / name).index(documents[:20]) for name in ("one", "two")]
+    runs = [model.retriever(index).search("read a file") for index in artifacts]
     pd.testing.assert_frame_equal(*[run[["docno", "score", "rank"]] for run in runs])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
     assert not list(tmp_path.rglob("embeddings.npy"))
@@ -158,13 +157,13 @@ def test_mistakes_are_named(model: ColbertModel, tmp_path: Path) -> None:
 
 
 def test_the_lines_of_a_comparison(checkpoint: Path, collection: Collection, tmp_path: Path) -> None:
-    indexes = Indexes(Corpus.read(collection), tmp_path / "indexes")
+    artifacts = ArtifactCache(Corpus.read(collection), tmp_path / "indexes")
     systems = [Colbert(str(checkpoint)), ColbertReranker(str(checkpoint), depth=10)]
     pipelines = {}
     for system in systems:
-        encode, retrieve = system.stages(indexes)
+        encode, retrieve = system.stages(artifacts)
         pipelines[system.name] = encode >> retrieve
-        assert system.qd_flops(indexes, ["a query"]) is None
+        assert system.qd_flops(artifacts, ["a query"]) is None
         assert str(checkpoint) in system.note
     topics, qrels = collection.topics(), collection.qrels()
     table = pt.Experiment(pipelines, topics, qrels, [RR, "mrt"], validate="error").set_index("name")

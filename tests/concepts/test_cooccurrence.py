@@ -6,8 +6,9 @@ from collections import Counter
 import pytest
 from scipy import stats
 
-from pyterrier_saesplade.concepts import cooccurrence as module
-from pyterrier_saesplade.concepts.cooccurrence import KINDS, cooccurrence
+from pyterrier_saesplade.concepts import cooccurrence
+from pyterrier_saesplade.concepts import cooccurrences as module
+from pyterrier_saesplade.concepts.cooccurrences import KINDS
 from pyterrier_saesplade.saesplade import SaeSplade
 
 Documents = list[dict[str, str]]

@@ -9,11 +9,10 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.concepts import explanation
-from pyterrier_saesplade.concepts.lexicon import Lexicon
-from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.concepts import Lexicon, explanation
 from pyterrier_saesplade.impacts import Pruning, Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 Documents = list[dict[str, str]]
 

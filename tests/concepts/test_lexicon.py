@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pyterrier_saesplade.concepts import Lexicon
 from pyterrier_saesplade.concepts import lexicon as module
-from pyterrier_saesplade.concepts.lexicon import Lexicon
 from pyterrier_saesplade.saesplade import SaeSplade
 
 Documents = list[dict[str, str]]
@@ -109,7 +109,7 @@ def test_a_model_of_the_hub_keeps_none(random_model_path: Path) -> None:
 
 def test_words_are_looked_up(model: SaeSplade, lexicon: Lexicon) -> None:
     """By what the model lights, and by what the collection's words lit."""
-    lit = lexicon.lit(model, "Return")
+    lit = lexicon.activated_by(model, "Return")
     weights = [weight for weight, _ in lit]
     assert weights == sorted(weights, reverse=True)
     assert {concept.latent for _, concept in lit} == set(model.encode(["Return"]).latents.tolist())
@@ -119,7 +119,7 @@ def test_words_are_looked_up(model: SaeSplade, lexicon: Lexicon) -> None:
     assert sum("return" in concept.words for concept in lexicon) == len(found)
     assert lexicon.of_word("xylophone") == []
     with pytest.raises(ValueError, match="the lexicon is of another model"):
-        lexicon.lit(SaeSplade.from_pretrained(model.source, k=4), "return")
+        lexicon.activated_by(SaeSplade.from_pretrained(model.source, k=4), "return")
 
 
 def test_repetitions_are_one_context(model: SaeSplade) -> None:

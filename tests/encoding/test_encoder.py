@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pyterrier_saesplade.encoding import ConceptVectors, Encoder
-from pyterrier_saesplade.encoding.encoder import _ahead, pad, token_batches
-from pyterrier_saesplade.encoding.precision import pick_dtype
+from pyterrier_saesplade.encoding import Encoder, pad, pick_dtype, token_batches
+from pyterrier_saesplade.encoding.encoder import _ahead
 from pyterrier_saesplade.model import SaeSpladeModel
+from pyterrier_saesplade.vectors import ConceptVectors
 
 TEXTS = [
     "Sparse retrieval with concepts",

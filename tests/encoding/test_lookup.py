@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pyterrier_saesplade.encoding.encoder import EncodedTokens
-from pyterrier_saesplade.encoding.lookup import look_up, mean_vectors
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
+from pyterrier_saesplade.encoding import EncodedTokens, look_up
+from pyterrier_saesplade.encoding.lookup import mean_vectors
 from pyterrier_saesplade.impacts import Pruning
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 def encoded(pieces: list[int], rows: list[tuple[list[int], list[float]]]) -> EncodedTokens:
@@ -21,7 +21,7 @@ def test_a_piece_has_the_mean_of_its_occurrences_and_keeps_the_strongest() -> No
         encoded([], []),
         encoded([1, 1], [([], []), ([0, 1], [2.0, 0.5])]),
     ]
-    table = Pruning(k=2).vectors(mean_vectors(iter(texts), pieces=5, width=6))
+    table = Pruning(k=2).prune(mean_vectors(iter(texts), pieces=5, width=6))
     assert len(table) == 5
     assert [(row[0].tolist(), row[1].tolist()) for row in map(table.row, range(5))] == [
         ([], []),

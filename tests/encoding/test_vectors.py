@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pyterrier_saesplade.encoding import ConceptVectors
+from pyterrier_saesplade.vectors import ConceptVectors
 
 VECTORS = ConceptVectors.from_rows([([3, 7], [0.5, 2.0]), ([], []), ([0, 3, 9], [1.0, 4.0, 3.0])])
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from pyterrier_saesplade.collections import Collection, open_collection
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.engines import ConceptIndex
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 Corpus = tuple[list[str], ConceptVectors]
 

@@ -9,14 +9,11 @@ import pandas as pd
 import pytest
 
 from pyterrier_saesplade.collections import open_collection
-from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer
-from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.formats.imports import import_vectors
-from pyterrier_saesplade.formats.jsonl import read_queries
+from pyterrier_saesplade.engines import ENGINES, ConceptIndex, ConceptIndexer
+from pyterrier_saesplade.formats import import_vectors, read_queries
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.encode import encode_corpus
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors, encode_corpus
 
 #: The engines that compute dot products of integers exactly.
 INTEGER_ENGINES = ("terrier", "pisa", "anserini")

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyserini_bridge import jvm
-from pyserini_bridge.process import LuceneProcess, lucene
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
-from pyterrier_saesplade.engines.java import JavaNotFoundError
+from pyterrier_saesplade.engines import AnseriniConceptIndex
+from pyterrier_saesplade.engines.lucene import get_lucene, jvm
+from pyterrier_saesplade.engines.lucene.process import LuceneProcess
+from pyterrier_saesplade.errors import JavaNotFoundError
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 QUERY = pd.DataFrame([{"qid": "q", "query_toks": {"c1": 1.0}}])
 
@@ -52,7 +52,7 @@ def test_equal_scores_stand_in_the_order_of_indexing(model: SaeSplade, tmp_path:
 
 def test_a_dead_process_is_started_again(model: SaeSplade, tmp_path: Path) -> None:
     build(model, tmp_path / "index", [([1], [1.0])])
-    process = lucene()
+    process = get_lucene()
     assert isinstance(process, LuceneProcess)
     before = process.pid
     assert before is not None
@@ -129,9 +129,9 @@ def test_in_the_java_of_pyterrier(model: SaeSplade, tmp_path: Path) -> None:
         import sys
         import pandas as pd
         import pyterrier as pt
-        from pyserini_bridge import jvm
-        from pyserini_bridge.process import lucene
-        from pyterrier_saesplade.encoding import ConceptVectors
+        from pyterrier_saesplade.engines.lucene import jvm
+        from pyterrier_saesplade.engines.lucene import get_lucene
+        from pyterrier_saesplade.vectors import ConceptVectors
         path, shared, model = sys.argv[1:]
         if shared == "shared":
             pt.java.add_jar(str(jvm.anserini_jar()))
@@ -144,7 +144,7 @@ def test_in_the_java_of_pyterrier(model: SaeSplade, tmp_path: Path) -> None:
         terrier = pt.terrier.TerrierIndex(path + shared)
         terrier.toks_indexer().index(documents)
         assert terrier.tf()(query)["score"].tolist() == [3.0]
-        print(type(lucene()).__name__)
+        print(type(get_lucene()).__name__)
     """
     for shared, name in (("shared", "Lucene"), ("separate", "LuceneProcess")):
         command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "index"), shared, model.source]

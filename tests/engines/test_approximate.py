@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.build import ENGINES
+from pyterrier_saesplade.engines import ENGINES, Spool
 from pyterrier_saesplade.engines.forward import ForwardIndex
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 both = pytest.mark.parametrize("engine", ["bmp", "seismic"])
 
@@ -45,7 +44,7 @@ def test_what_is_found_has_the_exact_scores(engine: str, model: SaeSplade, tmp_p
     )
     queries = random_vectors(40, 12, seed=2)
     if quantization is not None:
-        queries = Quantization(100).vectors(queries)
+        queries = Quantization(100).quantize(queries)
     for depth in (1, 10, 100, 1000):
         found = shared = 0
         for hits, reference in zip(index.search(queries, depth), exact.search(queries, depth), strict=True):

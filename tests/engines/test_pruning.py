@@ -8,13 +8,11 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.build import ENGINES
-from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.engines import ENGINES, ConceptIndex
+from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, to_toks
 from pyterrier_saesplade.pipeline import LatentWeighting, Prune
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 DOCNOS = ["d1", "d2", "d3", "d4", "d5"]
 #: Half of the largest weight prunes latent 9 of d1 and latent 5 of d5; then three of the five documents have latent 1.
@@ -98,13 +96,13 @@ def test_the_run_is_that_of_vectors_pruned_before(engine: str, model: SaeSplade,
     index = model.indexer(tmp_path / "pruned", engine, pruning=pruning, max_df=max_df).index_vectors(
         [(docnos, vectors)]
     )
-    by_hand = pruning.vectors(vectors)
-    indexed = by_hand if index.quantization is None else Quantization().vectors(by_hand)
+    by_hand = pruning.prune(vectors)
+    indexed = by_hand if index.quantization is None else Quantization().quantize(by_hand)
     df = np.bincount(indexed.latents, minlength=2048)
     by_hand = by_hand.where(df[by_hand.latents] <= max_df * 200)
     expected = model.indexer(tmp_path / "by hand", engine).index_vectors([(docnos, by_hand)])
     removed = index.metadata["pruning"]
-    assert removed["pruned_postings"] == len(vectors.latents) - len(pruning.vectors(vectors).latents) > 0
+    assert removed["pruned_postings"] == len(vectors.latents) - len(pruning.prune(vectors).latents) > 0
     assert removed["dropped_latents"] == (df > 50).sum() > 0
     assert removed["dropped_postings"] == len(indexed.latents) - index.metadata["n_postings"] > 0
     assert index.metadata["n_postings"] == expected.metadata["n_postings"]

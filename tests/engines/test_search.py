@@ -10,11 +10,11 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.collections import Collection
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.build import ENGINES
-from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.impacts import AlreadyQuantizedError, Quantization
+from pyterrier_saesplade.engines import ENGINES, ConceptIndex
+from pyterrier_saesplade.errors import AlreadyQuantizedError
+from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 Corpus = tuple[list[str], ConceptVectors]
 
@@ -54,7 +54,7 @@ def test_strings_of_a_ranking_are_pythons(terrier: ConceptIndex, dtype: object) 
 def test_scores_are_dot_products_of_the_quantised_vectors(
     model: SaeSplade, topics: pd.DataFrame, corpus: Corpus, terrier: ConceptIndex
 ) -> None:
-    documents = Quantization(10).vectors(corpus[1]).to_csr(2048).astype(np.int64)
+    documents = Quantization(10).quantize(corpus[1]).to_csr(2048).astype(np.int64)
     df = np.bincount(documents.indices, minlength=2048)
     idf = np.log((len(corpus[0]) + 1) / (df + 0.5)).astype(np.float32)
     vectors = model.encode(topics["query"].tolist()[:5], "query").to_csr(2048)

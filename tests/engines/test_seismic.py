@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from seismic import SeismicIndex, SeismicIndexLV
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.build import ConceptIndexer
+from pyterrier_saesplade.engines import ConceptIndexer
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 WEIGHTS = [0.0, 0.4, 255.0, 256.0, 70_000.0, 65_504.0]
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
-from pyterrier_saesplade.encoding.encoder import Encoder
+from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.model import SaeSpladeModel
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, AutoTokenizer
 
-from pyterrier_saesplade.evaluation.anisotropy import anisotropy
+from pyterrier_saesplade.concepts import anisotropy
 
 
 def test_it_is_the_mean_cosine_of_all_pairs_of_tokens(minilm_path: Path) -> None:

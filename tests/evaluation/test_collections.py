@@ -11,11 +11,13 @@ from pyterrier.datasets import DATASET_MAP, Dataset
 from pyterrier_saesplade.collections import (
     DatasetCollection,
     FolderCollection,
+    docstring_collection,
     docstrings,
+    installed_docstrings,
     open_collection,
     write_collection,
 )
-from pyterrier_saesplade.collections.docstrings import Docstring, docstring_collection, installed_docstrings
+from pyterrier_saesplade.collections.docstrings import Docstring
 
 DOCUMENT = '{"docno": "d1", "title": "Sparse", "text": "vectors"}\n'
 TOPICS = pd.DataFrame({"qid": ["q1"], "query": ["what \t is\nsparse"]})

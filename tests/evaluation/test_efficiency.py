@@ -10,10 +10,10 @@ import pytest
 from ir_measures import RR
 
 from pyterrier_saesplade.collections import Collection
-from pyterrier_saesplade.encoding.vectors import ConceptVectors
-from pyterrier_saesplade.evaluation.efficiency import add_efficiency, latency, query_costs
+from pyterrier_saesplade.evaluation import add_efficiency, latency, query_costs
 from pyterrier_saesplade.metrics import delta_e, qd_flops
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 TOPICS = pd.DataFrame({"qid": ["a", "b"], "query": ["laminar flow", ""]})
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
-from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.evaluation import evaluate
 
 #: Chinese is not written in words, so that BM25 is refused.
 LANGUAGES = {"ar", "de", "es", "ru", "zh"}

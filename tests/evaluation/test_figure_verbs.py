@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.collections import Collection
-from pyterrier_saesplade.evaluation.experiment import evaluate
+from pyterrier_saesplade.evaluation import evaluate
 
 
 def saesplade(*arguments: object) -> tuple[int, str]:

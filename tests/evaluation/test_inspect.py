@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer
-from pyterrier_saesplade.evaluation.inspect import inspect
-from pyterrier_saesplade.formats.imports import import_vectors
+from pyterrier_saesplade.engines import ENGINES, ConceptIndexer, inspect
+from pyterrier_saesplade.formats import import_vectors
 from pyterrier_saesplade.impacts import Pruning, Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
+from pyterrier_saesplade.vectors import ConceptVectors
 
 LINES = [
     {"docno": "d1", "vector": {"the": 1.0, "cat": 2.0}},

@@ -8,10 +8,11 @@ import pyterrier as pt
 import pytest
 from ir_measures import RR
 
-from pyterrier_saesplade.baselines.late_interaction import LateInteraction
+from pyterrier_saesplade.baselines import LateInteraction
 from pyterrier_saesplade.collections import Collection
-from pyterrier_saesplade.evaluation.latesystems import LateInteractionSystem
-from pyterrier_saesplade.evaluation.systems import Bm25, Corpus, Indexes
+from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus
+from pyterrier_saesplade.evaluation.systems.late_interaction import LateInteractionSystem
+from pyterrier_saesplade.evaluation.systems.words import Bm25
 
 
 @pytest.fixture
@@ -22,15 +23,15 @@ def system(minilm_path: Path) -> LateInteractionSystem:
 def test_a_run_is_the_first_results_of_bm25_scored_again(
     system: LateInteractionSystem, small_collection: Collection, minilm_path: Path, tmp_path: Path
 ) -> None:
-    indexes = Indexes(Corpus.read(small_collection), tmp_path / "indexes")
-    encode, retrieve = system.stages(indexes)
+    artifacts = ArtifactCache(Corpus.read(small_collection), tmp_path / "indexes")
+    encode, retrieve = system.stages(artifacts)
     topics = small_collection.topics()
     run = (encode >> retrieve)(topics)
 
-    _, bm25 = Bm25().stages(indexes)
+    _, bm25 = Bm25().stages(artifacts)
     first = (bm25 % 10)(topics)
     assert set(zip(run["qid"], run["docno"], strict=True)) == set(zip(first["qid"], first["docno"], strict=True))
-    texts = pd.DataFrame(indexes.corpus.documents())
+    texts = pd.DataFrame(artifacts.corpus.documents())
     pairs = run[["qid", "docno"]].merge(topics, on="qid").merge(texts, on="docno")
     expected = LateInteraction(str(minilm_path), doc_max_length=64)(pairs)  # of queries as they were asked
     joined = run.merge(expected, on=["qid", "docno"])
@@ -39,7 +40,7 @@ def test_a_run_is_the_first_results_of_bm25_scored_again(
 
     table = pt.Experiment([run], topics, small_collection.qrels(), [RR])
     assert table["RR"].item() > 0.3
-    assert system.qd_flops(indexes, ["a query"]) is None
+    assert system.qd_flops(artifacts, ["a query"]) is None
     assert "over the first 10 results of bm25" in system.note
 
 

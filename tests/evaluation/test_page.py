@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from pyterrier_saesplade.evaluation.page import write_report
+from pyterrier_saesplade.evaluation import write_report
 from pyterrier_saesplade.figures import plot_anisotropy
 
 COSTS = {"index_mb": 1234.5, "mrt": 2.0, "encode_ms_per_query": 1.5, "retrieve_ms_per_query": 0.5, "build_seconds": 3.0}

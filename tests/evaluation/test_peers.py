@@ -10,14 +10,14 @@ import pyterrier as pt
 import pytest
 from ir_measures import read_trec_run
 
-from pyserini_bridge.process import LuceneProcess, lucene
 from pyterrier_saesplade.collections import Collection, write_collection
-from pyterrier_saesplade.engines.java import JavaNotFoundError
-from pyterrier_saesplade.evaluation.experiment import evaluate
-from pyterrier_saesplade.evaluation.named import make_systems
-from pyterrier_saesplade.evaluation.peers import AnseriniBm25, AnseriniRetriever, AnseriniRm3, PtSplade, PtSpladeQueries
-from pyterrier_saesplade.evaluation.report import Comparison
-from pyterrier_saesplade.evaluation.systems import Corpus, Indexes
+from pyterrier_saesplade.engines.lucene import get_lucene
+from pyterrier_saesplade.engines.lucene.process import LuceneProcess
+from pyterrier_saesplade.errors import JavaNotFoundError
+from pyterrier_saesplade.evaluation import Comparison, evaluate
+from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus, make_systems
+from pyterrier_saesplade.evaluation.systems.anserini import AnseriniBm25, AnseriniRetriever, AnseriniRm3
+from pyterrier_saesplade.evaluation.systems.pt_splade import PtSplade, PtSpladeQueries
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -39,21 +39,21 @@ def compared(
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Indexes:
+def words(tmp_path_factory: pytest.TempPathFactory) -> ArtifactCache:
     return corpus_of(TEXTS, tmp_path_factory.mktemp("words"))
 
 
-def corpus_of(texts: dict[str, str], folder: Path) -> Indexes:
+def corpus_of(texts: dict[str, str], folder: Path) -> ArtifactCache:
     topics = pd.DataFrame({"qid": ["q"], "query": ["cat"]})
     qrels = pd.DataFrame({"qid": ["q"], "docno": ["d1"], "label": [1]})
     documents = [{"docno": docno, "text": text} for docno, text in texts.items()]
     collection = write_collection(folder / "collection", documents, topics, qrels)
-    return Indexes(Corpus.read(collection), folder / "indexes")
+    return ArtifactCache(Corpus.read(collection), folder / "indexes")
 
 
-def found(indexes: Indexes, *queries: str, rm3: bool = False) -> list[list[str]]:
+def found(artifacts: ArtifactCache, *queries: str, rm3: bool = False) -> list[list[str]]:
     system = AnseriniRm3() if rm3 else AnseriniBm25()
-    _, retrieve = system.stages(indexes)
+    _, retrieve = system.stages(artifacts)
     frame = pt.new.queries(list(queries))
     run = retrieve.transform(frame)
     return [run.loc[run["qid"] == qid, "docno"].tolist() for qid in frame["qid"]]
@@ -101,7 +101,7 @@ def test_anserini_in_an_experiment_that_excludes(
         baselines=["anserini-bm25"],
         measures=["nDCG@10"],
         indexes=compared[1] / "indexes",
-        exclude_own=True,
+        ignore_identical_ids=True,
     )
     before = compared[0].table.set_index("name")
     after = comparison.table.set_index("name")
@@ -113,17 +113,17 @@ def test_pyterrier_splade_gives_the_weights_of_this_package_cut_to_integers(
     small_collection: Collection, splade_path: Path, tmp_path: Path
 ) -> None:
     """Each weight of a document loses less than 0.01, so each score less than that times the query's weights."""
-    indexes = Indexes(Corpus.read(small_collection), tmp_path / "indexes")
+    artifacts = ArtifactCache(Corpus.read(small_collection), tmp_path / "indexes")
     model = SaeSplade.from_splade(splade_path, precision="float32")
     topics = small_collection.topics()
-    encode, retrieve = PtSplade(str(splade_path)).stages(indexes)
+    encode, retrieve = PtSplade(str(splade_path)).stages(artifacts)
     queries = encode.transform(topics)
     theirs = retrieve.transform(queries)
     # Terrier divides a query's weights by the largest.
     largest = {qid: max(toks.values()) for qid, toks in zip(queries["qid"], queries["query_toks"], strict=True)}
     theirs["score"] *= theirs["qid"].map(largest) / 100**2
 
-    floats = model.indexer(tmp_path / "floats", "exact").index(indexes.corpus.documents())
+    floats = model.indexer(tmp_path / "floats", "exact").index(artifacts.corpus.documents())
     exact = (model.query_encoder() >> floats.retriever()).transform(topics)
     assert len(exact) >= len(theirs) > 0.95 * len(exact)
     joined = theirs[["qid", "docno", "score"]].merge(exact, on=["qid", "docno"], suffixes=("", "_exact"))
@@ -133,7 +133,7 @@ def test_pyterrier_splade_gives_the_weights_of_this_package_cut_to_integers(
     assert lost.min() > -1e-4
     assert (lost < 0.01 * weights + 1e-4).all()
 
-    index = model.indexer(tmp_path / "ours", quantization=Quantization(100)).index(indexes.corpus.documents())
+    index = model.indexer(tmp_path / "ours", quantization=Quantization(100)).index(artifacts.corpus.documents())
     ours = (model.query_encoder() >> index.retriever()).transform(topics)
     for qid in topics["qid"]:
         tops = [run[(run["qid"] == qid) & (run["rank"] < 10)]["docno"].tolist() for run in (ours, theirs)]
@@ -172,7 +172,7 @@ def test_checkpoints_are_called_by_their_folders(splade_path: Path, tmp_path: Pa
     assert make_systems(baselines[1:2], model)[0].name == "pt-splade-64"
 
 
-def test_anserini_s_scores_are_bm25(words: Indexes) -> None:
+def test_anserini_s_scores_are_bm25(words: ArtifactCache) -> None:
     """Lucene's formula by hand; the empty document is in no index, and stop words are in no text."""
     lengths = {"d1": 4, 'd"2\\é𝄞': 2, "d3": 1, "d0": 1}  # cat sat mat cat; dog cat; bird; bird
     average = sum(lengths.values()) / len(lengths)
@@ -189,7 +189,7 @@ def test_anserini_s_scores_are_bm25(words: Indexes) -> None:
     np.testing.assert_allclose(run["score"], [score("d1", 2), score('d"2\\é𝄞', 1)], atol=1e-4)
 
 
-def test_queries_of_all_kinds(words: Indexes) -> None:
+def test_queries_of_all_kinds(words: ArtifactCache) -> None:
     """Syntax, blanks, nothing, stop words, more words than Lucene takes; equal scores stand in the order of docnos."""
     long = " ".join(f"word{number}" for number in range(3000))
     queries = ["birds", 'title cat^3\t(OR\n"dog', "", "the of", "zebra", f"{long} mat", "CATS -dogs \x00 𝄞"]
@@ -201,7 +201,7 @@ def test_queries_of_all_kinds(words: Indexes) -> None:
     assert [len(docnos) for docnos in with_feedback][2:5] == [0, 0, 0]
 
 
-def test_a_retriever_of_anserini(words: Indexes, check_contract: Callable[[pt.Transformer], None]) -> None:
+def test_a_retriever_of_anserini(words: ArtifactCache, check_contract: Callable[[pt.Transformer], None]) -> None:
     _, stage = AnseriniBm25().stages(words)
     assert isinstance(stage, AnseriniRetriever)
     check_contract(stage)
@@ -217,19 +217,21 @@ def test_a_retriever_of_anserini(words: Indexes, check_contract: Callable[[pt.Tr
         AnseriniRetriever(stage.index, 0)
 
 
-def test_more_queries_than_one_request_has(words: Indexes) -> None:
+def test_more_queries_than_one_request_has(words: ArtifactCache) -> None:
     queries = ["birds", "dog", "nothing"] * 200
     assert found(words, *queries) == [["d0", "d3"], ['d"2\\é𝄞'], []] * 200
 
 
 def test_nothing_runs_for_an_empty_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyterrier_saesplade.evaluation.peers.lucene", lambda: pytest.fail("Java was asked"))
+    monkeypatch.setattr(
+        "pyterrier_saesplade.evaluation.systems.anserini.get_lucene", lambda: pytest.fail("Java was asked")
+    )
     run = AnseriniRetriever(tmp_path / "missing").transform(NO_QUERIES)
     assert run.columns.tolist() == ["qid", "query", "docno", "score", "rank"]
     assert run.empty
 
 
-def test_anserini_s_costs_by_hand(words: Indexes) -> None:
+def test_anserini_s_costs_by_hand(words: ArtifactCache) -> None:
     """Of five documents two hold cat, one dog and two bird; the second query asks for nothing that is there."""
     queries = ["the cats and dogs and cats", "zebra", "birds"]
     assert AnseriniBm25().qd_flops(words, queries) == pytest.approx((2 + 1 + 2) / (3 * 5))
@@ -241,7 +243,7 @@ def test_anserini_s_costs_by_hand(words: Indexes) -> None:
 def test_an_index_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"Anserini failed: .*missing"):
         AnseriniRetriever(tmp_path / "missing").search("cat")
-    process = lucene()  # and the process lives on
+    process = get_lucene()  # and the process lives on
     assert not isinstance(process, LuceneProcess) or process.pid is not None
 
 
@@ -254,11 +256,11 @@ def test_a_corpus_without_words_cannot_be_indexed(tmp_path: Path) -> None:
 
 def test_mistakes_come_before_any_work(splade_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = SaeSplade.from_splade(splade_path)
-    with pytest.raises(ValueError, match="pt-splade needs a folder or hub name, such as pt-splade=FOLDER"):
+    with pytest.raises(ValueError, match="pt-splade=CHECKPOINT"):
         make_systems(["pt-splade"], model)
     with pytest.raises(FileNotFoundError, match="there is no model at"):
         make_systems([f"pt-splade={tmp_path / 'missing'}"], model)
-    with pytest.raises(ValueError, match="max_length must be a positive integer, not 0"):
+    with pytest.raises(ValueError, match="max_length cannot be '0'"):
         make_systems([f"pt-splade={splade_path},max_length=0"], model)
     with pytest.raises(ValueError, match="anserini-bm25 takes no source"):
         make_systems(["anserini-bm25=lucene"], model)
@@ -269,7 +271,7 @@ def test_mistakes_come_before_any_work(splade_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(ImportError, match=r"pip install 'pyterrier_saesplade\[pyserini\]'"):
             make_systems(["anserini-bm25"], model)
     with monkeypatch.context() as patched:
-        patched.setattr("pyserini_bridge.jvm.find_java", _no_java)
+        patched.setattr("pyterrier_saesplade.engines.lucene.jvm.find_java", _no_java)
         with pytest.raises(JavaNotFoundError, match="none here"):
             make_systems(["anserini-rm3"], model)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pyterrier_saesplade.evaluation.report import Comparison
+from pyterrier_saesplade.evaluation import Comparison
 
 COSTS = {"index_mb": 1.0, "mrt": 2.0, "encode_ms_per_query": 1.5, "retrieve_ms_per_query": 0.5, "build_seconds": 3.0}
 TABLE = pd.DataFrame(

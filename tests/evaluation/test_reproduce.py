@@ -17,12 +17,13 @@ from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.collections import Collection, open_collection
-from pyterrier_saesplade.evaluation import reproduce as module
-from pyterrier_saesplade.evaluation.reproduce import _command as command_of
-from pyterrier_saesplade.evaluation.reproduce import reproduce
+from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.evaluation.suites import open_suite
-from pyterrier_saesplade.evaluation.tables import Folders, Step, Tables, open_tables
 from pyterrier_saesplade.metrics import delta_e
+from pyterrier_saesplade.paper import Folders, open_tables, reproduce
+from pyterrier_saesplade.paper import steps as module
+from pyterrier_saesplade.paper.plan import Step, Tables
+from pyterrier_saesplade.paper.steps import _command as command_of
 from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
 
 REPOSITORY = Path(__file__).parents[2]
@@ -336,7 +337,7 @@ def test_a_table_is_made(
     )
     assert (tmp_path / "out" / "printed" / "out.txt").read_text() == "out\n"
     assert not list((tmp_path / "out").glob("*wrong*"))
-    with pytest.raises(ChildProcessError, match=r"wrong\.txt was not made"):
+    with pytest.raises(EngineError, match=r"wrong\.txt was not made"):
         reproduce("wrong", tmp_path / "out", tables=tmp_path / "mine.yaml")
     assert len(ran) == 4
 

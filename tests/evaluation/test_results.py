@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pyterrier_saesplade.evaluation.results import (
+from pyterrier_saesplade.evaluation import (
     differences,
     joined,
     precision_at_recall,
@@ -147,14 +147,14 @@ def test_judgements_of_queries_that_were_not_run(folder: Path) -> None:
     """They are left out; with them the curve would be half as high."""
     qrels = pd.DataFrame({"qid": ["q1", "q2"], "docno": ["d1", "d1"], "label": [1, 1]})
     with pytest.raises(ValueError, match=r"made has no perquery.csv, the values of each query: evaluate again"):
-        read_results(folder)[0].judgements(qrels)
+        read_results(folder)[0].matching_qrels(qrels)
     (folder / "perquery.csv").write_text("name,qid,measure,value\nbm25,q1,AP,1.0\ndense,q1,AP,1.0\n")
     [results] = read_results(folder)
     run = pd.DataFrame({"qid": ["q1"], "docno": ["d1"], "score": [1.0]})
     assert precision_at_recall(run, qrels) == [0.5] * 11
-    assert precision_at_recall(run, results.judgements(qrels)) == [1.0] * 11
+    assert precision_at_recall(run, results.matching_qrels(qrels)) == [1.0] * 11
     with pytest.raises(ValueError, match=r"the query 'q1' of .*made has no judgements here: name the collection and"):
-        results.judgements(qrels.tail(1))
+        results.matching_qrels(qrels.tail(1))
 
 
 def test_the_table_of_a_sweep(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.evaluation.runs import write_run
+from pyterrier_saesplade.evaluation import write_run
 
 RUN = pd.DataFrame(
     {"qid": ["q1", "q1", "q2"], "docno": ["d9", "d1", "ü/3"], "score": [2.5, 1 / 3, -7.0], "rank": [0, 1, 0]}

@@ -9,7 +9,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.collections import Collection, read_topics
-from pyterrier_saesplade.evaluation.search import search
+from pyterrier_saesplade.evaluation import search
 from pyterrier_saesplade.saesplade import SaeSplade
 
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
-from pyterrier_saesplade.evaluation.experiment import evaluate
-from pyterrier_saesplade.evaluation.statistics import (
+from pyterrier_saesplade.evaluation import (
     by_query_length,
     compare,
     comparisons,
+    evaluate,
     randomisation_test,
     wins_and_losses,
 )

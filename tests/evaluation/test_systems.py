@@ -8,18 +8,11 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.collections import (
-    Collection,
-    open_collection,
-    write_collection,
-)
-from pyterrier_saesplade.evaluation import languages
-from pyterrier_saesplade.evaluation.experiment import evaluate
-from pyterrier_saesplade.evaluation.named import make_systems
-from pyterrier_saesplade.evaluation.report import Comparison
-from pyterrier_saesplade.evaluation.systems import Corpus, Indexes
+from pyterrier_saesplade.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.evaluation import Comparison, evaluate
+from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus, languages, make_systems
 from pyterrier_saesplade.hybrid import WordsAndConcepts
-from pyterrier_saesplade.impacts.words import find_stemmer
+from pyterrier_saesplade.impacts import find_stemmer
 from pyterrier_saesplade.saesplade import SaeSplade
 
 BASELINES = ["bm25", "rm3", "saesplade,k=2", "saesplade,engine=exact", "words+concepts", "sum", "rrf", "feedback"]
@@ -116,7 +109,7 @@ def test_texts_stand_beside_their_own_vectors(
     monkeypatch.setattr("pyterrier_saesplade.store.encode.WINDOW_DOCUMENTS", 7)
     model = SaeSplade.from_pretrained(untrained_model)
     system, _ = make_systems(["words+concepts"], model)
-    path = Indexes(Corpus.read(small_collection), tmp_path / "indexes").path(system)
+    path = ArtifactCache(Corpus.read(small_collection), tmp_path / "indexes").path(system)
     both = WordsAndConcepts.fit(model, small_collection.get_corpus_iter())
     expected = both.indexer(tmp_path / "expected").index(small_collection.get_corpus_iter())
     topics = small_collection.topics().head(3)
@@ -128,17 +121,17 @@ def test_an_encoding_that_was_killed_goes_on(
 ) -> None:
     """What is encoded already is not encoded again, and the folder is not taken for a finished one."""
     *_, system = make_systems([], SaeSplade.from_pretrained(untrained_model))
-    indexes = Indexes(Corpus.read(small_collection), tmp_path / "indexes")
+    artifacts = ArtifactCache(Corpus.read(small_collection), tmp_path / "indexes")
     with monkeypatch.context() as patched:
-        patched.setattr("pyterrier_saesplade.evaluation.systems.encode_corpus", _killed)
+        patched.setattr("pyterrier_saesplade.evaluation.systems.concepts.encode_corpus", _killed)
         with pytest.raises(KeyboardInterrupt):
-            indexes.path(system)
+            artifacts.path(system)
     (left,) = (tmp_path / "indexes").iterdir()
     assert left.name.startswith("vectors-")
     assert (left / "index" / "half").exists()
     (left / "index" / "half").unlink()
-    assert len(pt.Artifact.load(str(indexes.path(system)))) == len(list(small_collection.get_corpus_iter()))
-    assert np.isnan(system.build_seconds(indexes))  # for what the killed process took is not known
+    assert len(pt.Artifact.load(str(artifacts.path(system)))) == len(list(small_collection.get_corpus_iter()))
+    assert np.isnan(system.build_seconds(artifacts))  # for what the killed process took is not known
 
 
 GERMAN = [
@@ -170,7 +163,7 @@ def test_words_of_another_language(untrained_model: Path, tmp_path: Path) -> Non
     for kind in ("bm25", "rm3", "sum", "rrf", "words+concepts", "late-interaction"):
         with pytest.raises(ValueError, match="words of the language 'zh' are not told apart here"):
             evaluate(chinese, untrained_model, tmp_path / "none", baselines=[kind])
-    with pytest.raises(ValueError, match="the baseline 'anserini-bm25' is for English, not for 'de'"):
+    with pytest.raises(ValueError, match=r"anserini-bm25 .*'de'"):
         evaluate(german, untrained_model, tmp_path / "none", baselines=["anserini-bm25"])
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.impacts import Terms, Weighting
-from pyterrier_saesplade.store.reader import StoredVectors
-from pyterrier_saesplade.store.write import write_store
+from pyterrier_saesplade.impacts import Terms
+from pyterrier_saesplade.store import StoredVectors, write_store
+from pyterrier_saesplade.types import Weighting
+from pyterrier_saesplade.vectors import ConceptVectors
 
 MakeStore = Callable[..., StoredVectors]
 

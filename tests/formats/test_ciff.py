@@ -6,13 +6,10 @@ import bmp
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.formats import ciff
-from pyterrier_saesplade.formats.export import export
-from pyterrier_saesplade.formats.imports import import_vectors
+from pyterrier_saesplade.formats import ciff, export, import_vectors
 from pyterrier_saesplade.formats.source import Source
-from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.impacts.toks import to_toks
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
+from pyterrier_saesplade.store import StoredVectors
 
 from .conftest import MakeStore
 
@@ -81,8 +78,8 @@ def test_there_and_back(
     quantization = Quantization(scale)
     path = export(random_store, "ciff", tmp_path / "x.ciff", quantization=quantization)
     again = import_vectors(path, "ciff", tmp_path / "again", model=random_store, scale=scale)
-    expected = [quantization.vectors(vectors) for _, vectors in random_store.windows()]
-    found = [quantization.vectors(vectors) for _, vectors in again.windows()]
+    expected = [quantization.quantize(vectors) for _, vectors in random_store.batches()]
+    found = [quantization.quantize(vectors) for _, vectors in again.batches()]
     for array in ("latents", "weights"):
         ours, theirs = (np.concatenate([getattr(part, array) for part in parts]) for parts in (expected, found))
         np.testing.assert_array_equal(ours, theirs)
@@ -100,7 +97,7 @@ def test_bmp_reads_it(random_store: StoredVectors, tmp_path: Path) -> None:
     path = export(random_store, "ciff", tmp_path / "x.ciff", quantization=quantization)
     bmp.ciff2bmp(ciff_file=str(path), output=str(tmp_path / "ciff.bmp"), bsize=8, compress_range=False)
     indexer = bmp.Indexer(str(tmp_path / "own.bmp"), bsize=8, compress_range=False)
-    for docnos, vectors in Source(random_store, quantization).windows():
+    for docnos, vectors in Source(random_store, quantization).batches():
         for docno, toks in zip(docnos, to_toks(vectors, random_store.terms), strict=True):
             indexer.add_document(docno, toks)
     indexer.finish()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pyterrier_saesplade.engines.build import ENGINES, ConceptIndexer
-from pyterrier_saesplade.formats.export import FORMATS, export
-from pyterrier_saesplade.formats.imports import import_vectors
+from pyterrier_saesplade.engines import ENGINES, ConceptIndexer
+from pyterrier_saesplade.formats import export, import_vectors
+from pyterrier_saesplade.formats.exports import FORMATS
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -40,7 +40,7 @@ def test_what_fails_leaves_nothing(
         assert made.exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyterrier_saesplade.formats.export.move_into_place", interrupted)
+    monkeypatch.setattr("pyterrier_saesplade.formats.exports.move_into_place", interrupted)
     for path in (out, tmp_path / "new"):
         with pytest.raises(KeyboardInterrupt):
             export(store, format, path, overwrite=True)
@@ -89,7 +89,7 @@ def test_an_imported_store_is_indexed_by_every_engine(format: str, random_store:
 def test_no_pyterrier_is_needed() -> None:
     program = """
 import sys
-import pyterrier_saesplade.formats.export, pyterrier_saesplade.formats.imports
+import pyterrier_saesplade.formats.exports, pyterrier_saesplade.formats.imports
 print([name for name in ("pyterrier", "torch") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pyterrier_saesplade.formats.export import export
-from pyterrier_saesplade.formats.imports import import_vectors
-from pyterrier_saesplade.formats.jsonl import read_queries
+from pyterrier_saesplade.formats import export, import_vectors, read_queries
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
 
 Content = Callable[[StoredVectors], list[tuple[str, dict[str, float]]]]
 
@@ -51,7 +49,7 @@ def test_integers_are_weights_again(tmp_path: Path) -> None:
     store = import_vectors(path, "jsonl", tmp_path / "store", scale=100)
     (document,) = store.get_corpus_iter()
     assert document["toks"] == pytest.approx({"b": 1.53, "c": 2.55, "d": 2.56, "e": 700})
-    assert Quantization(100).toks(document["toks"]) == {"b": 153, "c": 255, "d": 256, "e": 70000}
+    assert Quantization(100).quantize_toks(document["toks"]) == {"b": 153, "c": 255, "d": 256, "e": 70000}
 
 
 @pytest.mark.parametrize(

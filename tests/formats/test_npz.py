@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from pyterrier_saesplade.formats.export import export
+from pyterrier_saesplade.formats import export
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
 
 
 @pytest.mark.parametrize("quantization", [None, Quantization()])
@@ -23,6 +23,6 @@ def test_the_matrix(quantization: Quantization | None, store: StoredVectors, tmp
     assert latents == store.terms.pieces
     for docno, row, document in zip(docnos, matrix.toarray(), store.get_corpus_iter(), strict=True):
         assert docno == document["docno"]
-        toks = document["toks"] if quantization is None else quantization.toks(document["toks"])
+        toks = document["toks"] if quantization is None else quantization.quantize_toks(document["toks"])
         assert {name: weight for name, weight in zip(latents, row.tolist(), strict=True) if weight} == toks
     assert {path.name for path in folder.iterdir()} == {"vectors.npz", "docnos.txt", "latents.json", "export.json"}

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from pyterrier_saesplade.formats import opensearch
-from pyterrier_saesplade.formats.export import export
+from pyterrier_saesplade.formats import export, opensearch
 from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import StoredVectors
 
 from .conftest import MakeStore
 

@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.impacts import AlreadyQuantizedError, LatentStatistics, Quantization, Terms
+from pyterrier_saesplade.errors import AlreadyQuantizedError
+from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 def test_to_nearest_with_zeros_dropped() -> None:
-    assert Quantization(10).toks({"c1": 0.049, "c2": 0.05, "c3": 0.15, "c4": 1.24, "c5": 0.0}) == {
+    assert Quantization(10).quantize_toks({"c1": 0.049, "c2": 0.05, "c3": 0.15, "c4": 1.24, "c5": 0.0}) == {
         "c2": 1,
         "c3": 2,
         "c4": 12,
     }
-    vectors = Quantization(10).vectors(ConceptVectors.from_rows([([1, 2], [0.04, 0.26]), ([5], [0.01]), ([7], [3.0])]))
+    vectors = Quantization(10).quantize(ConceptVectors.from_rows([([1, 2], [0.04, 0.26]), ([5], [0.01]), ([7], [3.0])]))
     assert vectors.weights.dtype == np.int32
     assert vectors.indptr.tolist() == [0, 1, 1, 2]
     assert vectors.latents.tolist() == [2, 7]
@@ -25,24 +26,28 @@ def test_to_nearest_with_zeros_dropped() -> None:
 
 def test_weights_beyond_the_ceiling_are_clipped_and_counted() -> None:
     with pytest.warns(UserWarning, match="2 of 3 impacts were above 255 and were clipped"):
-        assert Quantization(100, clip=255).toks({"a": 2.55, "b": 2.56, "c": 700.0}) == {"a": 255, "b": 255, "c": 255}
+        assert Quantization(100, clip=255).quantize_toks({"a": 2.55, "b": 2.56, "c": 700.0}) == {
+            "a": 255,
+            "b": 255,
+            "c": 255,
+        }
 
 
 @pytest.mark.parametrize("integers", [{"c1": 3}, {"c1": np.int64(3), "c2": 1}])
 def test_integers_are_not_scaled_again(integers: dict[str, int]) -> None:
     with pytest.raises(AlreadyQuantizedError, match="scale them twice"):
-        Quantization(10).toks(integers)
+        Quantization(10).quantize_toks(integers)
 
 
 def test_quantised_vectors_are_not_scaled_again() -> None:
-    once = Quantization(10).vectors(ConceptVectors.from_rows([([1], [1.0])]))
+    once = Quantization(10).quantize(ConceptVectors.from_rows([([1], [1.0])]))
     with pytest.raises(AlreadyQuantizedError, match="scale=None"):
-        Quantization(10).vectors(once)
+        Quantization(10).quantize(once)
 
 
 def test_empty_is_empty() -> None:
-    assert Quantization(10).toks({}) == {}
-    assert len(Quantization(10).vectors(ConceptVectors.from_rows([([], [])])).latents) == 0
+    assert Quantization(10).quantize_toks({}) == {}
+    assert len(Quantization(10).quantize(ConceptVectors.from_rows([([], [])])).latents) == 0
 
 
 @pytest.mark.parametrize("scale", [0, -1, math.inf, math.nan])
@@ -53,7 +58,7 @@ def test_impossible_scales(scale: float) -> None:
 
 def test_weights_that_are_not_numbers() -> None:
     with pytest.raises(ValueError, match="must be finite"):
-        Quantization(10).toks({"c1": math.nan})
+        Quantization(10).quantize_toks({"c1": math.nan})
 
 
 def test_idf_and_counts(tmp_path: Path) -> None:

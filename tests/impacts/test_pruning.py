@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.impacts import Pruning, Terms
-from pyterrier_saesplade.impacts.toks import to_toks
+from pyterrier_saesplade.impacts import Pruning, Terms, to_toks
+from pyterrier_saesplade.vectors import ConceptVectors
 
 #: The first text's weights sum to 4; of its equal ones latent 1 comes first.
 TEXTS = ConceptVectors.from_rows([([1, 3, 4, 8], [0.5, 2.0, 1.0, 0.5]), ([], []), ([7], [0.25])])
@@ -38,15 +37,15 @@ TEXTS = ConceptVectors.from_rows([([1, 3, 4, 8], [0.5, 2.0, 1.0, 0.5]), ([], [])
 )
 def test_by_hand(rules: dict[str, float], kept: list[int]) -> None:
     pruning = Pruning(**rules)  # type: ignore[arg-type]
-    vectors = pruning.vectors(TEXTS)
+    vectors = pruning.prune(TEXTS)
     assert vectors.latents.tolist() == kept
     assert len(vectors) == 3
-    assert [pruning.toks(toks) for toks in to_toks(TEXTS, Terms(9))] == to_toks(vectors, Terms(9))
+    assert [pruning.prune_toks(toks) for toks in to_toks(TEXTS, Terms(9))] == to_toks(vectors, Terms(9))
 
 
 def test_what_stays_is_unchanged() -> None:
     positions = np.array([5, 6, 7, 8, 9], np.int32)
-    vectors = Pruning(k=2).vectors(ConceptVectors(TEXTS.indptr, TEXTS.latents, TEXTS.weights, positions))
+    vectors = Pruning(k=2).prune(ConceptVectors(TEXTS.indptr, TEXTS.latents, TEXTS.weights, positions))
     assert vectors.indptr.tolist() == [0, 2, 2, 3]
     assert vectors.weights.tolist() == [2.0, 1.0, 0.25]
     assert vectors.weights.dtype == np.float32
@@ -56,8 +55,8 @@ def test_what_stays_is_unchanged() -> None:
 
 
 def test_of_equal_weights_the_first_of_a_dictionary_stay() -> None:
-    assert Pruning(k=2).toks({"c9": 1, "c2": 3, "c1": 1}) == {"c9": 1, "c2": 3}
-    assert list(Pruning(k=2).toks({"c9": 1, "c2": 3, "c1": 1})) == ["c9", "c2"]
+    assert Pruning(k=2).prune_toks({"c9": 1, "c2": 3, "c1": 1}) == {"c9": 1, "c2": 3}
+    assert list(Pruning(k=2).prune_toks({"c9": 1, "c2": 3, "c1": 1})) == ["c9", "c2"]
 
 
 @pytest.mark.parametrize("weights", ["floats", "ties", "integers"])
@@ -78,21 +77,21 @@ def test_vectors_and_dictionaries_agree(pruning: Pruning, weights: str) -> None:
     vectors = ConceptVectors.from_rows(rows)
     if weights == "integers":
         vectors = ConceptVectors(vectors.indptr, vectors.latents, vectors.weights.astype(np.int32))
-    together = pruning.vectors(vectors)
+    together = pruning.prune(vectors)
     assert 0 < len(together.latents) <= len(vectors.latents)
-    toks = [pruning.toks(toks) for toks in to_toks(vectors, Terms(500))]
+    toks = [pruning.prune_toks(toks) for toks in to_toks(vectors, Terms(500))]
     assert toks == to_toks(together, Terms(500))
     # A text is pruned alike in any company, and a second time nothing but a share of less is removed.
-    alone = ConceptVectors.concatenate([pruning.vectors(vectors.take([text])) for text in range(len(vectors))])
+    alone = ConceptVectors.concatenate([pruning.prune(vectors.take([text])) for text in range(len(vectors))])
     assert alone.latents.tolist() == together.latents.tolist()
     if pruning.mass is None:
-        assert pruning.vectors(together).latents.tolist() == together.latents.tolist()
+        assert pruning.prune(together).latents.tolist() == together.latents.tolist()
 
 
 def test_nothing_is_nothing() -> None:
-    nothing = Pruning(1, 0.5, 0.5, 0.5).vectors(ConceptVectors.from_rows([]))
+    nothing = Pruning(1, 0.5, 0.5, 0.5).prune(ConceptVectors.from_rows([]))
     assert len(nothing) == 0
-    assert Pruning(mass=0.5).toks({}) == {}
+    assert Pruning(mass=0.5).prune_toks({}) == {}
 
 
 @pytest.mark.parametrize(
@@ -117,6 +116,6 @@ def test_impossible_rules(rules: dict[str, Any], message: str) -> None:
 def test_weights_that_are_not_numbers() -> None:
     for weight in (math.nan, math.inf):
         with pytest.raises(ValueError, match="must be finite"):
-            Pruning(k=1).toks({"c1": 1.0, "c2": weight})
+            Pruning(k=1).prune_toks({"c1": 1.0, "c2": weight})
         with pytest.raises(ValueError, match="must be finite"):
-            Pruning(k=1).vectors(ConceptVectors.from_rows([([1, 2], [1.0, weight])]))
+            Pruning(k=1).prune(ConceptVectors.from_rows([([1, 2], [1.0, weight])]))

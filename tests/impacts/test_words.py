@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.impacts.words import Words
+from pyterrier_saesplade.impacts import Words
 
 DOCUMENTS = [
     {"docno": "1", "text": "The cats sat on the mats, cats!"},

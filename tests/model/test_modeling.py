@@ -7,8 +7,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from pyterrier_saesplade.model import SaeSpladeConfig, SaeSpladeModel
-from pyterrier_saesplade.model.digest import tokenizer_digest, weights_digest
+from pyterrier_saesplade.model import SaeSpladeConfig, SaeSpladeModel, tokenizer_digest, weights_digest
 
 TEXTS = ["hello world", "a rather longer text about information retrieval", "x"]
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyterrier_saesplade.model.heads import SparseHead
-from pyterrier_saesplade.model.pooling import max_pool
-from pyterrier_saesplade.model.topk import search_factors, select_active, select_topk, selected_linear
+from pyterrier_saesplade.model import SparseHead, max_pool, search_factors, select_topk, selected_linear
+from pyterrier_saesplade.model.topk import select_active
 
 T, D, M, K = 37, 24, 120, 5
 

@@ -10,10 +10,10 @@ import pyterrier as pt
 import pytest
 from ir_measures import RR
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.engines.index import ConceptIndex
+from pyterrier_saesplade.engines import ConceptIndex
 from pyterrier_saesplade.pipeline import LatentWeighting, Prune, Quantizer
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 
 def make_index(model: SaeSplade, path: Path) -> ConceptIndex:

@@ -9,9 +9,9 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
 from pyterrier_saesplade.pipeline import ConceptFeedback
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 RESULTS = pd.DataFrame(
     {

@@ -9,10 +9,11 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.encoding import ConceptVectors
-from pyterrier_saesplade.impacts import AlreadyQuantizedError, LatentStatistics, Quantization
+from pyterrier_saesplade.errors import AlreadyQuantizedError
+from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 from pyterrier_saesplade.pipeline import LatentWeighting, Prune, Quantizer
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.vectors import ConceptVectors
 
 TEXTS = [
     "sparse retrieval with concepts",
@@ -72,7 +73,7 @@ def test_queries_are_floats_and_encoded_once(model: SaeSplade, monkeypatch: pyte
     assert out["query_toks"][2] == {}
     assert out["score"].tolist() == [3.0, 2.0, 1.0]
     integers = model.query_encoder(scale=100)(results)["query_toks"][0]
-    assert integers == Quantization(100).toks(out["query_toks"][0])
+    assert integers == Quantization(100).quantize_toks(out["query_toks"][0])
 
 
 def test_sides_differ_in_length_and_k_is_an_option(model: SaeSplade) -> None:

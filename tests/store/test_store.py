@@ -18,12 +18,9 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade import Quantizer
-from pyterrier_saesplade.engines.build import ConceptIndexer
+from pyterrier_saesplade.engines import ConceptIndexer
 from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.store.artifact import ConceptStore
-from pyterrier_saesplade.store.encode import encode_corpus
-from pyterrier_saesplade.store.queries import encode_topics, read_queries
-from pyterrier_saesplade.store.reader import StoredVectors
+from pyterrier_saesplade.store import ConceptStore, StoredVectors, encode_corpus, encode_topics, read_queries
 
 from .conftest import SmallCorpus
 
@@ -85,7 +82,7 @@ def test_workers_share_the_parts(model: SaeSplade, store: StoredVectors, tmp_pat
     """Two processes give what one gives, up to rounding."""
     shared = encode_corpus(model, SmallCorpus(), tmp_path / "shared", workers=2, part_documents=20)
     assert shared is not None
-    for (docnos, vectors), (expected_docnos, expected) in zip(shared.windows(), store.windows(), strict=True):
+    for (docnos, vectors), (expected_docnos, expected) in zip(shared.batches(), store.batches(), strict=True):
         assert docnos == expected_docnos
         np.testing.assert_array_equal(vectors.latents, expected.latents)
         np.testing.assert_allclose(vectors.weights, expected.weights, rtol=1e-5)
@@ -99,7 +96,7 @@ def test_a_killed_encoding_goes_on(model: SaeSplade, store: StoredVectors, tmp_p
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from conftest import SmallCorpus
         from pyterrier_saesplade.saesplade import SaeSplade
-        from pyterrier_saesplade.store.encode import encode_corpus
+        from pyterrier_saesplade.store import encode_corpus
 
         class Slow(SmallCorpus):
             def get_corpus_iter(self):
@@ -131,9 +128,9 @@ def test_half_weights(model: SaeSplade, corpus: SmallCorpus, store: StoredVector
     half = encode_corpus(model, corpus, tmp_path / "half", half=True)
     assert half is not None
     assert str(pq.read_schema(half.folder / "part-00000.parquet").field("weights").type) == "list<element: halffloat>"
-    weights = np.concatenate([vectors.weights for _, vectors in half.windows()])
+    weights = np.concatenate([vectors.weights for _, vectors in half.batches()])
     assert weights.dtype == np.float32
-    expected = np.concatenate([vectors.weights for _, vectors in store.windows()])
+    expected = np.concatenate([vectors.weights for _, vectors in store.batches()])
     np.testing.assert_allclose(weights, expected, rtol=2**-11)
 
 

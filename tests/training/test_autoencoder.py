@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from pyterrier_saesplade.model import heads
-from pyterrier_saesplade.model.heads import SparseHead
+from pyterrier_saesplade.model import SparseHead, heads
 from pyterrier_saesplade.training import PretrainConfig
-from pyterrier_saesplade.training.autoencoder import SparseAutoencoder, decode, initialise_from_data
+from pyterrier_saesplade.training.pretraining import decode
+from pyterrier_saesplade.training.pretraining.autoencoder import SparseAutoencoder, initialise_from_data
 
 T, D, M, K = 64, 16, 96, 4
 

@@ -26,9 +26,8 @@ from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune
-from pyterrier_saesplade.training.data import TrainingData
-from pyterrier_saesplade.training.data.sources import read_dataset, read_labels, read_triples
-from pyterrier_saesplade.training.run import Run
+from pyterrier_saesplade.training.data import TrainingData, read_dataset, read_labels, read_triples
+from pyterrier_saesplade.training.workdir import Run
 
 CONFIG = FinetuneConfig(
     steps=20, batch_queries=4, nway=4, batch_tokens=256, dropout=0.0, log_steps=5, save_steps=4, precision="float32"
@@ -37,7 +36,7 @@ CONFIG = FinetuneConfig(
 SCRIPT = """
 import json, os, sys, torch
 from pyterrier_saesplade.training import FinetuneConfig, finetune
-from pyterrier_saesplade.training.data.sources import read_dataset, read_labels
+from pyterrier_saesplade.training.data import read_dataset, read_labels
 torch.set_num_threads(1)
 model, source, cache, out, settings = sys.argv[1:]
 os.environ["HF_DATASETS_CACHE"] = cache
@@ -200,8 +199,8 @@ def test_a_frozen_backbone_gives_what_the_saved_model_computes(
     pretrained_path: Path, labels: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The vectors that were trained on, against those of the model's own encoder."""
-    from pyterrier_saesplade.training import finetune as module
-    from pyterrier_saesplade.training.ranker import Ranker
+    from pyterrier_saesplade.training.finetuning import finetune as module
+    from pyterrier_saesplade.training.finetuning.ranker import Ranker
 
     trained: list[tuple[Ranker, dict[str, Any]]] = []
     namespace = sys.modules[module.__module__]
@@ -308,7 +307,7 @@ def test_several_data_sets_are_taken_in_turn(pretrained_path: Path, judged: Coll
 
 def test_no_query_that_is_held_out_is_trained_on(pretrained_path: Path, tmp_path: Path) -> None:
     """Of triples, many are of one query: all go one way, and their positives are answers to one query."""
-    from pyterrier_saesplade.training.finetune import _split
+    from pyterrier_saesplade.training.finetuning.finetune import _split
 
     (tmp_path / "passages.tsv").write_text("".join(f"p{i}\tpassage {i}\n" for i in range(60)))
     (tmp_path / "queries.tsv").write_text("".join(f"q{i}\tquery {i}\n" for i in range(20)))

@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyterrier_saesplade.model.pooling import Pooled
-from pyterrier_saesplade.training.losses import contrastive, flops, kl_divergence, margin_mse, quadratic_warmup
-from pyterrier_saesplade.training.scoring import score
+from pyterrier_saesplade.model import Pooled
+from pyterrier_saesplade.training.finetuning.losses import (
+    contrastive,
+    flops,
+    kl_divergence,
+    margin_mse,
+    quadratic_warmup,
+)
+from pyterrier_saesplade.training.finetuning.scoring import score
 
 
 def sparse(matrix: Tensor) -> Pooled:

@@ -9,14 +9,32 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.collections import Collection, passages_of, read_topics, write_collection
-from pyterrier_saesplade.evaluation.pipelines import Pipelines
-from pyterrier_saesplade.evaluation.stages import TextLoader
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus, ResetQueries, TextLoader, make_system
 from pyterrier_saesplade.pipeline import Normalise, Standardise
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune
-from pyterrier_saesplade.training.data.sources import read_distillation
-from pyterrier_saesplade.training.mine import mine, with_known_documents
-from pyterrier_saesplade.training.pseudo import pseudo_queries, write_pseudo_queries
+from pyterrier_saesplade.training.data import (
+    mine,
+    pseudo_queries,
+    read_distillation,
+    with_known_documents,
+    write_pseudo_queries,
+)
+
+
+class Pipelines:
+    """Retrievers and teachers by name over one collection, as ``saesplade mine`` makes them."""
+
+    def __init__(self, collection: Collection, folder: Path) -> None:
+        self.artifacts = ArtifactCache(Corpus.read(collection), folder)
+
+    def retriever(self, name: str, num_results: int) -> pt.Transformer:
+        encode, retrieve = make_system(name).stages(self.artifacts)
+        return encode >> retrieve % num_results >> ResetQueries()
+
+    def teacher(self, name: str) -> pt.Transformer:
+        return make_system(name).scorer(self.artifacts)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +151,11 @@ def test_each_system_has_an_index_of_its_own(
     """Of one kind, of another model; and of another collection's documents."""
     SaeSplade.from_pretrained(pretrained_path, k=2).save_pretrained(tmp_path / "other")
     pipelines = Pipelines(judged, tmp_path / "indexes")
-    for name in (str(pretrained_path), str(tmp_path / "other"), "bm25", str(pretrained_path)):
+    sources = (pretrained_path, tmp_path / "other", pretrained_path)
+    for name in ("bm25", *(f"saesplade={source}" for source in sources)):
         assert len(pipelines.retriever(name, 5)(judged.topics().head(1))) == 5
     kept = sorted(folder.name.rpartition("-")[0] for folder in (tmp_path / "indexes").iterdir())
-    assert kept == ["bm25", "saesplade", "saesplade", "vectors", "vectors"]
+    assert kept == sorted(["bm25", f"saesplade-{pretrained_path.name}", "saesplade-other", "vectors", "vectors"])
     folder = write_collection(tmp_path / "one", [{"docno": "d", "text": "sparse"}], judged.topics(), judged.qrels())
     found = Pipelines(folder, tmp_path / "indexes").retriever("bm25", 5)(pt.new.queries(["sparse"]))
     assert found["docno"].tolist() == ["d"]
@@ -154,37 +173,30 @@ def test_pipelines_by_name(
     pipelines: Pipelines, judged: Collection, pretrained_path: Path, minilm_path: Path, splade_path: Path
 ) -> None:
     topics = judged.topics().head(3)
-    found = pipelines.retriever(f"bm25+{pretrained_path}", 5)(topics)
+    saesplade = f"saesplade={pretrained_path}"
+    found = pipelines.retriever(f"bm25+{saesplade}", 5)(topics)
     by_bm25 = pipelines.retriever("bm25", 5)(topics)
-    both = pd.concat([by_bm25, pipelines.retriever(str(pretrained_path), 5)(topics)])
+    deep = pd.concat([pipelines.retriever(name, 1000)(topics) for name in ("bm25", saesplade)])
+    by_hand = deep.assign(score=1 / (60 + deep["rank"])).groupby(["qid", "docno"])["score"].sum()
+    best = by_hand.groupby("qid", group_keys=False).nlargest(5)
+    assert found.sort_values(["qid", "rank"])["score"].tolist() == pytest.approx(best.tolist())
     assert (found.groupby("qid").size() == 5).all()
     assert not found.duplicated(["qid", "docno"]).any()
     punctuated = pt.new.queries(["the elements of an array, in order?"])
-    fused = pipelines.retriever(f"bm25+{pretrained_path}", 5)(punctuated)
+    fused = pipelines.retriever(f"bm25+{saesplade}", 5)(punctuated)
     assert not fused.duplicated(["qid", "docno"]).any()
     assert fused["query"].tolist() == punctuated["query"].tolist() * 5
-    assert set(map(tuple, found[["qid", "docno"]].to_numpy())) <= set(map(tuple, both[["qid", "docno"]].to_numpy()))
-    for name in (f"splade={splade_path}", f"dense={minilm_path}", str(pretrained_path), f"bm25+dense={minilm_path}"):
+    both_words = f"words+concepts={pretrained_path}"
+    late, dense = f"late-interaction={minilm_path}", f"dense={minilm_path}"
+    for name in (f"splade={splade_path}", dense, saesplade, f"bm25+{dense}", "rm3", both_words, late):
         scored = pipelines.teacher(name)(by_bm25[["qid", "query", "docno", "score", "rank"]])
         assert len(scored) == len(by_bm25)
         assert scored["score"].std() > 0
     summed = pipelines.teacher("bm25+bm25")(by_bm25)
     standard = Standardise()(pipelines.teacher("bm25")(by_bm25)).set_index(["qid", "docno"])["score"]
     assert summed.set_index(["qid", "docno"])["score"].sub(2 * standard).abs().max() < 1e-9
-    assert isinstance(pipelines.teacher("tests_of_pipelines:pipeline"), pt.Transformer)
-    for name, message in [
-        ("tests_of_pipelines:nothing", "cannot be imported"),
-        ("json:dumps", "is no pipeline but a function"),
-        ("cross-encoder=x", "scores texts and finds none"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            pipelines.retriever(name, 5)
-
-
-@pytest.fixture(autouse=True)
-def _module_with_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "tests_of_pipelines.py").write_text("import pyterrier as pt\npipeline = pt.Transformer.identity()\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingError, match="feedback"):
+        pipelines.teacher(f"feedback={pretrained_path}")
 
 
 def test_a_cross_encoder_is_a_teacher(
@@ -199,6 +211,8 @@ def test_a_cross_encoder_is_a_teacher(
     scored = pipelines.teacher(f"cross-encoder={tmp_path / 'cross'}")(found)
     assert len(scored) == len(found)
     assert scored["score"].nunique() > 1
+    run = pipelines.retriever(f"cross-encoder={tmp_path / 'cross'},depth=3", 5)(judged.topics().head(2))
+    assert run.groupby("qid")["rank"].apply(sorted).tolist() == [[0, 1, 2]] * 2
 
 
 def test_stages_of_pipelines_keep_their_contract(judged: Collection, check_contract: object) -> None:

@@ -11,8 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig, finetune, pretrain
-from pyterrier_saesplade.training.data import TrainingData
-from pyterrier_saesplade.training.data.sources import read_distillation
+from pyterrier_saesplade.training.data import TrainingData, read_distillation
 
 PAPER = Path(__file__).parents[2] / "examples" / "paper"
 FILES = sorted(path.stem for path in PAPER.glob("*.yaml"))

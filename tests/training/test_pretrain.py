@@ -14,8 +14,8 @@ import torch
 
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig, pretrain
-from pyterrier_saesplade.training.autoencoder import decode
-from pyterrier_saesplade.training.run import Run
+from pyterrier_saesplade.training.pretraining import decode
+from pyterrier_saesplade.training.workdir import Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG = PretrainConfig(
@@ -177,7 +177,7 @@ def test_all_steps_done_is_not_one_step_more(
     splade_path: Path, documents: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after the last checkpoint and before the model is in place; then after that and before tidying up."""
-    from pyterrier_saesplade.training import pretrain as module
+    from pyterrier_saesplade.training.pretraining import pretrain as module
 
     config = dataclasses.replace(CONFIG, steps=4, schedule="constant")
     whole = pretrain(splade_path, documents[:40], tmp_path / "whole", config)

@@ -9,8 +9,8 @@ import torch
 from datasets import Dataset
 
 from pyterrier_saesplade.encoding import Encoder
-from pyterrier_saesplade.training.states import StateBatches
-from pyterrier_saesplade.training.texts import open_texts, spool_texts
+from pyterrier_saesplade.training.pretraining.states import StateBatches
+from pyterrier_saesplade.training.pretraining.texts import open_texts, spool_texts
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_block_cut_off_in_the_middle_is_finished_with_the_same_bytes(
     interrupted = stream(many, encoder, tmp_path / "cut")
     progress = json.loads((tmp_path / "whole" / "block-0.json").read_text())
     assert progress["complete"]
-    from pyterrier_saesplade.training import states
+    from pyterrier_saesplade.training.pretraining import states
 
     first = interrupted._extend(states._Progress(0, 0))
     assert not first.complete

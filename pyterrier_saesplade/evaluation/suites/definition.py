@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.metrics import DEFAULT_MEASURES, parse_measures
 
 _DATA = files("pyterrier_saesplade.evaluation.suites")
@@ -28,7 +29,7 @@ class SuiteSet:
         query_set: A further query set over the same documents.
         doc_max_length: Word pieces kept per document; ``None``: as the model does.
         query_max_length: The same for queries.
-        exclude_own: Whether a query does not find the document that has its qid for docno.
+        ignore_identical_ids: Whether a query does not find the document that has its qid for docno.
         language: That of documents and queries, two letters; ``None``: as ``ir_datasets`` says, else English.
     """
 
@@ -37,7 +38,7 @@ class SuiteSet:
     query_set: str | None = None
     doc_max_length: int | None = None
     query_max_length: int | None = None
-    exclude_own: bool = False
+    ignore_identical_ids: bool = False
     language: str | None = None
 
 
@@ -65,7 +66,7 @@ class Suite:
         """
         for name in names:
             if name not in self.sets:
-                raise ValueError(f"the suite {self.name} has no set {name!r}: it has {', '.join(self.sets)}")
+                raise SettingError(f"the suite {self.name} has no set {name!r}: it has {', '.join(self.sets)}")
         return replace(self, sets={name: one for name, one in self.sets.items() if not names or name in names})
 
     @property
@@ -115,7 +116,7 @@ def open_suite(name: str | os.PathLike[str]) -> Suite:
         one = str(name).removeprefix(suite)[1:]
         if str(name) in (f"{suite}/{one}", f"{suite}-{one}") and one in _built_in(suite).sets:
             return _built_in(suite).only([one])
-    raise ValueError(
+    raise SettingError(
         f"{str(name)!r} is no suite: give a folder of collections, a YAML file, one of {', '.join(known)}, or a set of "
         "one, such as beir/scifact or mmarco-es"
     )
@@ -127,10 +128,10 @@ def _built_in(name: str) -> Suite:
 
 def _in_folder(folder: Path) -> Suite:
     if _is_collection(folder):
-        raise ValueError(f"{folder} is a collection, not a folder of several: give it as --collection")
+        raise SettingError(f"{folder} is a collection, not a folder of several: give it as --collection")
     found = {path.relative_to(folder).as_posix(): path for path in _collections(folder)}
     if not found:
-        raise ValueError(f"{folder} holds no folder with docs.jsonl[.gz], queries.tsv and qrels.txt")
+        raise SettingError(f"{folder} holds no folder with docs.jsonl[.gz], queries.tsv and qrels.txt")
     return Suite(folder.resolve().name, {name: SuiteSet(collection=str(path)) for name, path in found.items()})
 
 
@@ -152,15 +153,15 @@ def _read(name: str, text: str, *, where: str, folder: Path | None) -> Suite:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+        raise SettingError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("sets"), dict) or not content["sets"]:
-        raise ValueError(f"{where} must have 'sets:', each with its name and 'collection: ...'")
+        raise SettingError(f"{where} must have 'sets:', each with its name and 'collection: ...'")
     shared = {key: value for key, value in content.items() if key != "sets"}
     sets = {}
     for called, own in content["sets"].items():
         _check_name(called, where)
         if not isinstance(own, dict):
-            raise ValueError(f"{where}, set {called}: expected settings, such as 'collection: ...', found {own!r}")
+            raise SettingError(f"{where}, set {called}: expected settings, such as 'collection: ...', found {own!r}")
         one = _set(shared | own, f"{where}, set {called}")
         beside = folder / one.collection if folder is not None else None
         sets[called] = replace(one, collection=str(beside)) if beside is not None and beside.is_dir() else one
@@ -171,7 +172,7 @@ def _check_name(name: object, where: str) -> None:
     """Names are folders: they must not lead elsewhere, and not into another's."""
     parts = PurePosixPath(name).parts if isinstance(name, str) else ()
     if not parts or PurePosixPath(*parts).as_posix() != name or {"..", "/", "indexes"} & set(parts):
-        raise ValueError(
+        raise SettingError(
             f"{where}: {name!r} cannot be the name of a set (in quotes, if YAML takes it for other than text)"
         )
 
@@ -179,9 +180,9 @@ def _check_name(name: object, where: str) -> None:
 def _set(settings: dict[str, Any], where: str) -> SuiteSet:
     known = {field.name: str(field.type) for field in fields(SuiteSet)}
     if unknown := sorted(str(key) for key in settings if key not in known):
-        raise ValueError(f"{where}: unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        raise SettingError(f"{where}: unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     if "collection" not in settings:
-        raise ValueError(f"{where}: 'collection: ...' is missing")
+        raise SettingError(f"{where}: 'collection: ...' is missing")
     for key, value in settings.items():
         _check(value, known[key], f"{where}: {key}")
     if "measures" in settings:
@@ -189,16 +190,16 @@ def _set(settings: dict[str, Any], where: str) -> SuiteSet:
             # As results name them.
             settings["measures"] = tuple(str(measure) for measure in parse_measures(settings["measures"]))
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise SettingError(f"{where}: {error}") from error
     return SuiteSet(**settings)
 
 
 def _check(value: Any, kind: str, what: str) -> None:
     if kind.startswith("str") and not isinstance(value, str):
-        raise ValueError(f"{what} must be a text (in quotes, if it is a number), not {value!r}")
+        raise SettingError(f"{what} must be a text (in quotes, if it is a number), not {value!r}")
     if kind.startswith("int") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f"{what} must be a whole number, at least 1, not {value!r}")
+        raise SettingError(f"{what} must be a whole number, at least 1, not {value!r}")
     if kind == "bool" and not isinstance(value, bool):
-        raise ValueError(f"{what} must be true or false, not {value!r}")
+        raise SettingError(f"{what} must be true or false, not {value!r}")
     if kind.startswith("tuple") and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
-        raise ValueError(f"{what} must be a list of names, such as [nDCG@10], not {value!r}")
+        raise SettingError(f"{what} must be a list of names, such as [nDCG@10], not {value!r}")

@@ -14,17 +14,17 @@ import numpy as np
 import pandas as pd
 
 from pyterrier_saesplade.collections import Collection, open_collection
+from pyterrier_saesplade.errors import PathExistsError, SettingError
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
-from pyterrier_saesplade.evaluation.named import check_baselines, make_systems, open_model
-from pyterrier_saesplade.evaluation.report import COSTS
-from pyterrier_saesplade.evaluation.results import read_results
-from pyterrier_saesplade.evaluation.statistics import compare
+from pyterrier_saesplade.evaluation.results import COSTS, read_results
+from pyterrier_saesplade.evaluation.significance import compare
 from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
+from pyterrier_saesplade.evaluation.systems import check_systems, make_systems
 from pyterrier_saesplade.figures import require_plots
-from pyterrier_saesplade.files import require_new, written_beside
+from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.metrics import parse_measures
 from pyterrier_saesplade.model import SaeSpladeConfig
-from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.saesplade import SaeSplade, open_model
 
 _log = logging.getLogger(__name__)
 
@@ -127,14 +127,14 @@ def evaluate_suite(
     """
     out = Path(out)
     if (model is None) == (pretrain is None):
-        raise ValueError("give either a model or the backbone to pre-train one from")
+        raise SettingError("give either a model or the backbone to pre-train one from")
     require_plots()
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
     asked = suite.only(sets).sets
     suite = suite.whole
     _check_new(out / _SUITE, suite.name, overwrite=overwrite)
     baselines = list(baselines)
-    check_baselines(baselines)
+    check_systems(baselines)
     chosen = None if measures is None else tuple(str(measure) for measure in parse_measures(measures))
     given = {name: value for name, value in settings.items() if value is not None}
 
@@ -158,7 +158,7 @@ def evaluate_suite(
         one.run(Path(indexes or out / "indexes"), command)
     done = [name for name in suite.sets if name in asked or _is_done_too(plan, name, out)]
     results = _joined(suite.only(done), out, command)
-    with written_beside(out / _SUITE) as partial:
+    with atomic_write(out / _SUITE) as partial:
         write_json(vars(results), partial)
     return results
 
@@ -190,7 +190,7 @@ class _Plan:
         made = json.loads((self.folder / "about.json").read_text(encoding="utf-8")).get("settings")
         expected = None if systems is None else settings_of(systems, self.one.measures, **self._of_set())
         if made != expected:
-            raise FileExistsError(
+            raise PathExistsError(
                 f"{self.folder} holds results with other settings (model, baselines, measures, lengths, language or "
                 "exclusion of own documents): name another folder, or ask to overwrite them"
             )
@@ -212,7 +212,7 @@ class _Plan:
         )
 
     def _of_set(self) -> dict[str, Any]:
-        return {"query_set": self.one.query_set, "exclude_own": self.one.exclude_own}
+        return {"query_set": self.one.query_set, "ignore_identical_ids": self.one.ignore_identical_ids}
 
     def _open(self) -> SaeSplade:
         lengths = {name: getattr(self.one, name) for name in ("doc_max_length", "query_max_length")}
@@ -227,7 +227,7 @@ class _Plan:
                 str(self.pretrain), self.collection.get_corpus_iter(), out=folder, device=device, verbose=True
             )
         elif (found := SaeSpladeConfig.from_pretrained(folder).backbone) != self.pretrain:
-            raise ValueError(f"{folder} was trained from {found}, not from {self.pretrain}: name another folder")
+            raise SettingError(f"{folder} was trained from {found}, not from {self.pretrain}: name another folder")
         return folder
 
 
@@ -247,7 +247,7 @@ def _check_new(path: Path, suite: str, *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         there = json.loads(path.read_text(encoding="utf-8")).get("suite")
         if there != suite:
-            raise FileExistsError(
+            raise PathExistsError(
                 f"{path.parent} holds results of the suite {there}, not of {suite}: name another folder, or ask to "
                 "overwrite them"
             )
@@ -262,7 +262,7 @@ def _fetch(collection: Collection, query_set: str | None) -> None:
         collection.qrels(query_set)
         next(collection.get_corpus_iter(), None)
     except (RuntimeError, OSError) as error:  # ir_datasets raises either when no source of a download works
-        raise ValueError(f"{collection.name} cannot be had: {error}") from error
+        raise SettingError(f"{collection.name} cannot be had: {error}") from error
 
 
 def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
@@ -286,7 +286,9 @@ def _significance(folder: Path, measure: str, baseline: str) -> dict[str, str]:
     (results,) = read_results(folder)
     perquery = results.perquery
     if perquery is None:
-        raise ValueError(f"{folder} has no perquery.csv, the values of each query: evaluate the set again (overwrite)")
+        raise SettingError(
+            f"{folder} has no perquery.csv, the values of each query: evaluate the set again (overwrite)"
+        )
     compared = compare(perquery[perquery["measure"] == measure], baseline)
     if compared.empty:
         return {}

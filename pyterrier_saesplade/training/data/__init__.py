@@ -1,5 +1,5 @@
 """What models are fine-tuned on: queries, passages, and which passages a query has."""
 
-from pyterrier_saesplade.training.data.examples import TrainingData
+import lazy_loader
 
-__all__ = ["TrainingData"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pyterrier_saesplade.encoding.encoder import pad, token_batches
-from pyterrier_saesplade.encoding.tokens import TextTokenizer
-from pyterrier_saesplade.model import Side
+from pyterrier_saesplade.encoding import TextTokenizer, pad, token_batches
 from pyterrier_saesplade.training.data.examples import TrainingData
 from pyterrier_saesplade.training.data.frozen import FrozenStates
+from pyterrier_saesplade.types import Side
 
 #: What draws a query's passages is seeded with its number and with this, so that it is not what orders the queries.
 _DRAW = 1
@@ -90,7 +89,7 @@ class RankingBatches(IterableDataset[dict[str, Any]]):
             number += step
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """Returns this process's part of a batch, as :class:`~pyterrier_saesplade.training.ranker.Ranker` takes it."""
+        """Returns this process's part of a batch, as :class:`Ranker` takes it."""
         size = self.batch // self.shards
         first = number * self.batch + self.shard * size
         drawn = [self._draw(query) for query in range(first, first + size)]

@@ -16,9 +16,9 @@ from datasets.arrow_writer import ArrowWriter
 from more_itertools import chunked
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.collections.problems import OnError, Problems
-from pyterrier_saesplade.collections.texts import TextTable
-from pyterrier_saesplade.files import written_beside
+from pyterrier_saesplade.collections import OnError, Problems, TextTable
+from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.files import atomic_write
 
 #: Examples whose identifiers are looked up together.
 _WINDOW = 4096
@@ -185,12 +185,12 @@ def write_examples(folder: Path, examples: Iterable[Example], problems: Problems
         writer.finalize()
     if not scored:
         reasons = "; ".join(problems.report()) or "there are none"
-        raise ValueError(f"no example of {dict(source)} can be used: {reasons}")
+        raise DataError(f"no example of {dict(source)} can be used: {reasons}")
     if len(scored) > 1:
-        raise ValueError(f"some examples of {dict(source)} have scores and others have none")
+        raise DataError(f"some examples of {dict(source)} have scores and others have none")
     description: dict[str, Any] = {"scored": scored == {True}, "negatives": negatives}
     description |= {"problems": problems.report(), "on_error": problems.on_error, "source": dict(source)}
-    with written_beside(folder / "description.json") as partial:
+    with atomic_write(folder / "description.json") as partial:
         partial.write_text(json.dumps(description))
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyterrier_saesplade.collections.texts import TextTable
-from pyterrier_saesplade.encoding.encoder import BATCH_TOKENS, Encoder, token_batches
-from pyterrier_saesplade.encoding.inversion import create_array
-from pyterrier_saesplade.files import written_beside
-from pyterrier_saesplade.model import Side
+from pyterrier_saesplade.collections import TextTable
+from pyterrier_saesplade.encoding import BATCH_TOKENS, Encoder, token_batches
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.files import atomic_write
+from pyterrier_saesplade.types import Side
+from pyterrier_saesplade.vectors import create_array
 
 #: Texts that are sorted by length together.
 _WINDOW = 2048
@@ -64,14 +65,14 @@ class FrozenStates:
                 ids[side] += encoder.tokenize(table.texts(window), side)
                 left -= sum(map(len, ids[side][-len(window) :]))
                 if left < 0:
-                    raise ValueError(
+                    raise SettingError(
                         f"the token states of this data take more than the {max_bytes / 1e9:.1f} GB that "
                         "states_gigabytes allows: allow more, or train with fewer examples, or with train='all'"
                     )
         folder.mkdir(parents=True, exist_ok=True)
         for side, (_, rows) in texts.items():
             if not (folder / side).exists():
-                with written_beside(folder / side) as partial:
+                with atomic_write(folder / side) as partial:
                     _States.write(partial, encoder, ids[side], rows, dimension, verbose=verbose)
         return cls(folder)
 

@@ -27,12 +27,8 @@ from pyterrier_saesplade.collections import (
     passages_of,
     queries_of,
 )
-from pyterrier_saesplade.training.data.examples import (
-    Candidates,
-    TrainingData,
-    look_up,
-    write_examples,
-)
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
+from pyterrier_saesplade.training.data.examples import Candidates, TrainingData, look_up, write_examples
 
 #: A change of these functions that changes what they write changes this, so that nothing old is taken from the cache.
 _VERSION = 3
@@ -171,18 +167,18 @@ def read_training_data(
     """
     if dataset is not None:
         if collection is not None or examples or passages or queries:
-            raise ValueError("a data set of texts brings its queries and passages: give no other data beside it")
+            raise DataError("a data set of texts brings its queries and passages: give no other data beside it")
         return [read_dataset(dataset, on_error=on_error)]
     if not examples:
         if collection is None or passages or queries:
-            raise ValueError("give a collection with judgements, files of examples, or a data set")
+            raise DataError("give a collection with judgements, files of examples, or a data set")
         return [read_labels(collection, query_set, on_error=on_error)]
     if collection is not None:
         opened = as_collection(collection)
         passages = passages or [opened] * len(examples)
         queries = queries or [opened.topics(query_set)] * len(examples)
     if not len(examples) == len(passages) == len(queries):
-        raise ValueError(f"{len(examples)} files of examples need as many sources of passages, and of queries")
+        raise DataError(f"{len(examples)} files of examples need as many sources of passages, and of queries")
     read = []
     for file, of_passages, of_queries in zip(examples, passages, queries, strict=True):
         reader = read_triples if str(file).endswith((".tsv", ".tsv.gz")) else read_distillation
@@ -194,7 +190,7 @@ def _read_file(
     kind: str, parse: Any, file: Path, passages: Texts, queries: Texts | pd.DataFrame, on_error: OnError
 ) -> TrainingData:
     if not file.is_file():
-        raise FileNotFoundError(f"there is no file of examples at {file}")
+        raise PathNotFoundError(f"there is no file of examples at {file}")
     of_passages, (of_queries, query_identity) = passages_of(passages, on_error), queries_of(queries, on_error)
     parts = {"kind": kind, "passages": identity_of(passages), "queries": query_identity, "on_error": on_error}
 
@@ -229,16 +225,16 @@ def _parse_distillation(where: str, line: str) -> Candidates | str | None:
     pids = [str(pid) for pid, _ in pairs]
     scores = [float(score) for _, score in pairs]
     if len(pids) < 2:
-        raise ValueError("expected [qid, [pid, score], [pid, score], …] with at least two passages")
+        raise DataError("expected [qid, [pid, score], [pid, score], …] with at least two passages")
     if not all(map(math.isfinite, scores)):
-        raise ValueError("a score is no finite number")
+        raise DataError("a score is no finite number")
     return Candidates(where, str(qid), pids, scores, 1)
 
 
 def _parse_triple(where: str, line: str) -> Candidates:
     fields = line.split()
     if len(fields) != 3:
-        raise ValueError(f"expected qid, positive and negative, found {len(fields)} columns")
+        raise DataError(f"expected qid, positive and negative, found {len(fields)} columns")
     return Candidates(where, fields[0], fields[1:], (), 1)
 
 
@@ -259,7 +255,7 @@ def _open_dataset(path: Path) -> Dataset:
         return load_from_disk(str(path))
     if path.suffix in formats:
         if not path.is_file():
-            raise FileNotFoundError(f"there is no data set at {path}")
+            raise PathNotFoundError(f"there is no data set at {path}")
         return load_dataset(formats[path.suffix], data_files=str(path), split="train")
     return load_dataset(str(path), split="train")
 
@@ -270,7 +266,7 @@ def _columns(dataset: Dataset) -> dict[str, Any]:
     score = next((name for name in ("score", "scores", "label", "labels") if name in names), None)
     negatives = [name for name in names if name.startswith("negative")]
     if query is None or "positive" not in names:
-        raise ValueError(f"a data set needs columns 'query' and 'positive'; this one has {', '.join(names)}")
+        raise DataError(f"a data set needs columns 'query' and 'positive'; this one has {', '.join(names)}")
     return {"query": query, "negatives": negatives, "score": score}
 
 
@@ -291,13 +287,13 @@ def _parse_row(where: str, row: dict[str, Any], columns: dict[str, Any]) -> Cand
     for name in columns["negatives"]:
         texts += [row[name]] if isinstance(row[name], str) else list(row[name] or [])
     if not all(isinstance(text, str) and text.strip() for text in (query, *texts)):
-        raise ValueError("text missing or empty")
+        raise DataError("text missing or empty")
     score = row[columns["score"]] if columns["score"] else []
     scores = [float(value) for value in score] if isinstance(score, Sequence) else [float(score), 0.0]
     if len(scores) not in (0, len(texts)):
-        raise ValueError(f"as many scores as texts are needed, not {len(scores)} for {len(texts)}")
+        raise DataError(f"as many scores as texts are needed, not {len(scores)} for {len(texts)}")
     if not all(map(math.isfinite, scores)):
-        raise ValueError("a score is no finite number")
+        raise DataError("a score is no finite number")
     return Candidates(where, query, texts, scores, 1)
 
 

@@ -12,11 +12,9 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from pyterrier_saesplade.collections import Collection, write_collection
-from pyterrier_saesplade.collections.problems import Problems
-from pyterrier_saesplade.collections.texts import TextTable, key
-from pyterrier_saesplade.training.data import TrainingData
-from pyterrier_saesplade.training.data.sources import (
+from pyterrier_saesplade.collections import Collection, Problems, TextTable, key, write_collection
+from pyterrier_saesplade.training.data import (
+    TrainingData,
     read_dataset,
     read_distillation,
     read_labels,

@@ -1,0 +1,36 @@
+"""Checks of settings: each raises an error that names the setting and its value."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.types import Precision
+
+
+def require_positive(**settings: int | None) -> None:
+    """Raises a :exc:`ValueError` that names the first setting that is neither ``None`` nor a positive integer.
+
+    Examples:
+        >>> require_positive(k=8, width=None)
+        >>> require_positive(k=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: k must be a positive integer, not 0
+    """
+    for name, value in settings.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise SettingError(f"{name} must be a positive integer, not {value!r}")
+
+
+def require_share(**settings: float | None) -> None:
+    """Raises a :exc:`ValueError` that names the first setting that is neither ``None`` nor in (0, 1]."""
+    for name, value in settings.items():
+        if value is not None and not 0 < value <= 1:
+            raise SettingError(f"{name} must be a share, above 0 and at most 1, not {value!r}")
+
+
+def require_precision(precision: str) -> None:
+    """Raises a :exc:`ValueError` unless the precision is a known one."""
+    if precision not in get_args(Precision):
+        raise SettingError(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")

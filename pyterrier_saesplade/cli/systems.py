@@ -1,0 +1,18 @@
+"""Commands that take systems by name: their help ends with the names that there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+
+class SystemsCommand(TyperCommand):
+    """Lists the systems below its help. They are looked up when the help is shown, because that imports all of them."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Writes the list."""
+        from pyterrier_saesplade.evaluation import describe_systems
+
+        with formatter.section("Systems"):
+            formatter.write_dl([tuple(line.split(": ", 1)) for line in describe_systems().splitlines()])

@@ -1,0 +1,12 @@
+from .encoder import BATCH_TOKENS as BATCH_TOKENS
+from .encoder import EncodedTokens as EncodedTokens
+from .encoder import Encoder as Encoder
+from .encoder import pad as pad
+from .encoder import token_batches as token_batches
+from .lookup import learn_table as learn_table
+from .lookup import look_up as look_up
+from .precision import pick_device as pick_device
+from .precision import pick_dtype as pick_dtype
+from .quiet import quiet_transformers as quiet_transformers
+from .tokens import TextTokenizer as TextTokenizer
+from .tokens import Token as Token

@@ -1,0 +1,10 @@
+from .description import Description as Description
+from .description import impacts as impacts
+from .description import require_whole_terms as require_whole_terms
+from .jvm import anserini_jar as anserini_jar
+from .jvm import lift_clause_limit as lift_clause_limit
+from .jvm import require_anserini as require_anserini
+from .jvm import start_java as start_java
+from .library import DELIMITER as DELIMITER
+from .process import get_lucene as get_lucene
+from .write import LuceneWriter as LuceneWriter

@@ -1,0 +1,57 @@
+"""Concept vectors to a Lucene index of impacts. Imports no PyTerrier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from pyterrier_saesplade.engines.description import write_docnos
+from pyterrier_saesplade.engines.lucene.description import require_whole_terms
+from pyterrier_saesplade.engines.lucene.jvm import require_anserini
+from pyterrier_saesplade.engines.lucene.library import DELIMITER
+from pyterrier_saesplade.engines.lucene.process import get_lucene
+from pyterrier_saesplade.engines.spool import Spool
+from pyterrier_saesplade.errors import EngineError
+from pyterrier_saesplade.files import installed_versions
+from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
+
+
+class LuceneWriter:
+    """The engine ``anserini``, as far as writing an index needs it."""
+
+    ARTIFACT_FORMAT: ClassVar[str] = "anserini"
+    default_quantization: ClassVar[Quantization | None] = Quantization()
+
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        """Returns the version of Pyserini, which brings Anserini."""
+        return installed_versions(["pyserini"])
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Checks that Pyserini is installed, and a Java of version 21 or later."""
+        require_anserini()
+
+    @classmethod
+    def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
+        """Writes Lucene's files, and the docnos in the order of its documents.
+
+        Raises:
+            DataError: If a term contains white space.
+            EngineError: If Lucene did not index every document.
+        """
+        require_whole_terms(terms, spool.statistics)
+        count = get_lucene().write(folder, _documents(spool, terms))
+        if count != spool.statistics.n_docs:
+            raise EngineError(f"Lucene indexed {count} of {spool.statistics.n_docs} documents")
+        write_docnos(folder, spool.docnos())
+
+
+def _documents(spool: Spool, terms: Terms) -> Iterator[list[tuple[str, str]]]:
+    """Yields batches of docnos and texts, as Lucene takes them."""
+    for docnos, vectors in spool:
+        texts = (
+            " ".join(f"{term}{DELIMITER}{weight}" for term, weight in toks.items()) for toks in to_toks(vectors, terms)
+        )
+        yield list(zip(docnos, texts, strict=True))

@@ -1,0 +1,348 @@
+"""Whether differences between systems are more than chance, and for which queries. Imports no PyTerrier."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.evaluation.results import gains, read_results
+
+Values = NDArray[np.float64]
+#: A paired test of two systems' values, query by query, as ``scipy.stats.ttest_rel``: its second result is the p-value.
+Test = Callable[[Values, Values], Any]
+
+#: Permutations of the randomisation test; with no more queries than allow that many, it takes all of them.
+_PERMUTATIONS = 9_999
+#: Deviations below this share of the largest difference are what floats round to: the differences are all the same.
+_ROUNDING = 1e-12
+#: Queries that are shown as won by most, and as lost by most.
+_ENDS = 5
+#: Values of permutations that are in memory together.
+_BATCH = 2_000_000
+
+
+def randomisation_test(ours: Values, theirs: Values) -> tuple[float, float]:
+    """Tests paired values by flipping the signs of their differences at random, always the same ones.
+
+    It goes to ``pt.Experiment(…, test=randomisation_test)`` too.
+
+    Returns:
+        The mean difference, and the share of permutations whose mean is as far from 0 (two-sided).
+
+    Examples:
+        >>> import numpy as np
+        >>> _, p = randomisation_test(np.array([.5, .6, .7]), np.array([.4, .5, .6]))
+        >>> p  # two of the eight ways to flip three signs are as extreme
+        0.25
+
+    References:
+        Smucker, Allan and Carterette, A Comparison of Statistical Significance Tests for IR Evaluation, CIKM 2007.
+    """
+    differences = np.asarray(ours) - np.asarray(theirs)
+    result = stats.permutation_test(
+        (differences,),
+        lambda flipped, axis: np.abs(np.mean(flipped, axis=axis)),
+        permutation_type="samples",
+        alternative="greater",
+        vectorized=True,
+        n_resamples=_PERMUTATIONS,
+        batch=max(1, _BATCH // max(1, len(differences))),
+        rng=np.random.default_rng(0),
+    )
+    return float(differences.mean()), float(result.pvalue)
+
+
+def _student(ours: Values, theirs: Values) -> tuple[float, float]:
+    """Student's test, with no verdict on differences that are all the same, which it would divide by nothing."""
+    if _deviation(ours - theirs) == 0:
+        return float("nan"), float("nan")
+    result = stats.ttest_rel(ours, theirs)
+    return float(result.statistic), float(result.pvalue)
+
+
+_TESTS: dict[str, Test] = {"t": _student, "wilcoxon": stats.wilcoxon, "randomisation": randomisation_test}
+
+
+def compare(
+    perquery: pd.DataFrame,
+    baseline: str,
+    *,
+    test: Literal["t", "wilcoxon", "randomisation"] | Test = "t",
+    correction: str | None = "holm",
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Compares systems with a baseline, query by query.
+
+    Args:
+        perquery: What ``pt.Experiment(…, perquery=True)`` returns, or ``perquery.csv`` of ``saesplade evaluate``:
+            ``name``, ``qid``, ``measure`` and ``value``.
+        baseline: The name of the system that the others are compared with.
+        test: Of paired values: Student's, Wilcoxon's, by randomisation, or a function as ``pt.Experiment`` takes it.
+        correction: How p-values are corrected for the number of systems, for each measure: a name of statsmodels'
+            ``multipletests``; ``None`` or ``"none"``: they are not, as in the paper.
+        alpha: The level of significance, and one less the confidence of intervals.
+
+    Returns:
+        A row for each measure and system: ``measure``, ``name``, ``queries`` (how many), ``mean``, ``difference`` (of
+        means), ``low`` and ``high`` (its Student's confidence interval), ``effect`` (Cohen's d of paired values: the
+        mean difference over its standard deviation), ``wins``, ``ties`` and ``losses`` (queries), ``p``,
+        ``p_corrected`` and ``significant``. Of a single query ``low``, ``high``, ``effect`` and ``p`` are missing.
+        Where all queries gain the same, ``effect`` is infinite, and Student's test has no ``p``.
+
+    Raises:
+        ValueError: If the baseline or the test is unknown, or systems were not run on the same queries.
+
+    Examples:
+        >>> values = {"bm25": [.2, .4, .3, .5], "ours": [.3, .5, .5, .6], "same": [.2, .4, .3, .5]}
+        >>> perquery = pd.DataFrame(
+        ...     [(name, str(qid), "nDCG@10", value) for name, all in values.items() for qid, value in enumerate(all)],
+        ...     columns=["name", "qid", "measure", "value"],
+        ... )
+        >>> compare(perquery, "bm25")[["name", "difference", "effect", "wins", "p", "p_corrected"]].round(3)
+           name  difference  effect  wins      p  p_corrected
+        0  ours       0.125     2.5     4  0.015        0.031
+        1  same       0.000     0.0     0  1.000        1.000
+
+    References:
+        Fuhr, Some Common Mistakes In IR Evaluation, And How They Can Be Avoided, SIGIR Forum 2017.
+        Sakai, Statistical Reform in Information Retrieval?, SIGIR Forum 2014.
+    """
+    if isinstance(test, str) and test not in _TESTS:
+        raise SettingError(f"there is no test {test!r}: give one of {', '.join(_TESTS)}, or a function")
+    systems = list(dict.fromkeys(perquery["name"]))
+    if baseline not in systems:
+        raise SettingError(f"there is no system {baseline!r}; there are: {', '.join(systems)}")
+    if not 0 < alpha < 1:
+        raise SettingError(f"alpha must lie between 0 and 1, not {alpha!r}")
+    tested = _TESTS[test] if isinstance(test, str) else test
+    rows = []
+    for measure, values in _by_measure(perquery):
+        others = [name for name in values.columns if name != baseline]
+        compared = [_row(values[name], values[baseline], tested, alpha) for name in others]
+        corrected = _corrected([row["p"] for row in compared], correction, alpha)
+        for name, row, p in zip(others, compared, corrected, strict=True):
+            rows.append({"measure": measure, "name": name, **row, "p_corrected": p, "significant": p < alpha})
+    return pd.DataFrame(rows)
+
+
+def wins_and_losses(
+    perquery: pd.DataFrame, topics: pd.DataFrame, name: str, baseline: str, measure: str
+) -> pd.DataFrame:
+    """Returns what a system gains over a baseline on each query, the largest gain first.
+
+    Args:
+        perquery: See :func:`compare`.
+        topics: ``qid`` and ``query`` of all queries that were run.
+        name: The system.
+        baseline: The other.
+        measure: The measure.
+
+    Returns:
+        ``qid``, ``query``, the two systems' values under their names, and ``difference``.
+
+    Raises:
+        ValueError: If a system or the measure is unknown, the two are the same or were not run on the same queries, or
+            the text of a query is not known.
+
+    Examples:
+        >>> wins_and_losses(perquery, topics, "concepts", "bm25", "nDCG@10").tail(5)  # doctest: +SKIP
+    """
+    for column, wanted in (("name", name), ("name", baseline), ("measure", measure)):
+        if wanted not in set(perquery[column]):
+            raise SettingError(f"there is no {wanted!r}; there are: {', '.join(dict.fromkeys(perquery[column]))}")
+    if name == baseline:
+        raise SettingError(f"{name!r} cannot be compared with itself: name two systems")
+    ((_, values),) = _by_measure(perquery[(perquery["measure"] == measure) & perquery["name"].isin([name, baseline])])
+    gained = gains(values[name], values[baseline])
+    frame = values.loc[gained.index, [name, baseline]].assign(difference=gained).reset_index()
+    frame.insert(1, "query", _queries(frame["qid"], topics))
+    return frame
+
+
+def by_query_length(
+    perquery: pd.DataFrame, topics: pd.DataFrame, longest: tuple[int, ...] = (3, 6, 10)
+) -> pd.DataFrame:
+    """Returns the means of short and of long queries apart: hybrids of words and concepts differ there.
+
+    Args:
+        perquery: See :func:`compare`.
+        topics: ``qid`` and ``query`` of all queries that were run.
+        longest: The most words of a query in each group but the last, ascending.
+
+    Returns:
+        A row for each measure and system, a column for each group that has queries, called ``"1-3 words (12)"`` with
+        the number of its queries; a query without words is in the first.
+
+    Raises:
+        ValueError: If the text of a query is not known.
+
+    Examples:
+        >>> topics = pd.DataFrame({"qid": ["1", "2"], "query": ["one two", "a query of no less than seven words"]})
+        >>> perquery = pd.DataFrame(
+        ...     {"name": "bm25", "qid": ["1", "2"], "measure": "RR", "value": [1.0, 0.5]}
+        ... )
+        >>> by_query_length(perquery, topics)
+          measure  name  1-3 words (1)  7-10 words (1)
+        0      RR  bm25            1.0             0.5
+    """
+    qids = perquery["qid"].drop_duplicates()
+    words = _queries(qids, topics).map(lambda query: len(query.split())).set_axis(qids)
+    edges = [0, *longest]
+    labels = [f"{low + 1}-{high} words" for low, high in zip(edges, longest, strict=False)]
+    labels.append(f"more than {longest[-1]} words")
+    group = pd.cut(words.clip(lower=1), [*edges, np.inf], labels=labels)
+    counts = group.value_counts()
+    group = group.map(lambda label: f"{label} ({counts[label]})").astype(object)
+    order = [f"{label} ({counts[label]})" for label in labels if counts[label]]
+    frame = perquery.assign(group=perquery["qid"].map(group))
+    table = frame.pivot_table(index=["measure", "name"], columns="group", values="value", sort=False)[order]
+    table.columns.name = None
+    return table.reset_index()
+
+
+def comparisons(
+    folder: str | os.PathLike[str],
+    baseline: str | None = None,
+    *,
+    measures: Sequence[str] = (),
+    topics: pd.DataFrame | None = None,
+    own_topics: bool = False,
+    **settings: Any,
+) -> Iterator[str]:
+    """Compares the systems of a folder of results, or of each set of a suite, as text.
+
+    Args:
+        folder: What ``saesplade evaluate`` wrote.
+        baseline: The system that the others are compared with; ``None``: the first.
+        measures: Their names, if not all.
+        topics: The queries of a single comparison: with them the means by length of queries, and the last system's
+            queries that were won and lost by most, in the first measure.
+        own_topics: The same with the queries of the collection that was evaluated; of a suite, with those of each set.
+        **settings: Those of :func:`compare`.
+
+    Yields:
+        The text of each table.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If the values of each query are missing, topics are given for several sets, the text of a query is
+            not known, or for the reasons of :func:`compare`.
+
+    Examples:
+        >>> for text in comparisons("comparison", "bm25"):  # doctest: +SKIP
+        ...     print(text)
+    """
+    with_queries = [results for results in read_results(folder) if results.perquery is not None]
+    if not with_queries:
+        raise SettingError(f"{folder} has no perquery.csv, the values of each query: evaluate again")
+    if topics is not None and len(with_queries) > 1:
+        # A qid is another query in another set.
+        raise SettingError(f"{folder} is a suite, and topics are those of one collection: name the folder of a set")
+    for results in with_queries:
+        perquery = results.perquery
+        assert perquery is not None
+        for unknown in set(measures) - set(results.measures):
+            raise SettingError(f"{results.folder} has no measure {unknown}; known are: {', '.join(results.measures)}")
+        perquery = perquery[perquery["measure"].isin(measures or results.measures)]
+        first = baseline or results.systems[0]
+        yield f"{results.title}, against {first}\n\n{_shown(compare(perquery, first, **settings))}"
+        queries_of = results.topics() if own_topics else topics
+        if queries_of is not None:
+            yield f"by length of queries\n\n{_shown(by_query_length(perquery, queries_of))}"
+            ours, measure = results.systems[-1], str(perquery["measure"].iloc[0])
+            if ours != first:
+                queries = wins_and_losses(perquery, queries_of, ours, first, measure)
+                ends = queries if len(queries) <= 2 * _ENDS else pd.concat([queries.head(_ENDS), queries.tail(_ENDS)])
+                yield f"queries that {ours} won and lost by most, {measure}\n\n{_shown(ends)}"
+
+
+def _shown(table: pd.DataFrame) -> str:
+    floats = table.select_dtypes("float").columns
+    texts = {name: table[name].map(("{:.4f}" if name in ("p", "p_corrected") else "{:.3f}").format) for name in floats}
+    return table.assign(**texts).to_string(index=False)
+
+
+def _queries(qids: pd.Series, topics: pd.DataFrame) -> pd.Series:
+    """Returns the text of each query; qids may be numbers in one frame and texts in the other."""
+    queries = topics.set_index(topics["qid"].astype(str))["query"].fillna("")
+    called = qids.astype(str)
+    unknown = called[~called.isin(queries.index)]
+    if not unknown.empty:
+        raise SettingError(
+            f"the query {unknown.iloc[0]!r} has values, but is not among the topics: give those that were run"
+        )
+    return called.map(queries)
+
+
+def _by_measure(perquery: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields each measure with a row for each query and a column for each system, in the order given."""
+    for measure, values in perquery.groupby("measure", sort=False):
+        table = values.pivot(index="qid", columns="name", values="value")
+        if table.isna().any(axis=None):
+            name = next(name for name in table if table[name].isna().any())
+            qid = table.index[table[name].isna()][0]
+            others = table.loc[qid].notna().any()
+            remedy = ", which others have: run the same queries" if others else ", nor has any other: leave it out"
+            raise SettingError(f"{name} has no {measure} of the query {qid}{remedy}")
+        yield str(measure), table[list(dict.fromkeys(values["name"]))]
+
+
+def _row(ours: pd.Series, theirs: pd.Series, test: Test, alpha: float) -> dict[str, Any]:
+    differences = (ours - theirs).to_numpy()
+    count, mean, deviation = len(differences), float(differences.mean()), _deviation(differences)
+    margin = float(stats.t.ppf(1 - alpha / 2, count - 1)) * deviation / np.sqrt(count) if count > 1 else float("nan")
+    return {
+        "queries": count,
+        "mean": float(ours.mean()),
+        "difference": mean,
+        "low": mean - margin,
+        "high": mean + margin,
+        "effect": _effect(mean, deviation),
+        "wins": int((differences > 0).sum()),
+        "ties": int((differences == 0).sum()),
+        "losses": int((differences < 0).sum()),
+        "p": _p_value(ours.to_numpy(), theirs.to_numpy(), test),
+    }
+
+
+def _deviation(differences: Values) -> float:
+    """The standard deviation; of one difference NaN."""
+    if len(differences) < 2:
+        return float("nan")
+    deviation = float(differences.std(ddof=1))
+    return 0.0 if deviation <= _ROUNDING * np.abs(differences).max() else deviation
+
+
+def _effect(mean: float, deviation: float) -> float:
+    if deviation == 0:
+        return float("inf") * np.sign(mean) if mean else 0.0
+    return mean / deviation
+
+
+def _p_value(ours: Values, theirs: Values, test: Test) -> float:
+    if len(ours) < 2:
+        return float("nan")
+    # Tests divide by the deviation, or leave out queries that tie: without any difference there is nothing to test.
+    return float(test(ours, theirs)[1]) if (ours != theirs).any() else 1.0
+
+
+def _corrected(p_values: list[float], correction: str | None, alpha: float) -> list[float]:
+    if correction in (None, "none") or not p_values:
+        return p_values
+    from statsmodels.stats.multitest import multipletests
+
+    try:
+        # A p-value that is missing was asked for too: it counts, and stays missing.
+        corrected = multipletests(np.nan_to_num(p_values, nan=1.0), alpha=alpha, method=correction)[1]
+    except ValueError as error:
+        raise SettingError(
+            f"{correction!r} is no correction of statsmodels: give holm, bonferroni, fdr_bh, …, or none"
+        ) from error
+    return [float(p) for p in np.where(np.isnan(p_values), np.nan, corrected)]

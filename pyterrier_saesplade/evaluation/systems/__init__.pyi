@@ -1,0 +1,16 @@
+from .base import Artifact as Artifact
+from .base import ArtifactCache as ArtifactCache
+from .base import Corpus as Corpus
+from .base import IndexedSystem as IndexedSystem
+from .base import System as System
+from .concepts import ConceptSystem as ConceptSystem
+from .custom import CustomSystem as CustomSystem
+from .kinds import Given as Given
+from .kinds import system_kind as system_kind
+from .registry import check_systems as check_systems
+from .registry import describe_systems as describe_systems
+from .registry import make_system as make_system
+from .registry import make_systems as make_systems
+from .registry import systems_table as systems_table
+from .stages import ResetQueries as ResetQueries
+from .stages import TextLoader as TextLoader

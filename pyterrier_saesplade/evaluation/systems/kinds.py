@@ -1,0 +1,126 @@
+"""Declaring kinds of systems: what a file of this folder says of those that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.evaluation.systems.base import System
+from pyterrier_saesplade.model import SaeSpladeConfig
+from pyterrier_saesplade.saesplade import SaeSplade
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of system, as its file declares it.
+
+    Attributes:
+        name: How names begin.
+        make: Makes the system of a name.
+        help: What it is, in one line.
+        source: What stands after ``=``, in capitals; ``None``: nothing may.
+        needs_source: Whether a source must be given; if not, the kind has a default, usually the compared model.
+        options: The type of each option.
+    """
+
+    name: str
+    make: Callable[[Given], System]
+    help: str
+    source: str | None
+    needs_source: bool
+    options: Mapping[str, Any]
+
+    @property
+    def usage(self) -> str:
+        """How the kind is written, such as ``dense[=ENCODER]``."""
+        if self.source is None:
+            return self.name
+        return f"{self.name}={self.source}" if self.needs_source else f"{self.name}[={self.source}]"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A name that was taken apart, and the comparison that it belongs to.
+
+    Attributes:
+        kind: The kind.
+        source: The source; ``None``: the kind's default.
+        options: The options that were given, checked.
+        label: The name of the row.
+        language: The language of documents and queries, two letters.
+        compared: The model that is compared; ``None``: there is none, as when data is mined.
+    """
+
+    kind: str
+    source: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    language: str = "en"
+    compared: SaeSplade | None = None
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """The lengths that were set for the comparison in place of the models' own: they hold for all its systems."""
+        lengths = {name: getattr(self.compared, name, None) for name in ("doc_max_length", "query_max_length")}
+        return {name: length for name, length in lengths.items() if length is not None}
+
+    def model(self, open_source: Callable[..., SaeSplade] = SaeSplade.from_pretrained, **settings: Any) -> SaeSplade:
+        """Returns the model of the source with some settings; without a source the compared model.
+
+        Raises:
+            SettingError: If neither is there.
+        """
+        if self.source is not None:
+            return open_source(self.source, **self.lengths | settings)
+        if self.compared is None:
+            raise SettingError(f"{self.kind} needs a model here: write {self.kind}=FOLDER")
+        return self.compared.replace(**settings) if settings else self.compared
+
+    def backbone(self) -> SaeSpladeConfig:
+        """Returns the configuration of the compared model, whose backbone is the default source of some kinds.
+
+        Raises:
+            SettingError: If there is no such model.
+        """
+        if self.compared is None:
+            raise SettingError(f"{self.kind} needs an encoder here: write {self.kind}=NAME")
+        if self.compared.head != "sae":
+            raise SettingError(
+                f"{self.kind} takes the backbone of a SAE-SPLADE model, and {self.compared!r} is a SPLADE model: "
+                f"write {self.kind}=NAME"
+            )
+        return SaeSpladeConfig.from_pretrained(self.compared.source)
+
+    def require_english(self) -> None:
+        """Raises :exc:`SettingError` unless the collection is in English."""
+        if self.language != "en":
+            raise SettingError(f"{self.kind} works for English only, not for {self.language!r}: leave it out")
+
+
+#: All kinds that were declared, by their names.
+KINDS: dict[str, Kind] = {}
+
+
+def system_kind(
+    name: str,
+    *,
+    help: str,
+    source: str | None = None,
+    needs_source: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[[Given], System]], Callable[[Given], System]]:
+    """Declares a kind of system; decorates the function that makes it. See :class:`Kind` for the arguments.
+
+    Examples:
+        >>> @system_kind("tf", help="term frequencies")  # doctest: +SKIP
+        ... def _tf(given: Given) -> System:
+        ...     return TermFrequencies(given.language)
+    """
+
+    def declare(make: Callable[[Given], System]) -> Callable[[Given], System]:
+        KINDS[name] = Kind(name, make, help, source, needs_source, options or {})
+        return make
+
+    return declare

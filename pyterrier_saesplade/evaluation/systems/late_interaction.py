@@ -1,0 +1,181 @@
+"""Late interaction in a comparison: ColBERT over its own index, and two ways to re-rank what BM25 found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyterrier as pt
+from pydantic import PositiveInt
+
+from pyterrier_saesplade.baselines import ColbertModel, LateInteraction, PlaidIndex
+from pyterrier_saesplade.evaluation.systems.base import ArtifactCache, IndexedSystem, System
+from pyterrier_saesplade.evaluation.systems.kinds import Given, system_kind
+from pyterrier_saesplade.evaluation.systems.reranker import Reranker
+from pyterrier_saesplade.evaluation.systems.stages import NUM_RESULTS, TextLoader, search
+from pyterrier_saesplade.model import check_encoder
+
+
+class Colbert(IndexedSystem):
+    """A ColBERT checkpoint, which retrieves from its own PLAID index, to the depth of every run.
+
+    Args:
+        checkpoint: Hub name or folder of a checkpoint that PyLate reads.
+        doc_max_length: Word pieces kept per document; ``None``: as the checkpoint says.
+        query_max_length: The same for queries.
+        name: What the line is called.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ImportError: If PyLate is not installed.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        doc_max_length: int | None = None,
+        query_max_length: int | None = None,
+        name: str = "colbert",
+    ) -> None:
+        self.name = name
+        self.model = ColbertModel(checkpoint, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        check_encoder(checkpoint)
+        self.note = f"{self.name}: {self.model!r}, PyLate's PLAID index, approximate search"
+
+    @property
+    def identity(self) -> str:
+        """The model's fingerprint: weights and document-side settings."""
+        return f"plaid {self.model.fingerprint}"
+
+    @property
+    def settings(self) -> list[str]:
+        """The length of queries too."""
+        return [*super().settings, f"queries cut at {self.model.query_max_length}"]
+
+    def build(self, artifacts: ArtifactCache, path: Path) -> None:
+        """Encodes, clusters and compresses the token states of the corpus."""
+        self.model.indexer(path).index(artifacts.corpus.documents())
+
+    def stages(
+        self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
+    ) -> tuple[pt.Transformer, pt.Transformer]:
+        """The query encoder, and PLAID's search."""
+        retrieve = search(PlaidIndex(artifacts.path(self)).retriever, ignore_identical_ids=ignore_identical_ids)
+        return self.model.query_encoder(), retrieve
+
+    def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
+        """Scores the texts of results by MaxSim, exactly."""
+        pipeline: pt.Transformer = TextLoader(artifacts.corpus.passages()) >> self.model.scorer()
+        return pipeline
+
+
+class ColbertReranker(Reranker):
+    """BM25's first results, scored again by a ColBERT checkpoint.
+
+    Args:
+        checkpoint: Hub name or folder of a checkpoint that PyLate reads.
+        depth: How many results of BM25 are scored again, which is the depth of the run.
+        doc_max_length: Word pieces kept per document; ``None``: as the checkpoint says.
+        query_max_length: The same for queries.
+        language: That of documents and queries, two letters.
+        name: What the line is called.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ImportError: If PyLate is not installed.
+        ValueError: If ``depth`` or a length is not positive.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        depth: int = NUM_RESULTS,
+        doc_max_length: int | None = None,
+        query_max_length: int | None = None,
+        language: str = "en",
+        name: str = "colbert-rerank",
+    ) -> None:
+        self.model = ColbertModel(checkpoint, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        super().__init__(depth, language, name)
+        check_encoder(checkpoint)
+        self.note = f"{self.name}: {self.model!r} over the first {depth} results of bm25"
+
+    def text_scorer(self) -> pt.Transformer:
+        """MaxSim of the checkpoint's token embeddings."""
+        return self.model.scorer()
+
+
+class LateInteractionSystem(Reranker):
+    """BM25's first results, scored again by late interaction over an encoder's own token states.
+
+    Args:
+        backbone: Hub name or folder of any encoder.
+        depth: How many results of BM25 are scored again, which is the depth of the run.
+        doc_max_length: Word pieces kept per document.
+        query_max_length: The same for queries.
+        language: That of documents and queries, two letters.
+        name: What the line is called.
+
+    Raises:
+        FileNotFoundError: If there is no such encoder.
+        ValueError: If ``depth`` or a length is not positive.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        depth: int = 100,
+        doc_max_length: int = 256,
+        query_max_length: int = 32,
+        language: str = "en",
+        name: str = "late-interaction",
+    ) -> None:
+        super().__init__(depth, language, name)
+        check_encoder(backbone)
+        self._scorer = LateInteraction(backbone, doc_max_length=doc_max_length, query_max_length=query_max_length)
+        self.note = (
+            f"{self.name}: MaxSim of the last layer's states of {backbone}, neither projected nor trained for it, "
+            f"documents cut at {doc_max_length} word pieces and queries at {query_max_length}, over the first {depth} "
+            "results of bm25"
+        )
+
+    def text_scorer(self) -> pt.Transformer:
+        """MaxSim of the backbone's token states."""
+        return self._scorer
+
+
+_LENGTHS = {"doc_max_length": PositiveInt, "query_max_length": PositiveInt}
+
+
+@system_kind(
+    "colbert", source="CHECKPOINT", needs_source=True, options=_LENGTHS, help="a ColBERT checkpoint and its PLAID index"
+)
+def _colbert(given: Given) -> System:
+    return Colbert(str(given.source), name=given.label, **given.lengths | dict(given.options))
+
+
+@system_kind(
+    "colbert-rerank",
+    source="CHECKPOINT",
+    needs_source=True,
+    options={"depth": PositiveInt, **_LENGTHS},
+    help="the results of ``bm25``, scored by a ColBERT checkpoint",
+)
+def _colbert_rerank(given: Given) -> System:
+    options = given.lengths | dict(given.options)
+    return ColbertReranker(str(given.source), name=given.label, language=given.language, **options)
+
+
+@system_kind(
+    "late-interaction",
+    source="ENCODER",
+    options={"depth": PositiveInt, **_LENGTHS},
+    help="the first 100 results of ``bm25``, scored by the token states of an encoder; by default the model's backbone",
+)
+def _late_interaction(given: Given) -> System:
+    own = {} if given.source else {"doc_max_length": given.backbone().doc_max_length}
+    backbone = given.source or given.backbone().backbone
+    options = own | given.lengths | dict(given.options)
+    return LateInteractionSystem(backbone, language=given.language, name=given.label, **options)

@@ -1,0 +1,197 @@
+"""The names of systems: one registry and one grammar, for the commands, for suites and for Python.
+
+A name is one of these::
+
+    KIND                          bm25
+    KIND=SOURCE                   splade=naver/splade-v3
+    KIND=SOURCE,OPTION=VALUE,…    saesplade,k=5,engine=pisa
+    module:attribute              my_module:my_pipeline
+    NAME+NAME                     bm25+dense=my-encoder
+
+Each file of this folder declares its kinds with :func:`system_kind`. The commands' help, the documentation and the
+errors are made from these declarations, so that a new kind is one new file.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.evaluation.systems.base import System
+from pyterrier_saesplade.evaluation.systems.concepts import ConceptSystem
+from pyterrier_saesplade.evaluation.systems.custom import imported_system
+from pyterrier_saesplade.evaluation.systems.hybrids import Fusion
+from pyterrier_saesplade.evaluation.systems.kinds import KINDS, Given, Kind
+from pyterrier_saesplade.saesplade import SaeSplade
+
+#: How options are abbreviated in the names of rows.
+_SHORT = {"doc_max_length": "doc", "query_max_length": "query", "max_length": ""}
+
+#: What ``module:attribute`` looks like.
+_IMPORTED = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*"
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """Returns all kinds by their names, in alphabetical order; the files of this folder are imported for that."""
+    package = __name__.rpartition(".")[0]
+    for module in pkgutil.iter_modules(import_module(package).__path__):
+        import_module(f"{package}.{module.name}")
+    return dict(sorted(KINDS.items()))
+
+
+def check_systems(names: Iterable[str]) -> None:
+    """Checks how systems are written, before there is a model.
+
+    Raises:
+        SettingError: If one is not written as this module says.
+    """
+    for name in names:
+        _parts(name)
+
+
+def make_system(name: str, compared: SaeSplade | None = None, language: str = "en") -> System:
+    """Makes a system by its name.
+
+    Args:
+        name: See this module.
+        compared: The model that kinds without a source take; ``None``: there is none.
+        language: The language of documents and queries, two letters.
+
+    Raises:
+        MissingPackageError: If a package that the system needs is not installed.
+        JavaNotFoundError: If the system needs a later Java than there is.
+        PathNotFoundError: If there is no model at a source.
+        SettingError: If the name or an option is not accepted, or the language is not supported.
+
+    Examples:
+        >>> make_system("bm25").name
+        'bm25'
+    """
+    return _made(_parts(name), set(), compared, language)
+
+
+def make_systems(baselines: Iterable[str | System], model: SaeSplade, language: str = "en") -> list[System]:
+    """Makes the systems of a comparison: the baselines, and last the model, called ``saesplade`` or ``splade``.
+
+    Lengths that are set on ``model`` hold for all systems whose options do not say otherwise. Whatever a baseline lacks
+    is an error here, before anything is indexed.
+
+    Args:
+        baselines: Their names, as :func:`make_system` takes them; or systems.
+        model: The model that is compared.
+        language: The language of documents and queries, two letters.
+
+    Raises:
+        MissingPackageError: If a package that a baseline needs is not installed.
+        JavaNotFoundError: If a baseline needs a later Java than there is.
+        PathNotFoundError: If there is no model at a source.
+        SettingError: If a name or an option is not accepted, or two systems have one name.
+    """
+    if isinstance(baselines, str):
+        raise SettingError(f"baselines must be a list, such as [{baselines!r}]")
+    named = [baseline if isinstance(baseline, System) else _parts(baseline) for baseline in baselines]
+    parts = [part for name in named if not isinstance(name, System) for part in name]
+    checkpoints = Counter(kind for kind, _ in {(part.kind, part.source) for part in parts})
+    checkpoints["splade"] += model.head == "mlm"
+    ambiguous = {kind for kind, count in checkpoints.items() if count > 1}
+    systems = [name if isinstance(name, System) else _made(name, ambiguous, model, language) for name in named]
+    systems.append(ConceptSystem("saesplade" if model.head == "sae" else "splade", model))
+    repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
+    if repeated:
+        raise SettingError(f"two systems are called {repeated[0]}: leave one out, or rename its folder")
+    return systems
+
+
+def describe_systems() -> str:
+    """Returns how systems are written, a line for each kind, for the commands' help."""
+    lines = []
+    for kind in kinds().values():
+        options = f" (options: {', '.join(kind.options)})" if kind.options else ""
+        lines.append(f"{kind.usage}: {kind.help}{options}")
+    return "\n".join([*lines, "module:attribute: a pipeline of your own", "NAME+NAME: several, fused"])
+
+
+def systems_table() -> str:
+    """Returns the kinds as a table in reStructuredText, for the documentation."""
+    rows = [(f"``{kind.usage}``", kind.help, ", ".join(f"``{o}``" for o in kind.options)) for kind in kinds().values()]
+    rows.append(("``module:attribute``", "a pipeline of your own, see below", ""))
+    rows.append(("``NAME+NAME``", "several of these, fused by reciprocal ranks", ""))
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for cells in [("written", "what it is", "options"), *rows]:
+        lines += [f"   {'*' if cell is cells[0] else ' '} - {cell}".rstrip() for cell in cells]
+    return "\n".join(lines) + "\n"
+
+
+def _parts(name: str) -> list[Given]:
+    """Takes a name apart, into what is fused and each of these into kind, source and options."""
+    known = "|".join(map(re.escape, kinds()))
+    # A + fuses only where another name follows: words+concepts is one kind, and folders may have a + in their names.
+    fused = re.split(rf"\+(?=(?:{known})(?:[=,+]|$)|{_IMPORTED})", name)
+    return [_parsed(part) for part in fused]
+
+
+def _parsed(name: str) -> Given:
+    first, *assignments = name.split(",")
+    word, equals, source = first.partition("=")
+    if re.fullmatch(_IMPORTED, word) and not equals and not assignments:
+        return Given("module", word, label=word.rpartition(":")[2])
+    if word not in kinds():
+        raise SettingError(
+            f"there is no system {name!r}: write one of {', '.join(kind.usage for kind in kinds().values())}, "
+            "module:attribute for a pipeline of your own, or several of them with + between"
+        )
+    kind = kinds()[word]
+    if kind.needs_source and not source:
+        raise SettingError(f"{name!r} lacks its source: write {kind.usage}")
+    if equals and not source:
+        raise SettingError(f"{name!r} ends after the =: write {kind.usage}")
+    if source and kind.source is None:
+        raise SettingError(f"{name!r}: {word} takes no source")
+    options = dict(_option(name, kind, assignment) for assignment in assignments)
+    return Given(word, source or None, options)
+
+
+def _option(name: str, kind: Kind, assignment: str) -> tuple[str, Any]:
+    option, _, value = assignment.partition("=")
+    if option not in kind.options or not value:
+        options = ", ".join(f"{known}=VALUE" for known in kind.options) or "none"
+        raise SettingError(f"{name!r}: {assignment!r} is not an option of {kind.name}; its options: {options}")
+    try:
+        return option, TypeAdapter(kind.options[option]).validate_python(yaml.safe_load(value), strict=True)
+    except (ValidationError, yaml.YAMLError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise SettingError(f"{name!r}: {option} cannot be {value!r}: {reason}") from error
+
+
+def _made(parts: list[Given], ambiguous: set[str], compared: SaeSplade | None, language: str) -> System:
+    systems: list[System] = []
+    for part in parts:
+        if part.kind == "module":
+            systems.append(imported_system(str(part.source)))
+            continue
+        given = Given(part.kind, part.source, part.options, _label(part, ambiguous), language, compared)
+        systems.append(kinds()[part.kind].make(given))
+    if len(systems) == 1:
+        return systems[0]
+    return Fusion("+".join(system.name for system in systems), systems)
+
+
+def _label(part: Given, ambiguous: set[str]) -> str:
+    """Returns the name of a row: kind, folder of the source if there may be several, options, and engine."""
+    kind = kinds()[part.kind]
+    named = part.source is not None and (not kind.needs_source or part.kind in ambiguous)
+    folder = [Path(str(part.source)).absolute().name] if named else []
+    shown = [f"{_SHORT.get(name, name)}{value}" for name, value in part.options.items() if name != "engine"]
+    engine = part.options.get("engine", "terrier")
+    return "-".join([part.kind, *folder, *shown, *([] if engine == "terrier" else [engine])])

@@ -1,0 +1,125 @@
+"""Stages that the systems of a comparison share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_saesplade.collections import TextTable
+from pyterrier_saesplade.pipeline import Stage
+
+#: The depth of every run.
+NUM_RESULTS = 1000
+
+
+def search(
+    retriever: Callable[[int], pt.Transformer], num_results: int = NUM_RESULTS, *, ignore_identical_ids: bool = False
+) -> pt.Transformer:
+    """Returns the retriever of so many results, among which, on request, a query's own document is not.
+
+    Args:
+        retriever: Makes one, of the number of results.
+        num_results: Documents per query at most.
+        ignore_identical_ids: Whether a query does not find the document that has its qid for docno.
+    """
+    if not ignore_identical_ids:
+        return retriever(num_results)
+    pipeline: pt.Transformer = retriever(num_results + 1) >> DropIdenticalIds(num_results)
+    return pipeline
+
+
+class DropIdenticalIds(Stage):
+    """Drops each query's own document, of which the docno is the qid, and what is then beyond the depth of a run.
+
+    Args:
+        num_results: Documents per query at most.
+    """
+
+    label: ClassVar[str] = "Drop identical ids"
+
+    def __init__(self, num_results: int) -> None:
+        super().__init__()
+        self.num_results = num_results
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns the results of other documents, ranked again."""
+        pt.validate.result_frame(inp, extra_columns=["rank"])
+        others = inp[inp["docno"] != inp["qid"]]
+        rank = others.sort_values("rank", kind="stable").groupby("qid", sort=False).cumcount()
+        ranked = others.assign(rank=rank.reindex(others.index))
+        return ranked[ranked["rank"] < self.num_results].reset_index(drop=True)
+
+
+class ResetQueries(Stage):
+    """Puts back the queries as they were asked, before any rewriting."""
+
+    label: ClassVar[str] = "Reset queries"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with its first queries."""
+        while "query_0" in inp.columns:
+            inp = pt.model.pop_queries(inp)
+        return inp
+
+
+class RankResults(Stage):
+    """Ranks results that have no ranks, as those of a union or of a re-ranker of one's own."""
+
+    label: ClassVar[str] = "Rank"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with a column ``rank``."""
+        pt.validate.result_frame(inp, extra_columns=["score"])
+        return inp if "rank" in inp.columns else pt.model.add_ranks(inp)
+
+
+class RewriteQueries(Stage):
+    """Gives the queries of results another form; queries that the rewriter drops stay as they are.
+
+    Args:
+        rewriter: A pipeline from queries to queries.
+    """
+
+    label: ClassVar[str] = "Rewrite queries"
+
+    def __init__(self, rewriter: pt.Transformer) -> None:
+        super().__init__()
+        self.rewriter = rewriter
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with new queries, and those that it had as ``query_0``."""
+        pt.validate.columns(inp, includes=["qid", "query"])
+        rewritten = self.rewriter.transform(inp[["qid", "query"]].drop_duplicates("qid"))
+        query = inp["qid"].map(rewritten.drop_duplicates("qid").set_index("qid")["query"]).fillna(inp["query"])
+        return pt.model.push_queries(inp).assign(query=query)
+
+
+class TextLoader(Stage):
+    """Adds the ``text`` of each row's ``docno``, from a table on disk.
+
+    Args:
+        table: The texts by docno.
+    """
+
+    label: ClassVar[str] = "Texts"
+
+    def __init__(self, table: TextTable) -> None:
+        super().__init__()
+        self.table = table
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Returns ``inp`` with a column ``text``, empty for an unknown document."""
+        pt.validate.columns(inp, includes=["docno"])
+        rows = self.table.rows(inp["docno"].tolist())
+        texts = self.table.texts(rows.clip(min=0)) if len(rows) else []
+        found = ["" if row < 0 else text for row, text in zip(rows, texts, strict=True)]
+        return inp.assign(text=pd.Series(found, index=inp.index, dtype=object))

@@ -1,0 +1,133 @@
+"""A store of vectors to files that Pyserini's own commands index and search."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+import pandas as pd
+
+from pyterrier_saesplade.engines import Description, require_whole_terms, write_metadata
+from pyterrier_saesplade.errors import DataError, PathExistsError
+from pyterrier_saesplade.files import move_into_place, read_metadata, require_new, scratch_beside
+from pyterrier_saesplade.impacts import FINGERPRINT, LatentStatistics, Quantization, as_texts, from_toks, to_toks
+from pyterrier_saesplade.store import StoredVectors, read_queries
+
+VECTORS_TYPE, VECTORS_FORMAT = "concept_vectors", "anserini"
+
+_log = logging.getLogger(__name__)
+
+#: Stands for a query without a term: Pyserini refuses a file of topics with an empty one.
+NOTHING = "_"
+
+
+def export_vectors(
+    store: StoredVectors,
+    out: str | os.PathLike[str],
+    *,
+    queries: str | os.PathLike[str] | None = None,
+    quantization: Quantization | None = None,
+    shards: int = 16,
+    overwrite: bool = False,
+) -> Path:
+    """Writes the documents of a store, and encoded queries, as Pyserini reads them.
+
+    The folder has ``docs/``, and nothing in it but shards of a ``JsonVectorCollection`` (any other file would make
+    Anserini drop documents, silently); a description, for :class:`~pyserini_bridge.encoders.SaeQueryEncoder`; and, if
+    there are queries, both forms in which Pyserini takes encoded ones: ``topics.tsv``, in which a term is repeated as
+    often as its weight says, and ``queries.jsonl``, which ``--encoder`` takes with topics of plain text. Queries are
+    multiplied by latents' idf if the model wants that, and a query without a term stands as ``_``.
+
+    Args:
+        store: The documents' vectors.
+        out: The folder to write.
+        queries: A file of queries that ``saesplade encode --queries`` wrote.
+        quantization: How documents' weights become integers; by default 10 levels per unit.
+        shards: Files in ``docs/`` at most; Anserini indexes with one thread per file.
+        overwrite: Replace a folder that was exported.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If there is something at ``out`` that may not be replaced.
+        ValueError: If another model encoded the queries, ``shards`` is not positive, or a term holds a blank.
+
+    Examples:
+        >>> export_vectors(StoredVectors("vectors"), "VECTORS", queries="queries.parquet")  # doctest: +SKIP
+    """
+    out = Path(out)
+    _check_target(out, overwrite)
+    if shards < 1:
+        raise DataError(f"shards must be positive, not {shards}")
+    quantization = quantization or Quantization()
+    topics = None if queries is None else _read_queries(queries, store)
+    with scratch_beside(out) as workplace:
+        folder = workplace / "exported"
+        (folder / "docs").mkdir(parents=True)
+        statistics, n_postings = _write_documents(store, folder / "docs", quantization, shards)
+        require_whole_terms(store.terms, statistics)
+        write_metadata(folder, VECTORS_TYPE, VECTORS_FORMAT, store, statistics, n_postings, quantization)
+        if topics is None:
+            _log.info("%s has no topics: give --queries a file that saesplade encode --queries wrote", out)
+        else:
+            _write_queries(topics, folder)
+        _check_target(out, overwrite)
+        move_into_place(folder, out, workplace / "replaced")
+    return out
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    require_new(out, overwrite=overwrite)
+    if out.exists() and (read_metadata(out) or {}).get("type") != VECTORS_TYPE:
+        raise PathExistsError(f"{out} was not written by an export: name another folder, or remove it")
+
+
+def _write_documents(
+    store: StoredVectors, folder: Path, quantization: Quantization, shards: int
+) -> tuple[LatentStatistics, int]:
+    statistics, n_postings = LatentStatistics.empty(len(store.terms)), 0
+
+    def lines() -> Iterator[str]:
+        nonlocal n_postings
+        for docnos, vectors in store.batches():
+            quantised = quantization.quantize(vectors)
+            statistics.update(quantised)
+            n_postings += len(quantised.latents)
+            for docno, toks in zip(docnos, to_toks(quantised, store.terms), strict=True):
+                yield json.dumps({"id": docno, "vector": toks}, ensure_ascii=False) + "\n"
+
+    rest = lines()
+    size = -(-len(store) // shards)
+    for number in range(-(-len(store) // size)):
+        with (folder / f"docs-{number:05d}.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(islice(rest, size))
+    return statistics, n_postings
+
+
+def _read_queries(path: str | os.PathLike[str], store: StoredVectors) -> pd.DataFrame:
+    topics = read_queries(path)
+    fingerprint = topics.attrs[FINGERPRINT]
+    if fingerprint != store.fingerprint:
+        raise DataError(
+            f"{path} was encoded by another model (fingerprint {fingerprint[:8]}…) than {store.folder} (fingerprint "
+            f"{store.fingerprint[:8]}…): encode the queries with the model that encoded the documents"
+        )
+    return topics
+
+
+def _write_queries(topics: pd.DataFrame, folder: Path) -> None:
+    description = Description.read(folder)
+    vectors = description.query_impacts(from_toks(topics["query_toks"], description.terms))
+    with (folder / "topics.tsv").open("w", encoding="utf-8") as file:
+        for qid, vector in zip(topics["qid"], vectors, strict=True):
+            repeated = chain.from_iterable([term] * weight for term, weight in vector.items())
+            file.write(f"{qid}\t{' '.join(repeated) or NOTHING}\n")
+    with (folder / "queries.jsonl").open("w", encoding="utf-8") as file:
+        for query, vector in zip(as_texts(topics["query"]), vectors, strict=True):
+            line = {"contents": (query or "").strip() or NOTHING, "vector": vector}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")

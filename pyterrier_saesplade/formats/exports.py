@@ -1,0 +1,130 @@
+"""A store's vectors to the files of other tools."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from pyterrier_saesplade.errors import PathExistsError, SettingError
+from pyterrier_saesplade.files import installed_versions, move_into_place, require_new, scratch_beside
+from pyterrier_saesplade.formats.ciff import write_ciff
+from pyterrier_saesplade.formats.jsonl import write_jsonl
+from pyterrier_saesplade.formats.npz import write_npz
+from pyterrier_saesplade.formats.opensearch import write_elasticsearch, write_opensearch
+from pyterrier_saesplade.formats.source import Source
+from pyterrier_saesplade.impacts import Quantization
+from pyterrier_saesplade.store import StoredVectors
+
+
+class Format(NamedTuple):
+    """A format that vectors can be exported to.
+
+    Attributes:
+        write: Writes a source to a file or folder that does not exist.
+        quantization: How weights are quantised unless the user says otherwise; ``None``: floats.
+    """
+
+    write: Callable[[Source, Path], None]
+    quantization: Quantization | None = None
+
+
+FORMATS = {
+    "ciff": Format(write_ciff, Quantization()),
+    "jsonl": Format(write_jsonl),
+    "npz": Format(write_npz),
+    "opensearch": Format(write_opensearch),
+    "elasticsearch": Format(write_elasticsearch),
+}
+
+_ANSERINI = "anserini"
+
+#: What says, in a folder, which vectors these are.
+_DESCRIPTION = "export.json"
+
+
+def export(
+    store: StoredVectors | str | os.PathLike[str],
+    format: str,
+    out: str | os.PathLike[str],
+    *,
+    queries: str | os.PathLike[str] | None = None,
+    quantization: Quantization | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes the vectors of a store in another tool's format, complete or not at all.
+
+    ======================  ========================================================================================
+    ``"anserini"``          a folder for Pyserini's own commands: JSON vectors of integers, and topics
+    ``"ciff"``              a CIFF file: Terrier, Lucene, PISA, BMP, JASS read it; integers
+    ``"jsonl"``             a file of JSON lines, ``{"docno": …, "vector": {…}}``; compressed if it ends in ``.gz``
+    ``"npz"``               a folder with a scipy matrix and the names of its rows and columns
+    ``"opensearch"``        a folder of bulk files, mapping and query, for a field of ``rank_features``
+    ``"elasticsearch"``     the same for a field of ``sparse_vector``
+    ======================  ========================================================================================
+
+    A folder also has ``export.json``, which names the model and the quantisation.
+
+    Args:
+        store: The store, or its folder.
+        format: One of the above.
+        out: The file or folder to write.
+        queries: A file of queries that ``saesplade encode --queries`` wrote, for ``"anserini"``.
+        quantization: How weights become integers, in place of the format's default (10 levels per unit of weight for
+            Anserini and CIFF, floats for the others).
+        overwrite: Replace a file, or a folder that was exported.
+
+    Returns:
+        The path of what was written.
+
+    Raises:
+        FileExistsError: If there is something at ``out`` that may not be replaced.
+        ValueError: If the format is unknown, or cannot hold the vectors.
+
+    Examples:
+        >>> export("vectors", "ciff", "concepts.ciff", quantization=Quantization(10, clip=255))  # doctest: +SKIP
+    """
+    if format not in (_ANSERINI, *FORMATS):
+        raise SettingError(f"there is no format {format!r}; formats are: {', '.join(map(repr, (_ANSERINI, *FORMATS)))}")
+    if queries is not None and format != _ANSERINI:
+        raise SettingError(f"queries are exported to {_ANSERINI!r}, not to {format!r}")
+    store = store if isinstance(store, StoredVectors) else StoredVectors(store)
+    if format == _ANSERINI:
+        # A package of its own, whose folders also say how queries are to be made.
+        from pyterrier_saesplade.formats.anserini import export_vectors
+
+        return export_vectors(store, out, queries=queries, quantization=quantization, overwrite=overwrite)
+    source = Source(store, quantization or FORMATS[format].quantization)
+    out = Path(out)
+    _check_target(out, overwrite)
+    with scratch_beside(out) as workplace:
+        workplace.mkdir()
+        made = workplace / out.name
+        FORMATS[format].write(source, made)
+        if made.is_dir():
+            (made / _DESCRIPTION).write_text(json.dumps(_describe(source, format), indent=1), encoding="utf-8")
+        _check_target(out, overwrite)
+        move_into_place(made, out, workplace / "replaced")
+    return out
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    require_new(out, overwrite=overwrite)
+    if out.is_dir() and not (out / _DESCRIPTION).exists():
+        raise PathExistsError(f"{out} was not written by an export: name another folder, or remove it")
+
+
+def _describe(source: Source, format: str) -> dict[str, object]:
+    return {
+        "format": format,
+        "model": str(source.store),
+        "fingerprint": source.store.fingerprint,
+        "width": len(source.terms),
+        "weighting": source.store.weighting,
+        "quantization": None if source.quantization is None else asdict(source.quantization),
+        "n_docs": len(source.store),
+        "versions": installed_versions(("pyterrier_saesplade",)),
+    }

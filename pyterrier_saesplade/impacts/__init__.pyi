@@ -1,0 +1,15 @@
+from .pruning import Pruning as Pruning
+from .quantization import Quantization as Quantization
+from .quantization import require_finite as require_finite
+from .statistics import LatentStatistics as LatentStatistics
+from .terms import Terms as Terms
+from .terms import terms_of as terms_of
+from .toks import FINGERPRINT as FINGERPRINT
+from .toks import are_impacts as are_impacts
+from .toks import as_texts as as_texts
+from .toks import as_toks as as_toks
+from .toks import from_float_toks as from_float_toks
+from .toks import from_toks as from_toks
+from .toks import to_toks as to_toks
+from .words import Words as Words
+from .words import find_stemmer as find_stemmer

@@ -1,0 +1,17 @@
+from .backbone import above_layers as above_layers
+from .backbone import check_encoder as check_encoder
+from .backbone import layers_of as layers_of
+from .backbone import load_backbone as load_backbone
+from .config import SaeSpladeConfig as SaeSpladeConfig
+from .config import check_k as check_k
+from .config import check_width as check_width
+from .digest import tokenizer_digest as tokenizer_digest
+from .digest import weights_digest as weights_digest
+from .heads import SparseHead as SparseHead
+from .modeling import SaeSpladeModel as SaeSpladeModel
+from .names import parse_model_name as parse_model_name
+from .pooling import Pooled as Pooled
+from .pooling import max_pool as max_pool
+from .topk import search_factors as search_factors
+from .topk import select_topk as select_topk
+from .topk import selected_linear as selected_linear

@@ -1,0 +1,12 @@
+from .doc_encoder import DocEncoder as DocEncoder
+from .feedback import ConceptFeedback as ConceptFeedback
+from .prune import Prune as Prune
+from .quantizer import Quantizer as Quantizer
+from .query_encoder import QueryEncoder as QueryEncoder
+from .scorer import Scorer as Scorer
+from .stage import DOCS as DOCS
+from .stage import Stage as Stage
+from .stage import windows as windows
+from .standardise import Normalise as Normalise
+from .standardise import Standardise as Standardise
+from .weighting import LatentWeighting as LatentWeighting

@@ -1,0 +1,15 @@
+from .config import FinetuneConfig as FinetuneConfig
+from .config import PretrainConfig as PretrainConfig
+from .data import TrainingData as TrainingData
+from .data import mine as mine
+from .data import pseudo_queries as pseudo_queries
+from .data import read_dataset as read_dataset
+from .data import read_distillation as read_distillation
+from .data import read_labels as read_labels
+from .data import read_training_data as read_training_data
+from .data import read_triples as read_triples
+from .data import relevant_documents as relevant_documents
+from .data import with_known_documents as with_known_documents
+from .data import write_pseudo_queries as write_pseudo_queries
+from .finetuning import finetune as finetune
+from .pretraining import pretrain as pretrain

@@ -1,0 +1,16 @@
+from .batches import RankingBatches as RankingBatches
+from .batches import Source as Source
+from .examples import Example as Example
+from .examples import TrainingData as TrainingData
+from .examples import write_examples as write_examples
+from .frozen import FrozenStates as FrozenStates
+from .mining import mine as mine
+from .mining import relevant_documents as relevant_documents
+from .mining import with_known_documents as with_known_documents
+from .pseudo_queries import pseudo_queries as pseudo_queries
+from .pseudo_queries import write_pseudo_queries as write_pseudo_queries
+from .sources import read_dataset as read_dataset
+from .sources import read_distillation as read_distillation
+from .sources import read_labels as read_labels
+from .sources import read_training_data as read_training_data
+from .sources import read_triples as read_triples

@@ -1,0 +1,79 @@
+"""How good a model is while it is trained: held-out queries, searched in a pool of passages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ir_measures
+import numpy as np
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.encoding import Encoder
+from pyterrier_saesplade.metrics import delta_e, qd_flops
+from pyterrier_saesplade.training.data import TrainingData
+from pyterrier_saesplade.vectors import top_documents
+
+_DEPTH = 100
+_MEASURES = {"RR@10": ir_measures.RR @ 10, "nDCG@10": ir_measures.nDCG @ 10}
+
+
+class Validation:
+    """Queries, a pool of passages, and which of them are relevant.
+
+    Args:
+        queries: The queries' texts.
+        passages: The pool's texts.
+        relevant: For each query the numbers of its relevant passages in the pool.
+    """
+
+    def __init__(self, queries: Sequence[str], passages: Sequence[str], relevant: Sequence[Sequence[int]]) -> None:
+        self.queries = queries
+        self.passages = passages
+        self._qrels = [
+            ir_measures.Qrel(str(query), str(passage), 1)
+            for query, passages_of in enumerate(relevant)
+            for passage in passages_of
+        ]
+
+    @classmethod
+    def of(cls, data: TrainingData, numbers: NDArray[np.int64], pool: int, seed: int) -> Validation:
+        """Makes a pool of examples' passages, and of others at random up to a number.
+
+        Args:
+            data: The data.
+            numbers: The examples that are held out; those of one query are joined.
+            pool: How many passages, unless the examples have more.
+            seed: What draws the others.
+        """
+        examples = [data[number] for number in numbers]
+        rows = list(dict.fromkeys(row for example in examples for row in example.passages.tolist()))
+        seen = set(rows)
+        others = np.random.default_rng([seed, len(examples)]).permutation(len(data.passages))[: pool + len(rows)]
+        rows += [row for row in others.tolist() if row not in seen][: max(0, pool - len(rows))]
+        place = {row: number for number, row in enumerate(rows)}
+        relevant: dict[int, dict[int, None]] = {}
+        for example in examples:
+            of_query = relevant.setdefault(example.query, {})
+            of_query.update((place[row], None) for row in example.passages[: example.positives].tolist())
+        return cls(
+            data.queries.texts(list(relevant)), data.passages.texts(rows), [list(found) for found in relevant.values()]
+        )
+
+    def measure(self, encoder: Encoder) -> dict[str, float]:
+        """Returns RR@10, nDCG@10, QD-FLOPs and ΔE of a model."""
+        was_training = encoder.model.training
+        encoder.model.train(False)
+        queries = encoder.encode(self.queries, side="query")
+        passages = encoder.encode(self.passages, side="doc")
+        encoder.model.train(was_training)
+        width = encoder.config.width
+        run = [
+            ir_measures.ScoredDoc(str(query), str(document), float(score))
+            for query, (found, scores) in enumerate(top_documents(queries, passages, width, _DEPTH))
+            for document, score in zip(found, scores, strict=True)
+        ]
+        values = ir_measures.calc_aggregate(_MEASURES.values(), self._qrels, run)
+        measures = {name: float(values[measure]) for name, measure in _MEASURES.items()}
+        query_df, doc_df = (np.bincount(vectors.latents, minlength=width) for vectors in (queries, passages))
+        flops = qd_flops(query_df, len(queries), doc_df, len(passages))
+        return measures | {"qd_flops": flops, "delta_e": delta_e(measures["RR@10"], flops)}

@@ -1,0 +1,5 @@
+"""Pre-training: a sparse autoencoder learns concepts from token states, without labels."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

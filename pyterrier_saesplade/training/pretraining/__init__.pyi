@@ -1,0 +1,2 @@
+from .autoencoder import decode as decode
+from .pretrain import pretrain as pretrain

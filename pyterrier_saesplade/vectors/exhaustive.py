@@ -1,0 +1,40 @@
+"""Exact search of vectors in memory, without an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyterrier_saesplade.vectors.sparse import ConceptVectors
+
+#: Queries whose scores of all documents are in memory together.
+_QUERIES = 64
+
+
+def top_documents(
+    queries: ConceptVectors, documents: ConceptVectors, width: int, depth: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yields for each query its best documents and their scores.
+
+    Args:
+        queries: Their vectors.
+        documents: Theirs.
+        width: The number of latents, M.
+        depth: Documents per query, at most; those that share no latent with it are none of them.
+
+    Yields:
+        The documents' numbers, by falling score, of equal ones the first first; and the scores.
+    """
+    by_latent = documents.to_csr(width).T.tocsr()
+    matrix = queries.to_csr(width)
+    for start in range(0, len(queries), _QUERIES):
+        scores = matrix[start : start + _QUERIES] @ by_latent
+        for first, last in zip(scores.indptr[:-1], scores.indptr[1:], strict=True):
+            found, values = scores.indices[first:last], scores.data[first:last]
+            if len(values) > depth:
+                least = np.partition(values, -depth)[-depth]
+                found, values = found[values >= least], values[values >= least]
+            order = np.lexsort((found, -values))[:depth]
+            yield found[order].astype(np.int64), values[order]

@@ -1,0 +1,120 @@
+"""Concept vectors of many texts, as plain numpy arrays in CSR layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pyterrier_saesplade.errors import SettingError
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptVectors:
+    """The concept vectors of ``n`` texts: for each text its latents, ascending, and their weights.
+
+    Nothing here is dense: a text costs 8 bytes per active latent (12 with positions), whatever the width of the
+    vocabulary.
+
+    Attributes:
+        indptr: ``[n + 1]``; the latents of text ``i`` are ``latents[indptr[i]:indptr[i + 1]]``.
+        latents: ``[nnz]``, ascending within a text, without repetition.
+        weights: ``[nnz]``, positive; ``float32``, or ``int32`` once quantised.
+        positions: ``[nnz]``, the position (in word pieces, markers included) of the token that gave the weight; only
+            on request.
+
+    Examples:
+        >>> import numpy as np
+        >>> vectors = ConceptVectors.from_rows([([3, 7], [0.5, 2.0]), ([], []), ([7], [1.0])])
+        >>> len(vectors)
+        3
+        >>> (vectors.to_csr(8) @ vectors.to_csr(8).T).toarray()[0]
+        array([4.25, 0.  , 2.  ], dtype=float32)
+        >>> vectors.hstack(vectors, 8).row(0)[0]
+        array([ 3,  7, 11, 15], dtype=int32)
+    """
+
+    indptr: NDArray[np.int64]
+    latents: NDArray[np.int32]
+    weights: NDArray[Any]
+    positions: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        """Returns the number of texts."""
+        return len(self.indptr) - 1
+
+    def row(self, i: int) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        """Returns the latents and the weights of text ``i``, as views."""
+        span = slice(self.indptr[i], self.indptr[i + 1])
+        return self.latents[span], self.weights[span]
+
+    def take(self, order: NDArray[np.integer[Any]] | Sequence[int]) -> ConceptVectors:
+        """Returns the texts named by ``order`` (indexes, repetition allowed), in that order."""
+        order = np.asarray(order, dtype=np.int64)
+        lengths = np.diff(self.indptr)[order]
+        indptr = _indptr(lengths)
+        # The source of each entry: the start of its row, plus how far it is from the start of its row in the result.
+        source = np.repeat(self.indptr[:-1][order] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        positions = None if self.positions is None else self.positions[source]
+        return ConceptVectors(indptr, self.latents[source], self.weights[source], positions)
+
+    def where(self, keep: NDArray[np.bool_]) -> ConceptVectors:
+        """Returns the same texts with only the entries for which ``keep`` (``[nnz]``) holds."""
+        indptr = np.concatenate(([0], np.cumsum(keep)))[self.indptr]
+        positions = None if self.positions is None else self.positions[keep]
+        return ConceptVectors(indptr, self.latents[keep], self.weights[keep], positions)
+
+    def hstack(self, other: ConceptVectors, width: int) -> ConceptVectors:
+        """Returns the same texts with the entries of ``other`` as well, whose latents come after ``width`` of these.
+
+        Raises:
+            ValueError: If these are vectors of more texts, or of fewer.
+        """
+        if len(self) != len(other):
+            raise SettingError(f"the vectors of {len(self)} texts and of {len(other)} do not belong together")
+        lengths, further = np.diff(self.indptr), np.diff(other.indptr)
+        indptr = _indptr(lengths + further)
+        first = np.repeat(indptr[:-1] - self.indptr[:-1], lengths) + np.arange(len(self.latents))
+        second = np.repeat(indptr[1:] - other.indptr[1:], further) + np.arange(len(other.latents))
+        latents = np.empty(indptr[-1], np.int32)
+        latents[first], latents[second] = self.latents, other.latents + width
+        weights = np.empty(indptr[-1], np.result_type(self.weights, other.weights))
+        weights[first], weights[second] = self.weights, other.weights
+        return ConceptVectors(indptr, latents, weights)
+
+    def to_csr(self, width: int) -> sparse.csr_array:
+        """Returns a scipy matrix of shape ``[n, width]`` over the same memory."""
+        return sparse.csr_array((self.weights, self.latents, self.indptr), shape=(len(self), width))
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[tuple[Any, Any]]) -> ConceptVectors:
+        """Builds the vectors from one pair (ascending latents, float weights) per text."""
+        pairs = [(np.asarray(latents, np.int32), np.asarray(weights, np.float32)) for latents, weights in rows]
+        return cls(
+            _indptr(np.array([len(latents) for latents, _ in pairs], np.int64)),
+            np.concatenate([latents for latents, _ in pairs] or [np.empty(0, np.int32)]),
+            np.concatenate([weights for _, weights in pairs] or [np.empty(0, np.float32)]),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[ConceptVectors]) -> ConceptVectors:
+        """Stacks the texts of ``parts``, in order; positions are kept if every part has them."""
+        if not parts:
+            return cls.from_rows([])
+        if len(parts) == 1:
+            return parts[0]
+        positions = [part.positions for part in parts if part.positions is not None]
+        return cls(
+            _indptr(np.concatenate([np.diff(part.indptr) for part in parts])),
+            np.concatenate([part.latents for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+            np.concatenate(positions) if len(positions) == len(parts) else None,
+        )
+
+
+def _indptr(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)))

@@ -1,0 +1,144 @@
+"""Systems by name: the grammar, what kinds declare, and pipelines of one's own."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyterrier as pt
+import pytest
+
+from pyterrier_saesplade.cli import app
+from pyterrier_saesplade.collections import Collection
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.evaluation import CustomSystem, evaluate, make_system, read_comparison
+from pyterrier_saesplade.evaluation.systems import describe_systems, make_systems, systems_table
+from pyterrier_saesplade.evaluation.systems.registry import kinds
+from pyterrier_saesplade.saesplade import SaeSplade
+
+OWN = '''
+import pandas as pd
+import pyterrier as pt
+
+def tf_idf(collection, folder):
+    """Words by TF-IDF, in an index of one's own."""
+    index = pt.terrier.TerrierIndex(str(folder))
+    if not folder.exists():
+        print("own index built")
+        index.indexer(meta={"docno": 200}).index(collection.get_corpus_iter())
+    return pt.rewrite.tokenise() >> index.tf_idf()
+
+def first_documents(collection):
+    """Finds the same documents for every query, in their order."""
+    docnos = [document["docno"] for document in collection.get_corpus_iter()][:5]
+    found = pd.DataFrame({"docno": docnos, "score": [5.0, 4.0, 3.0, 2.0, 1.0]})
+    return pt.apply.generic(lambda queries: queries[["qid", "query"]].merge(found, how="cross"))
+
+nothing = pt.Transformer.identity()
+number = 3
+'''
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the current folder."""
+    name = f"own_{os.urandom(4).hex()}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_a_pipeline_of_ones_own_is_a_row_like_any_other(
+    small_collection: Collection,
+    untrained_model: Path,
+    own_module: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the command: effectiveness, costs, times, a run; its index is built once, and kept."""
+    command = ["evaluate", "--collection", small_collection.source, "--model", str(untrained_model)]
+    command += ["--baseline", "bm25", "--baseline", f"{own_module}:tf_idf", "--out", str(tmp_path / "out")]
+    command += ["--baseline", f"{own_module}:first_documents", "--measure", "nDCG@10", "--measure", "R@1000"]
+    assert app(command, standalone_mode=False) is None
+    printed = capsys.readouterr().out
+    assert printed.count("own index built") == 1
+    results = read_comparison(tmp_path / "out")
+    table = results.table.set_index("name")
+    assert table.index.tolist() == ["bm25", "tf_idf", "first_documents", "saesplade"]
+    assert table["nDCG@10"]["tf_idf"] > 0.3 > table["nDCG@10"]["first_documents"]
+    assert table["R@1000"]["tf_idf"] == pytest.approx(table["R@1000"]["bm25"], abs=0.05)
+    assert table.loc["tf_idf", ["index_mb", "build_seconds", "mrt"]].gt(0).all()
+    assert table.loc["first_documents", ["index_mb", "build_seconds", "qd_flops"]].isna().all()
+    run = pt.io.read_results(str(tmp_path / "out" / "runs" / "first_documents.trec.gz"))
+    assert run.groupby("qid")["rank"].apply(list).map(lambda ranks: ranks == [0, 1, 2, 3, 4]).all()
+    assert len(results.values("nDCG@10", "tf_idf")) == small_collection.qrels()["qid"].nunique()
+
+    assert app([*command, "--overwrite"], standalone_mode=False) is None
+    assert "own index built" not in capsys.readouterr().out  # opened, not built again
+    pd.testing.assert_series_equal(read_comparison(tmp_path / "out").table["nDCG@10"], results.table["nDCG@10"])
+
+    sys.modules.pop(own_module)
+    Path(f"{own_module}.py").write_text(OWN + "\n# changed\n")
+    assert app([*command, "--overwrite"], standalone_mode=False) is None
+    assert "own index built" in capsys.readouterr().out  # other code may index in another way
+
+
+def test_a_query_does_not_find_itself_by_a_pipeline_of_ones_own(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path
+) -> None:
+    topics = small_collection.topics()
+    itself = pt.apply.generic(lambda queries: queries.assign(docno=queries["qid"], score=1.0))
+    other = pt.apply.generic(lambda queries: queries.assign(docno=topics["qid"][0], score=0.5))
+    both = CustomSystem("both", itself + other)
+    evaluate(
+        small_collection, untrained_model, tmp_path, baselines=[both], measures=["nDCG@10"], ignore_identical_ids=True
+    )
+    run = pt.io.read_results(str(tmp_path / "runs" / "both.trec.gz"))
+    assert (run["qid"] != run["docno"]).all()
+
+
+def test_names_that_are_refused(own_module: str) -> None:
+    for name, fact in [
+        ("bm42", "bm42"),
+        ("bm25+bm42", "bm42"),
+        ("splade", "splade=CHECKPOINT"),
+        ("bm25=x", "bm25"),
+        ("rrf,k=1", "k=1"),
+        ("saesplade,z=5", "z=5"),
+        ("late-interaction=x,depth=many", "'many'"),
+        ("saesplade,k=0", "k cannot be '0'"),
+        ("saesplade", "saesplade=FOLDER"),
+        ("dense", "dense=NAME"),
+        ("no_such_module:pipeline", "no_such_module"),
+        (f"{own_module}:absent", "absent"),
+        (f"{own_module}:number", "int"),
+    ]:
+        with pytest.raises(SettingError, match=re.escape(fact)):
+            make_system(name)
+
+
+def test_plus_fuses_names_and_nothing_else(minilm_path: Path, own_module: str, tmp_path: Path) -> None:
+    """A + in a folder's name, or in that of a kind, is a part of it."""
+    folder = tmp_path / "a+b"
+    folder.symlink_to(minilm_path)
+    assert make_system(f"dense={folder}").name == "dense-a+b"
+    fused = make_system(f"bm25+dense={folder},doc_max_length=64+{own_module}:nothing")
+    assert fused.name == "bm25+dense-a+b-doc64+nothing"
+    assert make_system("bm25+bm25").name == "bm25+bm25"
+
+
+def test_every_kind_is_declared_once_and_described(untrained_model: Path) -> None:
+    """The help and the documentation are made of the declarations."""
+    help_text, table = describe_systems(), systems_table()
+    for kind in kinds().values():
+        assert kind.help
+        assert kind.help[-1] != "."
+        assert f"{kind.usage}: " in help_text
+        assert f"``{kind.usage}``" in table
+        assert all(f"``{option}``" in table for option in kind.options)
+    page = Path(__file__).parents[2] / "pyterrier_saesplade" / "pt_docs" / "comparing.rst"
+    assert systems_table() in page.read_text(), f"the table of systems is another now; it should be:\n{table}"
+    own, _ = make_systems(["saesplade,k=5"], SaeSplade.from_pretrained(untrained_model))
+    assert own.name == "saesplade-k5"

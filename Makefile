@@ -4,7 +4,7 @@
 #   make test-colbert  those of ColBERT, in .venv-colbert
 #   make test-browser  those of the report's page in Chromium, which with chromedriver must be installed
 #   make test-notebooks  runs examples/*.ipynb
-#   make lint          ruff and mypy --strict
+#   make lint          ruff, its formatter, mypy --strict, and the direction of imports
 #   make bench         speed beside other packages, in .venv-bench and .venv-export (writes benchmarks/README.md); an hour or more
 #                      COLLECTION names what is encoded, indexed and searched: docstrings, or a collection's folder
 # PYTHON names the Python (3.11 to 3.13) that .venv is made with.
@@ -36,7 +36,9 @@ test-notebooks: .venv/installed-notebooks
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # What the peers need is in environments of its own. sentence-transformers' other back ends are in a third, because
 # optimum-onnx allows no transformers from 5 on.

@@ -127,3 +127,16 @@ for file in sorted(wheel.glob("py*/**/*.py")):
     print(name)
 """
     assert "pyterrier_saesplade.cli" in python(program, "-I", "-S").split()
+
+
+def test_training_names_its_extra() -> None:
+    """Without the packages that only training needs, everything else works."""
+    code = (
+        "import sys\n"
+        "sys.modules['datasets'] = None\n"
+        "from pyterrier_saesplade import SaeSplade, evaluate, mine, open_collection\n"
+        "try:\n    SaeSplade.pretrain('x', [])\nexcept ImportError as error:\n    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("MissingPackageError")
+    assert "pyterrier_saesplade[train]" in done.stdout

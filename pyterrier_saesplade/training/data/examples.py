@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import Dataset, Features, Value
-from datasets import Sequence as ListOf
-from datasets.arrow_writer import ArrowWriter
 from more_itertools import chunked
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.collections import OnError, Problems, TextTable
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import atomic_write
+from pyterrier_saesplade.training.extra import ArrowWriter, Dataset, Features, ListOf, Value
 
 #: Examples whose identifiers are looked up together.
 _WINDOW = 4096

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from datasets import Dataset, load_dataset, load_from_disk
 
 from pyterrier_saesplade.collections import (
     Collection,
@@ -29,6 +28,7 @@ from pyterrier_saesplade.collections import (
 )
 from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.training.data.examples import Candidates, TrainingData, look_up, write_examples
+from pyterrier_saesplade.training.extra import Dataset, load_dataset, load_from_disk
 
 #: A change of these functions that changes what they write changes this, so that nothing old is taken from the cache.
 _VERSION = 3

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, TrainingArguments
@@ -25,6 +24,7 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import PretrainConfig
+from pyterrier_saesplade.training.extra import Dataset
 from pyterrier_saesplade.training.pretraining.autoencoder import SparseAutoencoder, initialise_from_data
 from pyterrier_saesplade.training.pretraining.states import StateBatches
 from pyterrier_saesplade.training.pretraining.texts import open_texts, spool_texts

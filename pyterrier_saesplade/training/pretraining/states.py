@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -17,6 +16,7 @@ from tqdm.auto import tqdm
 
 from pyterrier_saesplade.encoding import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.files import atomic_write
+from pyterrier_saesplade.training.extra import Dataset
 
 #: Documents that are sorted by length together, and after which progress is noted.
 _WINDOW = 512

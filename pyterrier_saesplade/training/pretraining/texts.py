@@ -7,11 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, Value
-from datasets.arrow_writer import ArrowWriter
-
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import atomic_write
+from pyterrier_saesplade.training.extra import ArrowWriter, Dataset, Features, Value
 
 #: So many texts tell whether a file holds the corpus that is given.
 _COMPARED = 100

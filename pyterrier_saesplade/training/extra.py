@@ -1,0 +1,17 @@
+"""The packages that only training needs: the extra ``train``."""
+
+from __future__ import annotations
+
+from pyterrier_saesplade.errors import MissingPackageError
+
+try:
+    import accelerate  # noqa: F401  # the Trainer needs it
+    from datasets import Dataset, Features, Value, load_dataset, load_from_disk
+    from datasets import Sequence as ListOf
+    from datasets.arrow_writer import ArrowWriter
+except ImportError as error:
+    raise MissingPackageError(
+        f"training needs accelerate and datasets ({error}): pip install 'pyterrier_saesplade[train]'"
+    ) from error
+
+__all__ = ["ArrowWriter", "Dataset", "Features", "ListOf", "Value", "load_dataset", "load_from_disk"]

@@ -1,4 +1,4 @@
-"""Tables of a paper as data: their cells, and the commands that make these."""
+"""The tables of a paper as data: their cells, and the commands that compute them."""
 
 from __future__ import annotations
 
@@ -7,40 +7,39 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
-import yaml
+from pydantic import BeforeValidator
 
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.evaluation import Suite, open_suite, read_summary
 from pyterrier_saesplade.metrics import delta_e
-
-Made = TypeVar("Made")
+from pyterrier_saesplade.settings import make_settings, parse_yaml, read_yaml, settings_class
 
 _DATA = files("pyterrier_saesplade.paper") / "paper.yaml"
 _PLACE = re.compile(r"\{([^{}]+)\}")
 _OPTION = re.compile(r"\$(\w+)")
 
-#: What a command can begin with.
+#: The programs that a command may run.
 PROGRAMS = ("saesplade", "python")
 
-#: What a folder holds when it is complete: a model, an index, results, a collection.
+#: Files that show a folder to be complete: a model, an index, results of a suite or a collection, a collection.
 _COMPLETE = ("config.json", "pt_meta.json", "suite.json", "results.json", "docs.jsonl.gz")
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where commands read and write.
+    """The folders that commands read from and write to.
 
     Attributes:
-        out: What is made.
-        data: The files that have to be brought.
-        configs: The settings of the trainings and two programs, ``examples/paper`` of the repository.
+        out: The folder for all output.
+        data: The folder of the files that must be provided.
+        configs: The folder with the settings of the trainings and two programs, ``examples/paper`` of the repository.
     """
 
     out: Path = Path("paper")
@@ -50,14 +49,15 @@ class Folders:
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and what it makes.
+    """A command and its output.
 
     Attributes:
-        name: What it makes, from the folder of results.
-        path: The same as a path.
-        words: The command, ``saesplade`` or ``python`` first.
-        prints: Whether what it makes is what it prints.
-        inputs: What it reads that no step makes: files of the folders ``data`` and ``configs``, with the folder's name.
+        name: The path of the output, relative to the folder of all output.
+        path: The full path of the output.
+        words: The words of the command; the first is ``saesplade`` or ``python``.
+        prints: Whether the output is what the command prints.
+        inputs: Files that the command reads and no step makes, each with the name of its folder, ``data`` or
+            ``configs``.
     """
 
     name: str
@@ -68,67 +68,78 @@ class Step:
 
     @property
     def is_done(self) -> bool:
-        """Whether what it makes is there, and complete."""
+        """Whether the output exists and is complete."""
         results = self.path / "suite.json"
-        if self._suite is not None and results.exists():  # which may be that of a few sets
+        if self._suite is not None and results.exists():  # possibly of a part of the sets
             return set(self._suite.sets) <= set(json.loads(results.read_text(encoding="utf-8"))["sets"])
         return self.path.is_file() or any((self.path / name).exists() for name in _COMPLETE)
 
     @property
     def collections(self) -> list[str]:
-        """The names of the data sets of ir_datasets that it reads."""
+        """The names of the ir_datasets data sets that the command reads."""
         of_sets = [] if self._suite is None else [one.collection for one in self._suite.sets.values()]
         return [name.removeprefix("irds:") for name in [*self.words, *of_sets] if name.startswith("irds:")]
 
     @cached_property
     def _suite(self) -> Suite | None:
-        """The sets that it evaluates."""
+        """The suite that the command evaluates, if any."""
         pairs = list(pairwise(self.words))
         suites = [value for option, value in pairs if option == "--suite"]
         return open_suite(suites[0]).only([value for option, value in pairs if option == "--only"]) if suites else None
 
     def __str__(self) -> str:
-        """The command as a shell takes it."""
+        """Returns the command, quoted for a shell."""
         return shlex.join(self.words) + (f" > {shlex.quote(str(self.path))}" if self.prints else "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_class
 class Column:
     """A column of a table.
 
     Attributes:
         measure: The name of the measure, ``qd_flops`` or ``ΔE``.
-        steps: Which results it is read from: the step of a row is called ``STEP/ROW``.
-        set: The set of a suite; ``None``: the mean of all, or a collection that is none of a suite.
-        reported: The best value that was reported, as a fraction; ``None``: not known.
+        steps: The steps whose results the column shows; for a row, the step is ``STEP/RUN``.
+        set: The set of a suite; ``None``: the mean over the suite, or the results of a single collection.
+        reported: The best reported value, a fraction or a count; ``None``: unknown.
     """
 
     measure: str = ""
     steps: Sequence[str] = ()
     set: str | None = None
-    reported: float | None = None
+    reported: int | float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+def _each(kind: type) -> BeforeValidator:
+    """Makes instances of a class of settings of the values of a mapping."""
+
+    def make(given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {name: make_settings(kind, one, f"{kind.__name__.lower()} {name}") for name, one in given.items()}
+
+    return BeforeValidator(make)
+
+
+@settings_class
 class Table:
     """A table or a figure of a paper.
 
     Attributes:
-        title: What it shows.
-        about: What more there is to say.
-        source: Where reported figures come from, if not where those of the other tables do.
+        title: What the table shows.
+        about: Further explanations.
+        source: Where the reported figures come from, if it differs from the other tables.
         columns: The columns by name.
-        rows: The systems: the name of a row, and the run that it is of, which is called as its file of settings.
-        figures: Steps that draw.
+        rows: For each row, a system, the name of its run, which is also the name of its file of settings.
+        figures: The steps that draw figures.
         also: Further steps.
-        missing: What cannot be had here.
-        small: Figures of ours on small collections, with their source.
+        missing: What this package cannot reproduce.
+        small: Results of this package on small collections, with their source.
     """
 
     title: str
     about: str = ""
     source: str = ""
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    columns: Annotated[Mapping[str, Column], _each(Column)] = field(default_factory=dict)
     rows: Mapping[str, str] = field(default_factory=dict)
     figures: Sequence[str] = ()
     also: Sequence[str] = ()
@@ -137,12 +148,16 @@ class Table:
 
     @property
     def targets(self) -> list[str]:
-        """The steps that it ends with; they have others before them."""
+        """The names of the steps that produce the table; they depend on others."""
         results = [f"{step}/{run}" for run in self.rows.values() for one in self.columns.values() for step in one.steps]
         return list(dict.fromkeys([*results, *self.also, *self.figures]))
 
     def cells(self, out: Path | None) -> list[list[str]]:
-        """Returns the table as texts: a header, what was reported, and the rows with the results that a folder has."""
+        """Returns the cells as strings: a header, the reported values, and a row per system.
+
+        Args:
+            out: The folder of results. Cells without results are empty, and all are if it is ``None``.
+        """
         columns = list(self.columns.values())
         return [
             ["", "run", *self.columns],
@@ -151,23 +166,23 @@ class Table:
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_class
 class Tables:
-    """The tables of a paper, and the rules by which their steps are made.
+    """The tables of a paper, and the rules that give the commands of their steps.
 
     Attributes:
         tables: The tables by name.
-        steps: A command for each name of a step; ``%`` in a name stands for anything.
-        options: Words that commands share.
-        files: Files that have to be brought, and what they are.
-        downloads: Data sets of ir_datasets, with ``documents`` and ``megabytes`` as far as they are known.
-        source: Where reported figures come from.
-        hardware: What is needed.
-        work: How much a step of a verb has to do.
-        about: What there is to say before all tables, in Markdown.
+        steps: Commands by the names of their steps; a ``%`` in a name matches anything.
+        options: Words that commands share, by name.
+        files: Files that must be provided, with a description.
+        downloads: Data sets of ir_datasets, with ``documents`` and ``megabytes`` (10^6 bytes) where known.
+        source: Where the reported figures come from.
+        hardware: The hardware that is needed.
+        work: The amount of work of a step, by the verb of its command.
+        about: An introduction to all tables, in Markdown.
     """
 
-    tables: Mapping[str, Table]
+    tables: Annotated[Mapping[str, Table], _each(Table)]
     steps: Mapping[str, str]
     options: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
@@ -179,33 +194,32 @@ class Tables:
 
     @classmethod
     def read(cls, text: str, where: str) -> Self:
-        """Reads them from YAML.
+        """Reads tables from YAML.
+
+        Args:
+            text: The YAML.
+            where: Where it comes from, for errors.
 
         Raises:
-            ValueError: If it is not as it has to be; ``where`` is named.
+            ValueError: If it is not valid YAML, or a setting is unknown, missing or not allowed.
         """
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SettingError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
-        made = _made(cls, content, where)
-        return replace(made, tables={str(name): _table(one, f"{where}, {name}") for name, one in made.tables.items()})
+        return make_settings(cls, parse_yaml(text, where), where)
 
     def table(self, name: str) -> Table:
-        """Returns a table.
+        """Returns the table of that name.
 
         Raises:
-            ValueError: If there is none of that name.
+            ValueError: If there is no such table.
         """
         if name not in self.tables:
             raise SettingError(f"there is no table {name!r}: there are {', '.join(self.tables)}")
         return self.tables[name]
 
     def plan(self, name: str, folders: Folders = Folders()) -> list[Step]:
-        """Returns the steps of a table, each after those that it needs.
+        """Returns the steps of a table, each after the steps that it depends on.
 
         Raises:
-            ValueError: If there is no such table, or its steps cannot be resolved.
+            ValueError: If there is no such table, or a step is unknown, depends on itself or has an invalid command.
 
         Examples:
             >>> [step.name for step in open_tables().plan("postings")][:3]
@@ -217,10 +231,10 @@ class Tables:
         return [step for step in steps.values() if step is not None]
 
     def _resolve(self, name: str, folders: Folders, steps: dict[str, Step | None]) -> Path:
-        """Puts a step behind those that it needs, unless it is there; returns what it makes."""
+        """Adds a step, after those that it depends on, unless it was added before; returns the path of its output."""
         if name in steps:
             if steps[name] is None:
-                raise SettingError(f"the step {name} needs itself")
+                raise SettingError(f"the step {name} depends on itself: change its command")
             return folders.out / name
         steps[name] = None
         inputs: dict[Path, str] = {}
@@ -229,7 +243,7 @@ class Tables:
             raise SettingError(
                 f"the command of the step {name} must begin with {' or '.join(PROGRAMS)}, not {words[:1]}"
             )
-        del steps[name]  # so that it stands after those that it needs
+        del steps[name]  # moves the step behind those that it depends on
         prints = words[-2:] == [">", str(folders.out / name)]
         steps[name] = Step(name, folders.out / name, words[:-2] if prints else words, prints, inputs)
         return folders.out / name
@@ -252,23 +266,26 @@ class Tables:
     def _command(self, name: str) -> str:
         rule = max((rule for rule in self.steps if _matches(rule, name)), key=_exactness, default=None)
         if rule is None:
-            raise SettingError(f"there is no step {name!r}, nor a rule for it")
+            raise SettingError(f"there is no step {name!r}, and no rule that matches it")
         first, _, last = rule.partition("%")
         stem = name[len(first) : len(name) - len(last)]
 
         def option(match: re.Match[str]) -> str:
             if match[1] not in self.options:
-                raise SettingError(f"the step {rule} names ${match[1]}, which is none of the options")
+                raise SettingError(
+                    f"the step {rule} uses the option ${match[1]}, which is not defined: the options are "
+                    f"{', '.join(self.options) or 'none'}"
+                )
             return self.options[match[1]]
 
-        return _OPTION.sub(option, str(self.steps[rule])).replace("%", stem)
+        return _OPTION.sub(option, self.steps[rule]).replace("%", stem)
 
     @cached_property
     def _datasets(self) -> list[str]:
         return sorted(self.downloads, key=len, reverse=True)
 
     def fetched(self, plan: Sequence[Step]) -> dict[str, Mapping[str, int]]:
-        """Returns what the steps download, by the name of the data set, in order.
+        """Returns the data sets that steps download, in that order, with what is known of their size.
 
         Examples:
             >>> open_tables().fetched(open_tables().plan("k"))
@@ -281,12 +298,11 @@ class Tables:
         return found
 
     def describe(self, name: str, folders: Folders | None = None) -> str:
-        """Returns all that there is to say of a table, in Markdown.
+        """Returns a table with its commands and everything known about it, in Markdown.
 
         Args:
-            name: Its name.
-            folders: Where things are: what is there already, of results and of steps, is taken into account. ``None``:
-                nothing is.
+            name: The name of the table.
+            folders: The folders to look for results and for steps that are done; ``None``: no folder is looked at.
 
         Raises:
             ValueError: As for :meth:`plan`.
@@ -296,7 +312,7 @@ class Tables:
         if table.columns:
             parts.append(_markdown(table.cells(folders.out if folders else None)))
         if table.small:
-            parts.append(f"Ours, on small collections: {table.small}")
+            parts.append(f"Our results on small collections: {table.small}")
         parts.append("\n".join(f"- {fact}" for fact in self._facts(table, plan)))
         lines = [f"# done: {step.name}" if folders and step.is_done else str(step) for step in plan]
         parts.append("\n".join(["```bash", *lines, "```"]))
@@ -307,9 +323,9 @@ class Tables:
             yield f"reported: {table.source or self.source}"
         inputs = {path: place for step in plan for path, place in step.inputs.items()}
         for path in (path for path, place in inputs.items() if place == "data"):
-            yield f"to be brought: `{path}`, {self.files.get(path.name, path.name)}"
+            yield f"must be provided: `{path}`, {self.files.get(path.name, path.name)}"
         for name, known in self.fetched(plan).items():
-            yield f"fetched: {_download(name, known)}"
+            yield f"downloaded: {_download(name, known)}"
         verbs = dict.fromkeys(step.words[1] for step in plan)
         if self.hardware and any(verb in self.work for verb in verbs):
             yield f"hardware: {self.hardware}"
@@ -317,25 +333,28 @@ class Tables:
             if verb in self.work:
                 yield f"each `{verb}`: {self.work[verb]}"
         for one in table.missing:
-            yield f"missing here: {one}"
+            yield f"not covered here: {one}"
 
     def listing(self) -> str:
-        """Returns the names of the tables, with their titles and the number of their commands."""
+        """Returns a line for each table: its name, its title and the number of its commands."""
         width = max(map(len, self.tables))
         lines = (f"{name:{width}}  {one.title} ({len(self.plan(name))} commands)" for name, one in self.tables.items())
         return "\n".join(lines)
 
     def markdown(self) -> str:
-        """Returns all tables as a page."""
+        """Returns a page with all tables, in Markdown."""
         return "\n\n".join([self.about.strip(), *(self.describe(name) for name in self.tables)]) + "\n"
 
 
 def open_tables(path: str | os.PathLike[str] | None = None) -> Tables:
-    """Opens the tables of the paper, or a YAML file of one's own that is written as ``paper/paper.yaml`` is.
+    """Opens the tables of the paper, or others.
+
+    Args:
+        path: A YAML file in the format of ``pyterrier_saesplade/paper/paper.yaml``; ``None``: the tables of the paper.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not as it has to be.
+        ValueError: If it is not valid YAML, or a setting is unknown, missing or not allowed.
 
     Examples:
         >>> list(open_tables().tables)[:4]
@@ -343,34 +362,7 @@ def open_tables(path: str | os.PathLike[str] | None = None) -> Tables:
     """
     if path is None:
         return Tables.read(_DATA.read_text(encoding="utf-8"), "the paper's tables")
-    return Tables.read(Path(path).read_text(encoding="utf-8"), str(path))
-
-
-def _table(settings: Any, where: str) -> Table:
-    table = _made(Table, settings, where)
-    columns = {str(name): _made(Column, one, f"{where}, {name}") for name, one in table.columns.items()}
-    return replace(table, columns=columns, rows={str(name): str(run) for name, run in table.rows.items()})
-
-
-def _made(kind: type[Made], settings: Any, where: str) -> Made:
-    """Makes a table, or what belongs to one, of YAML's mappings, lists and texts."""
-    if not isinstance(settings, dict):
-        raise SettingError(f"{where}: expected settings, such as 'title: ...', found {settings!r}")
-    known = {one.name: str(one.type) for one in fields(kind)}  # type: ignore[arg-type]
-    for name, value in settings.items():
-        if name not in known:
-            raise SettingError(f"{where}: unknown setting {name}; there are {', '.join(known)}")
-        for begins, wanted, noun in (
-            ("str", str, "a text"),
-            ("Sequence", list, "a list"),
-            ("Mapping", dict, "a mapping"),
-        ):
-            if known[name].startswith(begins) and value is not None and not isinstance(value, wanted):
-                raise SettingError(f"{where}: {name} must be {noun}, not {value!r}")
-    try:
-        return kind(**settings)
-    except TypeError as error:
-        raise SettingError(f"{where}: {error}") from error
+    return make_settings(Tables, read_yaml(Path(path)), str(path))
 
 
 def _matches(rule: str, name: str) -> bool:
@@ -384,7 +376,7 @@ def _exactness(rule: str) -> tuple[bool, int]:
 
 
 def _cell(column: Column, run: str, out: Path | None) -> str:
-    """A cell is empty where there are no results; of several steps it has a value each."""
+    """Returns the values of a column's steps, or an empty string if there are no results."""
     values = [] if out is None else [_value(column, out / step / run) for step in column.steps]
     return " / ".join(map(_number, values)) if any(value is not None for value in values) else ""
 

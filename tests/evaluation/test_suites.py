@@ -92,7 +92,9 @@ def test_one_set_of_a_suite() -> None:
     assert open_suite("mmarco-zh").sets["zh"].collection == "irds:mmarco/v2/zh/dev/small"
     assert open_suite("miracl/sw").sets["sw"].measures[0] == "nDCG@10"
     for name in ("beir/trec", "beir-", "mmarco-en", "cqadupstack"):
-        with pytest.raises(ValueError, match=r"is no suite: .* beir, lotte-forum, .*, trec-dl-20, or a set of one"):
+        with pytest.raises(
+            ValueError, match=r"there is no suite .* beir, lotte-forum, .*, trec-dl-20, or a set of one"
+        ):
             open_suite(name)
     with pytest.raises(ValueError, match="the suite beir has no set 'msmarco': it has arguana, climate-fever"):
         open_suite("beir").only(["msmarco"])
@@ -103,9 +105,9 @@ def test_a_folder_is_a_suite(folder: Path) -> None:
     assert suite.name == "mine"
     assert list(suite.sets) == ["all", "parts/half"]
     assert suite.sets["parts/half"] == SuiteSet(collection=str(folder / "parts" / "half"))
-    with pytest.raises(ValueError, match="all is a collection, not a folder of several: give it as --collection"):
+    with pytest.raises(ValueError, match="all is one collection, not a folder of several: give it as --collection"):
         open_suite(folder / "all")
-    with pytest.raises(ValueError, match=r"notes holds no folder with docs\.jsonl"):
+    with pytest.raises(ValueError, match=r"notes contains no folder with docs\.jsonl"):
         open_suite(folder / "notes")
 
 
@@ -126,15 +128,15 @@ def test_a_file_is_a_suite(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sets: [", "is no YAML"),
+        ("sets: [", "is not valid YAML"),
         ("measures: [AP]", "must have 'sets:'"),
         ("sets: {a: all}", "set a: expected settings"),
-        ("sets: {a: {}}", "set a: 'collection: ...' is missing"),
-        ("sets: {a: {collection: all, depth: 3}}", "set a: unknown setting depth; there are collection, "),
-        ("sets: {a: {collection: all, doc_max_length: 0}}", "doc_max_length must be a whole number, at least 1, not 0"),
+        ("sets: {a: {}}", "set a: collection is missing"),
+        ("sets: {a: {collection: all, depth: 3}}", "set a: unknown setting depth: the settings are collection, "),
+        ("sets: {a: {collection: all, doc_max_length: 0}}", "doc_max_length must be greater than 0, not 0"),
         ("sets: {a: {collection: all, ignore_identical_ids: 1}}", "ignore_identical_ids must be true or false"),
-        ("sets: {a: {collection: all, query_set: 2019}}", "query_set must be a text"),
-        ("sets: {a: {collection: all, measures: AP}}", "measures must be a list of names"),
+        ("sets: {a: {collection: all, query_set: 2019}}", "query_set must be a string"),
+        ("sets: {a: {collection: all, measures: AP}}", "measures must be a list, not 'AP'"),
         ("sets: {a: {collection: all, measures: [speed]}}", "set a: 'speed' is no measure"),
         ("sets: {no: {collection: all}}", "False cannot be the name of a set"),
         ("sets: {../a: {collection: all}}", "'../a' cannot be the name"),
@@ -348,7 +350,10 @@ def test_command_line(folder: Path, untrained_model: Path, tmp_path: Path) -> No
     for arguments, message in (
         (["--out", "x", "--model", "x"], "give either --collection or --suite"),
         (["--out", "x", "--model", "x", "--suite", "x", "--collection", "x"], "give either --collection or --suite"),
-        (["--out", "x", "--model", "x", "--suite", "nothing"], "'nothing' is no suite: give a folder of collections"),
+        (
+            ["--out", "x", "--model", "x", "--suite", "nothing"],
+            "there is no suite 'nothing': give a folder of collections",
+        ),
         (["--out", "x", "--model", "x", "--collection", "x", "--only", "x"], "--only is for a suite"),
         (["--out", "x", "--collection", "x"], "give --model"),
         (["--out", "x", "--suite", folder], "give either a model or the backbone"),

@@ -5,6 +5,8 @@
 #   make test-browser  those of the report's page in Chromium, which with chromedriver must be installed
 #   make test-notebooks  runs examples/*.ipynb
 #   make lint          ruff, its formatter, mypy --strict, and the direction of imports
+#   make docs          the documentation as a site in docs/_build/html; warnings are errors
+#   make linkcheck     looks up the links of these pages that lead elsewhere; needs a network
 #   make bench         speed beside other packages, in .venv-bench and .venv-export (writes benchmarks/README.md); an hour or more
 #                      COLLECTION names what is encoded, indexed and searched: docstrings, or a collection's folder
 # PYTHON names the Python (3.11 to 3.13) that .venv is made with.
@@ -14,7 +16,7 @@ VENV := .venv
 COLLECTION ?= docstrings
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-colbert test-browser test-notebooks lint bench
+.PHONY: demo test test-colbert test-browser test-notebooks lint docs linkcheck bench
 
 demo: .venv/installed-demo
 	$(BIN)/saesplade demo --out demo
@@ -39,6 +41,12 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: .venv/installed-docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky --builder html docs docs/_build/html
+
+linkcheck: .venv/installed-docs
+	$(BIN)/sphinx-build --quiet --builder linkcheck docs docs/_build/linkcheck
 
 # What the peers need is in environments of its own. sentence-transformers' other back ends are in a third, because
 # optimum-onnx allows no transformers from 5 on.

@@ -229,7 +229,7 @@ def precision_at_recall(run: pd.DataFrame, qrels: pd.DataFrame) -> list[float]:
     Args:
         run: ``qid``, ``docno``, ``score``.
         qrels: ``qid``, ``docno``, ``label``; a query that was not run counts as one for which nothing was found, see
-            :meth:`Results.judgements`.
+            :meth:`Results.matching_qrels`.
 
     Examples:
         The relevant document is second of three:

@@ -33,10 +33,17 @@ class SaeQueryEncoder:
             there is no ``index`` that has it.
 
     Examples:
-        >>> encoder = SaeQueryEncoder("model", "INDEX")  # doctest: +SKIP
-        >>> encoder.prepare(queries)  # doctest: +SKIP
-        >>> searcher = LuceneImpactSearcher("INDEX", encoder, min_idf=-1)  # doctest: +SKIP
-        >>> hits = searcher.batch_search(queries, qids, k=1000, threads=2)  # doctest: +SKIP
+        >>> exported = export("my-vectors", "anserini", "exported")
+        >>> encoder = SaeQueryEncoder("my-model", exported)
+        >>> encoder.prepare(["river bank", "young cat"])
+        >>> vector = encoder.encode("young cat")
+
+        With an index that was made of these vectors, in a process without Terrier:
+
+        .. code-block:: python
+
+            searcher = LuceneImpactSearcher("INDEX", encoder, min_idf=-1)
+            hits = searcher.batch_search(queries, qids, k=1000, threads=2)
     """
 
     def __init__(

@@ -45,8 +45,9 @@ def build_index(
         ValueError: If there are no documents, all are empty, or a docno occurs twice.
 
     Examples:
-        >>> store = StoredVectors("vectors")  # doctest: +SKIP
-        >>> build_index(store, store.batches(), "INDEX")  # doctest: +SKIP
+        >>> store = StoredVectors("my-vectors")
+        >>> build_index(store, store.batches(), "lucene-index")
+        PosixPath('lucene-index')
     """
     index = Path(index)
     require_new(index)

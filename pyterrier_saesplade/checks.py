@@ -16,7 +16,7 @@ def require_positive(**settings: int | None) -> None:
         >>> require_positive(k=0)
         Traceback (most recent call last):
         ...
-        ValueError: k must be a positive integer, not 0
+        pyterrier_saesplade.errors.SettingError: k must be a positive integer, not 0
     """
     for name, value in settings.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

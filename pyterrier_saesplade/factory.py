@@ -105,7 +105,8 @@ class ModelFactory(pt.Transformer, ABC):
         """Returns a stage that adds ``toks``: integers for any indexer, or floats with ``scale=None``.
 
         Examples:
-            >>> model.doc_encoder() >> pt.terrier.TerrierIndex("x").toks_indexer()  # doctest: +SKIP
+            >>> pipeline = model.doc_encoder() >> pt.terrier.TerrierIndex("own.terrier").toks_indexer()
+            >>> index = pipeline.index(documents)
         """
         return DocEncoder(
             self,
@@ -127,7 +128,9 @@ class ModelFactory(pt.Transformer, ABC):
         """Returns a stage that adds ``query_toks``: floats for ``index.retriever()``, or integers at ``scale``.
 
         Examples:
-            >>> model.query_encoder() >> index.retriever(num_results=100)  # doctest: +SKIP
+            >>> pipeline = model.query_encoder() >> index.retriever(num_results=3)
+            >>> pipeline.search("young cat").columns.tolist()
+            ['qid', 'query', 'query_toks', 'docno', 'score', 'rank']
         """
         return QueryEncoder(self, scale=scale, k=k, batch_size=batch_size, verbose=self._wants_progress(verbose))
 
@@ -147,7 +150,9 @@ class ModelFactory(pt.Transformer, ABC):
             ValueError: If another model built the index, or this one with other document-side settings.
 
         Examples:
-            >>> bm25 >> dataset.text_loader() >> model.scorer(statistics=index)  # doctest: +SKIP
+            >>> pipeline = bm25 >> dataset.text_loader() >> model.scorer(statistics=index)
+            >>> sorted(pipeline.search("river bank")["docno"])
+            ['d1', 'd10', 'd2', 'd8']
         """
         return Scorer(
             self,
@@ -177,8 +182,10 @@ class ModelFactory(pt.Transformer, ABC):
             ValueError: If another model built the index, or this one with other document-side settings.
 
         Examples:
-            >>> first = model.retriever(index, 3) >> dataset.text_loader()  # doctest: +SKIP
-            >>> pipeline = first >> model.feedback(statistics=index) >> index.retriever()  # doctest: +SKIP
+            >>> first = model.retriever(index, num_results=3) >> dataset.text_loader()
+            >>> pipeline = first >> model.feedback(statistics=index) >> index.retriever()
+            >>> pipeline.search("young cat").columns.tolist()
+            ['qid', 'query', 'query_toks', 'docno', 'score', 'rank']
         """
         return ConceptFeedback(
             self,
@@ -197,7 +204,7 @@ class ModelFactory(pt.Transformer, ABC):
     def indexer(
         self,
         path: str | os.PathLike[str],
-        engine: str = "terrier",
+        engine: str | type[ConceptIndex] = "terrier",
         *,
         engine_options: Mapping[str, Any] | None = None,
         quantization: Quantization | None = None,
@@ -211,7 +218,9 @@ class ModelFactory(pt.Transformer, ABC):
         """Returns an indexer of texts; see :class:`~pyterrier_saesplade.engines.indexer.ConceptIndexer`.
 
         Examples:
-            >>> index = model.indexer("concepts.index").index(dataset.get_corpus_iter())  # doctest: +SKIP
+            >>> index = model.indexer("concepts.index").index(dataset.get_corpus_iter())
+            >>> len(index)
+            12
         """
         return ConceptIndexer(
             self,

@@ -126,7 +126,7 @@ def plot_tradeoff(table: pd.DataFrame, measure: str, path: Path, *, title: str =
 
     Examples:
         >>> table = pd.DataFrame({"name": ["bm25", "dense"], "qd_flops": [1.2, None], "RR@10": [0.61, 0.57]})
-        >>> plot_tradeoff(table, "RR@10", Path("tradeoff.pdf"))  # doctest: +SKIP
+        >>> plot_tradeoff(table, "RR@10", Path("tradeoff.pdf"))
     """
     with _figure(path, 2.9) as figure:
         axes = figure.add_subplot(title=_label(title), xlabel="QD-FLOPs", ylabel=measure)

@@ -44,9 +44,10 @@ class WordsAndConcepts(ModelFactory):
         verbose: Whether stages made from this model show progress, unless told otherwise.
 
     Examples:
-        >>> both = WordsAndConcepts.fit(model, dataset.get_corpus_iter())  # doctest: +SKIP
-        >>> index = both.indexer("both.index").index(dataset.get_corpus_iter())  # doctest: +SKIP
-        >>> both.retriever(index).search("sparse autoencoder")  # doctest: +SKIP
+        >>> both = WordsAndConcepts.fit(model, dataset.get_corpus_iter())
+        >>> index = both.indexer("both.exact", "exact").index(dataset.get_corpus_iter())
+        >>> both.retriever(index).search("young cat").columns.tolist()
+        ['qid', 'query', 'query_toks', 'docno', 'score', 'rank']
     """
 
     def __init__(self, model: SaeSplade, words: Words, balance: float, *, verbose: bool = False) -> None:

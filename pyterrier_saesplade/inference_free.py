@@ -39,6 +39,12 @@ class InferenceFree(ModelFactory):
         model: The model.
         table: A vector for each word piece of its vocabulary.
         verbose: Whether stages made from this model show progress, unless told otherwise.
+
+    Examples:
+        >>> fast = model.inference_free(documents)
+        >>> fast.save("table.npz")
+        >>> fast == InferenceFree.load("table.npz", model)
+        True
     """
 
     def __init__(self, model: SaeSplade, table: ConceptVectors, *, verbose: bool = False) -> None:

@@ -113,7 +113,8 @@ class SaeSplade(ModelFactory):
         """Opens a SAE-SPLADE model; see the class for the settings.
 
         Examples:
-            >>> model = SaeSplade.from_pretrained("my-model", k=16)  # doctest: +SKIP
+            >>> SaeSplade.from_pretrained("my-model", k=16)
+            SaeSplade.from_pretrained('my-model', k=16)
         """
         return cls(name_or_path, "sae", **settings)
 
@@ -122,7 +123,9 @@ class SaeSplade(ModelFactory):
         """Opens any SPLADE checkpoint (``AutoModelForMaskedLM``), whose latents are word pieces.
 
         Examples:
-            >>> splade = SaeSplade.from_splade("naver/splade-v3")  # doctest: +SKIP
+            >>> splade = SaeSplade.from_splade("naver/splade-v3")
+            >>> splade.terms.name(4937)
+            'cat'
         """
         return cls(name_or_path, "mlm", **settings)
 
@@ -169,7 +172,9 @@ class SaeSplade(ModelFactory):
             ValueError: If a setting is out of range, there are no documents, or several processes have no ``out``.
 
         Examples:
-            >>> model = SaeSplade.pretrain("distilbert-base-uncased", dataset.get_corpus_iter())  # doctest: +SKIP
+            >>> model = SaeSplade.pretrain("distilbert-base-uncased", documents, out="sae", width=256, k=4, steps=2)
+            >>> model.width, model.weighting
+            (256, 'idf')
         """
         from pyterrier_saesplade.training import PretrainConfig, pretrain
 
@@ -215,7 +220,10 @@ class SaeSplade(ModelFactory):
             ValueError: If the data or a setting cannot be used, or training went wrong.
 
         Examples:
-            >>> tuned = model.finetune("my-collection", out="my-tuned-model")  # doctest: +SKIP
+            >>> config = FinetuneConfig(steps=2, batch_queries=2, nway=2)
+            >>> tuned = model.finetune("my-collection", out="tuned", config=config)
+            >>> tuned.weighting
+            'none'
         """
         from pyterrier_saesplade.training import FinetuneConfig, finetune, read_labels
 
@@ -259,8 +267,9 @@ class SaeSplade(ModelFactory):
             ValueError: If no document has a text, or one lacks the key.
 
         Examples:
-            >>> fast = model.inference_free(dataset.get_corpus_iter())  # doctest: +SKIP
-            >>> fast.retriever(index).search("a query")  # doctest: +SKIP
+            >>> fast = model.inference_free(dataset.get_corpus_iter())
+            >>> fast.retriever(index).search("young cat").columns.tolist()
+            ['qid', 'query', 'query_toks', 'docno', 'score', 'rank']
         """
         from pyterrier_saesplade.inference_free import InferenceFree
 
@@ -342,7 +351,10 @@ class SaeSplade(ModelFactory):
             One row per text, with float weights.
 
         Examples:
-            >>> latents, weights = model.encode(["a text"]).row(0)  # doctest: +SKIP
+            >>> vectors = model.encode(["a text", ""])
+            >>> latents, weights = vectors.row(0)
+            >>> len(vectors), weights.dtype
+            (2, dtype('float32'))
         """
         max_length = self._length("encode", texts, side)
         return self._encoder.encode(
@@ -358,7 +370,7 @@ class SaeSplade(ModelFactory):
         """Returns the word pieces of texts, with their words, in the positions that :meth:`encode` counts.
 
         Examples:
-            >>> [token.word("a text") for token in model.tokens(["a text"])[0]]  # doctest: +SKIP
+            >>> [token.word("a text") for token in model.tokens(["a text"])[0]]
             ['[CLS]', 'a', 'text', '[SEP]']
         """
         return self._tokenize.tokens(texts, side, self._length("tokens", texts, side))
@@ -367,7 +379,7 @@ class SaeSplade(ModelFactory):
         """Returns the numbers of the word pieces of texts, markers and special ones included.
 
         Examples:
-            >>> model.token_ids(["a text"])  # doctest: +SKIP
+            >>> model.token_ids(["a text"])
             [[101, 1037, 3793, 102]]
         """
         return self._tokenize(texts, side, self._length("token_ids", texts, side))
@@ -406,7 +418,9 @@ class SaeSplade(ModelFactory):
             ValueError: If another model built the index or the lexicon.
 
         Examples:
-            >>> model.explain("a query", "the document's text", index="concepts.index").frame  # doctest: +SKIP
+            >>> explanation = model.explain("young cat", "A kitten is a young cat.", index="my-index")
+            >>> explanation.frame.columns.tolist()
+            ['latent', 'term', 'contribution', 'share', 'query_token', 'document_token', 'words']
         """
         from pyterrier_saesplade.concepts import explain
 
@@ -419,7 +433,8 @@ class SaeSplade(ModelFactory):
         """Returns the same model with other settings, which are the constructor's keyword arguments.
 
         Examples:
-            >>> denser = model.replace(k=16)  # doctest: +SKIP
+            >>> SaeSplade.from_pretrained("my-model", k=16).replace(k=4)
+            SaeSplade.from_pretrained('my-model', k=4)
         """
         return type(self)(self.source, **{**self._settings(), "verbose": self.verbose, **settings})
 

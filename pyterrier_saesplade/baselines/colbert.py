@@ -50,10 +50,11 @@ class ColbertModel:
         ValueError: If a length is not positive, or there is no such device.
 
     Examples:
-        >>> colbert = ColbertModel("colbert-ir/colbertv2.0")  # doctest: +SKIP
-        >>> index = colbert.indexer("colbert.plaid").index(dataset.get_corpus_iter())  # doctest: +SKIP
-        >>> retriever = colbert.retriever(index)  # doctest: +SKIP
-        >>> reranker = bm25 % 100 >> dataset.text_loader() >> colbert.scorer()  # doctest: +SKIP
+        >>> colbert = ColbertModel("colbert-ir/colbertv2.0")
+        >>> index = colbert.indexer("colbert.plaid").index(dataset.get_corpus_iter())
+        >>> colbert.retriever(index, num_results=3).search("young cat").columns.tolist()
+        ['qid', 'query', 'query_embs', 'docno', 'score', 'rank']
+        >>> reranker = bm25 % 100 >> dataset.text_loader() >> colbert.scorer()
     """
 
     def __init__(
@@ -183,6 +184,10 @@ class ColbertQueryEncoder(Stage):
 
     Raises:
         ValueError: If ``batch_size`` is not positive.
+
+    Examples:
+        >>> ColbertQueryEncoder(colbert).search("young cat").columns.tolist()
+        ['qid', 'query', 'query_embs']
     """
 
     label: ClassVar[str] = "ColBERT of queries"
@@ -228,7 +233,9 @@ class ColbertScorer(LateScorer):
         ValueError: If ``batch_size`` is not positive.
 
     Examples:
-        >>> pipeline = bm25 % 100 >> dataset.text_loader() >> ColbertScorer(colbert)  # doctest: +SKIP
+        >>> pipeline = bm25 % 100 >> dataset.text_loader() >> ColbertScorer(colbert)
+        >>> sorted(pipeline.search("young cat")["docno"])
+        ['d11', 'd3', 'd4']
     """
 
     label: ClassVar[str] = "ColBERT scorer"

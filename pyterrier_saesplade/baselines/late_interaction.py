@@ -97,7 +97,9 @@ class LateInteraction(LateScorer):
 
     Examples:
         >>> reranker = LateInteraction("distilbert-base-uncased")
-        >>> pipeline = bm25 % 100 >> dataset.text_loader() >> reranker  # doctest: +SKIP
+        >>> pipeline = bm25 % 100 >> dataset.text_loader() >> reranker
+        >>> sorted(pipeline.search("young cat")["docno"])
+        ['d11', 'd3', 'd4']
     """
 
     label: ClassVar[str] = "Late interaction"

@@ -62,7 +62,8 @@ class PlaidIndex(pt.Artifact):
         ValueError: If the folder is no finished index of this kind, or an option is not positive.
 
     Examples:
-        >>> index = pt.Artifact.load("colbert.plaid", n_ivf_probe=16)  # doctest: +SKIP
+        >>> pt.Artifact.load("my-plaid", n_ivf_probe=16)
+        PlaidIndex('my-plaid', n_ivf_probe=16, n_full_scores=8192)
     """
 
     ARTIFACT_TYPE: ClassVar[str] = "colbert_index"
@@ -184,6 +185,11 @@ class PlaidIndexer(pt.Indexer):
 
     Raises:
         ValueError: If ``nbits`` is none of 1, 2, 4 and 8, or ``batch_size`` is not positive.
+
+    Examples:
+        >>> index = PlaidIndexer(colbert, "colbert.plaid").index(documents)
+        >>> len(index)
+        12
     """
 
     def __init__(
@@ -304,6 +310,12 @@ class PlaidRetriever(Stage):
 
     Raises:
         ValueError: If ``num_results`` is not positive, or, on searching, another model encoded the queries.
+
+    Examples:
+        >>> index = pt.Artifact.load("my-plaid")
+        >>> pipeline = colbert.query_encoder() >> PlaidRetriever(index, num_results=3)
+        >>> pipeline.search("young cat")["rank"].tolist()
+        [0, 1, 2]
     """
 
     label: ClassVar[str] = "PLAID retriever"

@@ -30,8 +30,8 @@ def open_collection(name: str | os.PathLike[str], language: str | None = None) -
         >>> documents = [{"docno": "d1", "text": "sparse vectors"}, {"docno": "d2", "text": "dense vectors"}]
         >>> topics = pd.DataFrame([["q1", "what is sparse"]], columns=["qid", "query"])
         >>> qrels = pd.DataFrame([["q1", "d1", 1]], columns=["qid", "docno", "label"])
-        >>> write_collection("two-documents", documents, topics, qrels)     # doctest: +SKIP
-        >>> open_collection("two-documents").topics()                       # doctest: +SKIP
+        >>> collection = write_collection("two-documents", documents, topics, qrels)
+        >>> open_collection("two-documents").topics()
           qid           query
         0  q1  what is sparse
     """

@@ -84,7 +84,9 @@ def cooccurrence(
         ValueError: If no document has a text, or ``passages`` is not positive.
 
     Examples:
-        >>> cooccurrence(model, dataset.get_corpus_iter()).counts  # doctest: +SKIP
+        >>> found = cooccurrence(model, dataset.get_corpus_iter())
+        >>> found.passages
+        12
     """
     require_positive(passages=passages)
     texts = _drawn(documents, passages, seed)

@@ -150,8 +150,10 @@ class Lexicon:
             ValueError: If there are no documents, or one lacks a field.
 
         Examples:
-            >>> lexicon = Lexicon.build(model, dataset.get_corpus_iter())  # doctest: +SKIP
-            >>> lexicon.words(7)  # doctest: +SKIP
+            >>> lexicon = Lexicon.build(model, dataset.get_corpus_iter())
+            >>> concept = lexicon.of_word("bank")[0]
+            >>> "bank" in lexicon.words(concept.latent)
+            True
         """
         gathered = _Gathered(model)
         verbose = model.verbose if verbose is None else verbose

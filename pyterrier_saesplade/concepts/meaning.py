@@ -55,8 +55,9 @@ def word_vectors(model: SaeSplade, texts: Sequence[str], spans: Sequence[Span] |
         ValueError: If there are not as many spans as texts, or one is not in its text.
 
     Examples:
-        >>> text = "the bank of the river"
-        >>> bank = word_vectors(model, [text], [(4, 8)]).concepts  # doctest: +SKIP
+        >>> bank = word_vectors(model, ["the bank of the river"], spans=[(4, 8)])
+        >>> bank.concepts.shape == (1, model.width)
+        True
     """
     if spans is not None:
         if len(spans) != len(texts):

@@ -48,7 +48,9 @@ def anisotropy(
         OSError: If there is no such encoder.
 
     Examples:
-        >>> anisotropy("distilbert-base-uncased", ["a text", "another text"])  # doctest: +SKIP
+        >>> cosines = anisotropy("distilbert-base-uncased", ["a text", "another text"])
+        >>> len(cosines)  # the embeddings, then six layers
+        7
 
     References:
         Ethayarajh, How Contextual are Contextualized Word Representations?, EMNLP 2019.

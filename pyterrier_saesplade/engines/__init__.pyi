@@ -10,6 +10,7 @@ from .frames import result_frame as result_frame
 from .index import ConceptIndex as ConceptIndex
 from .indexer import ENGINES as ENGINES
 from .indexer import ConceptIndexer as ConceptIndexer
+from .indexer import find_engine as find_engine
 from .indexer import open_index as open_index
 from .inspection import inspect as inspect
 from .lucene import Description as Description

@@ -23,6 +23,11 @@ class AnseriniConceptIndex(LuceneWriter, ConceptIndex):
     Lucene runs in PyTerrier's Java if that has Anserini's classes (pyterrier-anserini adds them), else in a process of
     its own, which is started when it is needed. Lucene's scores have 24 bits: dot products of integers are exact below
     16,777,216, which is a score of 16,777 at the usual scales, and rounded to 24 bits above.
+
+    Examples:
+        >>> index = model.indexer("concepts.anserini", "anserini").index(documents)
+        >>> model.retriever(index, num_results=3).search("young cat")["rank"].tolist()
+        [0, 1, 2]
     """
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:

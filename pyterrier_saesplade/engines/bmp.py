@@ -63,6 +63,10 @@ class BmpConceptIndex(ApproximateConceptIndex):
 
     Raises:
         ValueError: If ``alpha`` or ``beta`` is not in (0, 1], or ``overfetch`` is below 1.
+
+    Examples:
+        >>> index = model.indexer("concepts.bmp", "bmp").index(documents)
+        >>> fast = pt.Artifact.load("concepts.bmp", alpha=0.8, overfetch=1.5)
     """
 
     ARTIFACT_FORMAT: ClassVar[str] = "bmp"

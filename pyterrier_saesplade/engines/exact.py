@@ -22,6 +22,11 @@ class ExactConceptIndex(ConceptIndex):
 
     It needs no Java, keeps float weights (or the integers of a :class:`~pyterrier_saesplade.impacts.Quantization`) and
     prunes nothing. A query takes memory of 8 bytes per document.
+
+    Examples:
+        >>> index = model.indexer("concepts.exact", "exact").index(documents)
+        >>> index == ExactConceptIndex("concepts.exact")
+        True
     """
 
     ARTIFACT_FORMAT: ClassVar[str] = "exact"

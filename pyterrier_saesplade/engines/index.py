@@ -201,7 +201,9 @@ class ConceptIndex(pt.Artifact):
             verbose: Whether to show progress.
 
         Examples:
-            >>> pipeline = model.query_encoder() >> index.retriever(num_results=100)  # doctest: +SKIP
+            >>> pipeline = model.query_encoder() >> index.retriever(num_results=3)
+            >>> pipeline.search("young cat").columns.tolist()
+            ['qid', 'query', 'query_toks', 'docno', 'score', 'rank']
         """
         from pyterrier_saesplade.engines.retriever import ConceptRetriever
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pyterrier_saesplade.engines.milvus import MilvusConceptIndex
 from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
-from pyterrier_saesplade.engines.write import counted, write_index
+from pyterrier_saesplade.engines.write import INDEX_TYPE, counted, write_index
 from pyterrier_saesplade.errors import PathExistsError, SettingError
 from pyterrier_saesplade.impacts import Pruning, Quantization, as_toks, from_float_toks, require_finite
 from pyterrier_saesplade.pipeline import DOCS
@@ -55,11 +56,42 @@ def open_index(path: str | os.PathLike[str], **options: Any) -> ConceptIndex:
         ValueError: If it holds no finished index, one of an engine that this version does not have, or the engine has
             no such option.
     """
-    engine = read_index_metadata(Path(path)).get("format")
-    if engine not in ENGINES:
-        raise SettingError(f"{path} was built with engine {engine!r}; known are: {', '.join(map(repr, ENGINES))}")
-    require_options(engine, "search", options, list(inspect.signature(ENGINES[engine]).parameters)[1:])
-    return ENGINES[engine](path, **options)
+    name = str(read_index_metadata(Path(path)).get("format"))
+    engine = _installed(name)
+    if engine is None:
+        raise SettingError(f"{path} was built with engine {name!r}; known are: {', '.join(map(repr, ENGINES))}")
+    require_options(engine.ARTIFACT_FORMAT, "search", options, list(inspect.signature(engine).parameters)[1:])
+    return engine(path, **options)
+
+
+def find_engine(engine: str | type[ConceptIndex]) -> type[ConceptIndex]:
+    """Returns the class of an engine.
+
+    Args:
+        engine: The name of an engine of this package, or of one that another package registers as
+            ``concept_index.NAME`` in the entry points ``pyterrier.artifact``; or the class itself.
+
+    Raises:
+        ValueError: If there is no such engine.
+
+    Examples:
+        >>> find_engine("exact")
+        <class 'pyterrier_saesplade.engines.exact.ExactConceptIndex'>
+    """
+    found = _installed(engine) if isinstance(engine, str) else engine
+    if found is None:
+        raise SettingError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
+    return found
+
+
+def _installed(name: str) -> type[ConceptIndex] | None:
+    """Returns an engine of this package or of another one; ``None`` if no package has it."""
+    if name in ENGINES:
+        return ENGINES[name]
+    for entry_point in entry_points(group="pyterrier.artifact", name=f"{INDEX_TYPE}.{name}"):
+        engine: type[ConceptIndex] = entry_point.load()
+        return engine
+    return None
 
 
 class ConceptIndexer(pt.Indexer):
@@ -71,7 +103,8 @@ class ConceptIndexer(pt.Indexer):
     Args:
         model: The model that encodes the documents, or a store of their vectors, which stands for it.
         path: The folder that the index will be.
-        engine: ``"terrier"``, ``"anserini"``, ``"pisa"``, ``"bmp"``, ``"seismic"``, ``"milvus"`` or ``"exact"``.
+        engine: ``"terrier"``, ``"anserini"``, ``"pisa"``, ``"bmp"``, ``"seismic"``, ``"milvus"`` or ``"exact"``; or
+            another one, as :func:`~pyterrier_saesplade.engines.find_engine` takes it.
         engine_options: How the engine builds the index, where it has build options: see its class.
         quantization: How weights become integers, in place of the engine's default (10 levels per unit of weight for
             Terrier, floats for the exact engine).
@@ -85,13 +118,18 @@ class ConceptIndexer(pt.Indexer):
 
     Raises:
         ValueError: If the engine is unknown or has no such option, or a setting is out of its range.
+
+    Examples:
+        >>> index = ConceptIndexer(model, "concepts.exact", "exact", pruning=Pruning(k=16)).index(documents)
+        >>> len(index)
+        12
     """
 
     def __init__(
         self,
         model: ConceptModel | StoredVectors,
         path: str | os.PathLike[str],
-        engine: str = "terrier",
+        engine: str | type[ConceptIndex] = "terrier",
         *,
         engine_options: Mapping[str, Any] | None = None,
         quantization: Quantization | None = None,
@@ -104,9 +142,8 @@ class ConceptIndexer(pt.Indexer):
     ) -> None:
         require_positive(batch_size=batch_size)
         require_share(max_df=max_df)
-        if engine not in ENGINES:
-            raise SettingError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
-        self._options = ENGINES[engine].build_options(engine_options or {}, overwrite)
+        self._engine = find_engine(engine)
+        self._options = self._engine.build_options(engine_options or {}, overwrite)
         self.model = model
         self.path = Path(path)
         self.engine = engine
@@ -122,7 +159,7 @@ class ConceptIndexer(pt.Indexer):
 
     def __repr__(self) -> str:
         """Returns the beginning of the constructor's call."""
-        return f"ConceptIndexer({self.model!r}, {str(self.path)!r}, {self.engine!r})"
+        return f"ConceptIndexer({self.model!r}, {str(self.path)!r}, {self._engine.ARTIFACT_FORMAT!r})"
 
     def index(self, iter: Iterable[Mapping[str, Any]] | StoredVectors, **kwargs: object) -> ConceptIndex:
         """Encodes and indexes documents, or indexes a store.
@@ -163,7 +200,7 @@ class ConceptIndexer(pt.Indexer):
             FileExistsError: If there is something at the path.
             ValueError: If there are no documents, all are empty, or a docno occurs twice.
         """
-        engine = ENGINES[self.engine]
+        engine = self._engine
         self._check_target()
         engine.prepare(**self._options)
         write_index(

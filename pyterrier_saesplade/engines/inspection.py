@@ -111,8 +111,9 @@ def inspect(path: str | os.PathLike[str], *, latents: int = 10) -> Inspection:
         ValueError: If it is neither, or is not finished.
 
     Examples:
-        >>> print(inspect("concepts.index"))  # doctest: +SKIP
-        >>> inspect("concepts.index").latents_per_document  # doctest: +SKIP
+        >>> inspection = inspect("my-index")
+        >>> inspection.format, inspection.n_docs, inspection.width
+        ('exact', 12, 2048)
     """
     folder = Path(path)
     if not folder.is_dir():

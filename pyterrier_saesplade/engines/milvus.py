@@ -66,9 +66,16 @@ class MilvusConceptIndex(ConceptIndex):
         uri: Where the collection is found now, in place of where it was built.
 
     Examples:
-        >>> cluster = {"uri": "http://milvus.example.org:19530", "collection": "msmarco", "num_shards": 4}
-        >>> indexer = model.indexer("msmarco.index", "milvus", engine_options=cluster)  # doctest: +SKIP
-        >>> index = indexer.index(store)  # doctest: +SKIP
+        >>> index = model.indexer("concepts.milvus", "milvus").index(store)
+        >>> len(index)
+        12
+
+        On a cluster:
+
+        .. code-block:: python
+
+            cluster = {"uri": "http://milvus.example.org:19530", "collection": "msmarco", "num_shards": 4}
+            index = model.indexer("msmarco.index", "milvus", engine_options=cluster).index(store)
     """
 
     ARTIFACT_FORMAT: ClassVar[str] = "milvus"

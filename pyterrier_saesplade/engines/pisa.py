@@ -38,6 +38,10 @@ class PisaConceptIndex(ConceptIndex):
 
     Raises:
         ValueError: If the algorithm is none of these.
+
+    Examples:
+        >>> index = model.indexer("concepts.pisa", "pisa").index(documents)
+        >>> index = pt.Artifact.load("concepts.pisa", query_algorithm="block_max_wand")
     """
 
     ARTIFACT_FORMAT: ClassVar[str] = "pisa"

@@ -41,6 +41,11 @@ class ConceptRetriever(Stage):
     Raises:
         AlreadyQuantizedError: When a query's weights are integers: latent idf has to come before quantisation.
         ValueError: When another model encoded the queries.
+
+    Examples:
+        >>> pipeline = model.query_encoder() >> ConceptRetriever(index, num_results=3)
+        >>> pipeline.search("young cat")["rank"].tolist()
+        [0, 1, 2]
     """
 
     label: ClassVar[str] = "Concept retriever"

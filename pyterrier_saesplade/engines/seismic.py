@@ -48,6 +48,10 @@ class SeismicConceptIndex(ApproximateConceptIndex):
 
     Raises:
         ValueError: If ``query_cut`` is not positive, ``heap_factor`` is not in (0, 1], or ``overfetch`` is below 1.
+
+    Examples:
+        >>> index = model.indexer("concepts.seismic", "seismic").index(documents)
+        >>> fast = pt.Artifact.load("concepts.seismic", query_cut=8, heap_factor=0.9)
     """
 
     ARTIFACT_FORMAT: ClassVar[str] = "seismic"

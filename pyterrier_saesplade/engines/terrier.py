@@ -31,6 +31,12 @@ class TerrierConceptIndex(ConceptIndex):
 
     The Terrier index is usable without this package: ``pt.terrier.TerrierIndex(path / "terrier").tf()`` takes
     ``query_toks``.
+
+    Examples:
+        >>> index = model.indexer("concepts.index").index(documents)
+        >>> pipeline = model.query_encoder() >> index.terrier.tf()
+        >>> pipeline.search("young cat").columns.tolist()
+        ['qid', 'query', 'query_toks', 'docid', 'docno', 'rank', 'score']
     """
 
     ARTIFACT_FORMAT: ClassVar[str] = "terrier"

@@ -38,7 +38,9 @@ def query_costs(
         that of the collection: :func:`~pyterrier_saesplade.metrics.qd_flops`.
 
     Examples:
-        >>> query_costs(model, "concepts.index", topics)["qd_flops"].mean()  # doctest: +SKIP
+        >>> costs = query_costs(model, "my-index", topics)
+        >>> costs.columns.tolist()
+        ['qid', 'latents', 'postings', 'qd_flops']
     """
     index = index if isinstance(index, ConceptIndex) else open_index(index)
     statistics = index.statistics
@@ -75,8 +77,11 @@ def add_efficiency(
         ValueError: If a system is not in the results.
 
     Examples:
-        >>> results = pt.Experiment({"bm25": bm25, "concepts": retriever}, topics, qrels, [RR @ 10])  # doctest: +SKIP
-        >>> add_efficiency(results, {"concepts": (model, index)}, topics)  # doctest: +SKIP
+        >>> from pyterrier.measures import RR
+        >>> systems = {"bm25": bm25, "concepts": model.retriever(index)}
+        >>> results = pt.Experiment(systems, topics, qrels, [RR @ 10])
+        >>> add_efficiency(results, {"concepts": (model, index)}, topics).columns.tolist()
+        ['name', 'RR@10', 'qd_flops', 'postings', 'delta_e']
     """
     unknown = set(systems) - set(results["name"])
     if unknown:
@@ -124,7 +129,9 @@ def latency(
         ValueError: If a number is not positive, or there are no topics.
 
     Examples:
-        >>> latency({"concepts": (model.query_encoder(), index.retriever())}, topics)  # doctest: +SKIP
+        >>> pipelines = {"concepts": (model.query_encoder(), index.retriever())}
+        >>> latency(pipelines, topics, batch_sizes=(4,), rounds=1)["part"].tolist()
+        ['encode', 'retrieve', 'total']
     """
     require_positive(rounds=rounds, warm_up=warm_up)
     for size in batch_sizes:

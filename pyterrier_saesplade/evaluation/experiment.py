@@ -83,7 +83,11 @@ def evaluate(
         ImportError: If matplotlib, or what a baseline needs, is not installed.
 
     Examples:
-        >>> print(evaluate("docstrings", "model", "comparison", measures=["nDCG@10", "AP(rel=2)"]))  # doctest: +SKIP
+        >>> comparison = evaluate("my-collection", "my-model", "comparison", baselines=["bm25"], measures=["nDCG@10"])
+        >>> comparison.table["name"].tolist()
+        ['bm25', 'saesplade']
+        >>> print(comparison.title)
+        my-collection: 12 documents, 4 judged queries
     """
     out = Path(out)
     for name in RESULTS:

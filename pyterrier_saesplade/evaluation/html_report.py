@@ -104,7 +104,8 @@ def write_report(
         ImportError: If matplotlib is not installed.
 
     Examples:
-        >>> write_report(["comparison"], "report.html")  # doctest: +SKIP
+        >>> write_report(["my-comparison"], "report.html")
+        PosixPath('report.html')
     """
     out = Path(out)
     require_new(out, overwrite=overwrite)

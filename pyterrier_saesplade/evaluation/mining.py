@@ -48,7 +48,8 @@ def mine_collection(
         SettingError: If a system is not written as it should be, or the teacher cannot score given documents.
 
     Examples:
-        >>> mine_collection("my-collection", "bm25", "cross-encoder=NAME", "mined.jsonl")  # doctest: +SKIP
+        >>> mine_collection("my-collection", "bm25", "saesplade=my-model", "mined.jsonl")
+        PosixPath('mined.jsonl')
     """
     out = Path(out)
     require_new(out, overwrite=overwrite)

@@ -167,8 +167,9 @@ def read_results(folder: str | os.PathLike[str]) -> list[Results]:
         ValueError: If a file cannot be read.
 
     Examples:
-        >>> [results] = read_results("comparison")  # doctest: +SKIP
-        >>> results.table[["name", *results.measures]]  # doctest: +SKIP
+        >>> [results] = read_results("my-comparison")
+        >>> results.table[["name", *results.measures]].columns.tolist()
+        ['name', 'nDCG@10']
     """
     folder = Path(folder)
     if (folder / "suite.json").exists():

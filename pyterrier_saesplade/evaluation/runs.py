@@ -51,6 +51,10 @@ def search(
         FileExistsError: If the run file exists and ``overwrite`` is false.
         ValueError: If a line of the topics is malformed, an identifier holds a blank, there is no model and one is
             needed, or another model or an unknown engine built the index.
+
+    Examples:
+        >>> search("my-index", "my-model", "my-collection/queries.tsv", "concepts.trec.gz", num_results=100)
+        PosixPath('concepts.trec.gz')
     """
     out = Path(out)
     require_new(out, overwrite=overwrite)
@@ -94,7 +98,9 @@ def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, over
         FileExistsError: If the file exists and ``overwrite`` is false.
 
     Examples:
-        >>> write_run(index.retriever()(topics), "concepts.trec.gz", tag="concepts")  # doctest: +SKIP
+        >>> run = model.retriever(index).transform(topics)
+        >>> write_run(run, "concepts.trec.gz", tag="concepts")
+        PosixPath('concepts.trec.gz')
     """
     path = Path(path)
     require_new(path, overwrite=overwrite)

@@ -152,7 +152,19 @@ def wins_and_losses(
             the text of a query is not known.
 
     Examples:
-        >>> wins_and_losses(perquery, topics, "concepts", "bm25", "nDCG@10").tail(5)  # doctest: +SKIP
+        >>> topics = pd.DataFrame({"qid": ["1", "2"], "query": ["river bank", "young cat"]})
+        >>> perquery = pd.DataFrame(
+        ...     {
+        ...         "name": ["bm25", "bm25", "ours", "ours"],
+        ...         "qid": ["1", "2", "1", "2"],
+        ...         "measure": "nDCG@10",
+        ...         "value": [0.5, 1.0, 0.75, 0.5],
+        ...     }
+        ... )
+        >>> wins_and_losses(perquery, topics, "ours", "bm25", "nDCG@10")
+        name qid       query  ours  bm25  difference
+        0      1  river bank  0.75   0.5        0.25
+        1      2   young cat  0.50   1.0       -0.50
     """
     for column, wanted in (("name", name), ("name", baseline), ("measure", measure)):
         if wanted not in set(perquery[column]):
@@ -236,8 +248,10 @@ def comparisons(
             not known, or for the reasons of :func:`compare`.
 
     Examples:
-        >>> for text in comparisons("comparison", "bm25"):  # doctest: +SKIP
+        >>> for text in comparisons("my-comparison", "bm25"):
         ...     print(text)
+        my-collection: 12 documents, 4 judged queries, against bm25
+        ...
     """
     with_queries = [results for results in read_results(folder) if results.perquery is not None]
     if not with_queries:

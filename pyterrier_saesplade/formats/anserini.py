@@ -58,7 +58,8 @@ def export_vectors(
         ValueError: If another model encoded the queries, ``shards`` is not positive, or a term holds a blank.
 
     Examples:
-        >>> export_vectors(StoredVectors("vectors"), "VECTORS", queries="queries.parquet")  # doctest: +SKIP
+        >>> export_vectors(StoredVectors("my-vectors"), "exported")
+        PosixPath('exported')
     """
     out = Path(out)
     _check_target(out, overwrite)

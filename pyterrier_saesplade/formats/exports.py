@@ -85,7 +85,8 @@ def export(
         ValueError: If the format is unknown, or cannot hold the vectors.
 
     Examples:
-        >>> export("vectors", "ciff", "concepts.ciff", quantization=Quantization(10, clip=255))  # doctest: +SKIP
+        >>> export("my-vectors", "ciff", "concepts.ciff", quantization=Quantization(10, clip=255))
+        PosixPath('concepts.ciff')
     """
     if format not in (_ANSERINI, *FORMATS):
         raise SettingError(f"there is no format {format!r}; formats are: {', '.join(map(repr, (_ANSERINI, *FORMATS)))}")

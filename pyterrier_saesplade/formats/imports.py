@@ -67,8 +67,12 @@ def import_vectors(
             that the model has not.
 
     Examples:
-        >>> store = import_vectors("splade-v3/docs.jsonl.gz", "jsonl", "vectors", scale=100)  # doctest: +SKIP
-        >>> index = ConceptIndexer(store, "concepts.index").index(store)  # doctest: +SKIP
+        >>> vectors = {"docno": "d1", "vector": {"cat": 120, "kitten": 45}}
+        >>> _ = Path("docs.jsonl").write_text(json.dumps(vectors))
+        >>> store = import_vectors("docs.jsonl", "jsonl", "vectors", scale=100)
+        >>> next(store.get_corpus_iter())["toks"].keys()
+        dict_keys(['cat', 'kitten'])
+        >>> index = ConceptIndexer(store, "concepts.exact", "exact").index(store)
     """
     if format not in _READERS:
         raise DataError(f"vectors can be imported from {' or '.join(map(repr, _READERS))}, not {format!r}")

@@ -23,8 +23,10 @@ class LatentStatistics:
     Examples:
         >>> statistics = LatentStatistics.empty(width=3)
         >>> statistics.update(ConceptVectors.from_rows([([0, 2], [1.0, 1.0]), ([0], [1.0])]))
-        >>> statistics.n_docs, statistics.df.tolist(), statistics.idf().round(2).tolist()
-        (2, [2, 0, 1], [0.18, 1.79, 0.69])
+        >>> statistics.n_docs, statistics.df.tolist()
+        (2, [2, 0, 1])
+        >>> statistics.idf().round(2)
+        array([0.18, 1.79, 0.69], dtype=float32)
     """
 
     def __init__(self, df: NDArray[np.int64], n_docs: int, dropped: NDArray[np.int64] | None = None) -> None:

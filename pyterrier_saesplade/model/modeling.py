@@ -63,7 +63,9 @@ class SaeSpladeModel(PreTrainedModel):
             ValueError: If it is no plain encoder but a model of this package, or one that has no such layer.
 
         Examples:
-            >>> model = SaeSpladeModel.from_backbone("distilbert-base-uncased", width=65536, k=8)  # doctest: +SKIP
+            >>> network = SaeSpladeModel.from_backbone("distilbert-base-uncased", width=4096, k=8)
+            >>> network.config.width, network.config.k
+            (4096, 8)
         """
         layer: Layer = settings.get("layer", "last")
         backbone_config = AutoConfig.from_pretrained(name_or_path).to_dict()

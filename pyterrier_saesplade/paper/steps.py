@@ -50,7 +50,14 @@ def reproduce(
         ChildProcessError: If a command failed, which has said why.
 
     Examples:
-        >>> print(reproduce("k", "paper", data="my-data", gpus=8))  # doctest: +SKIP
+        .. code-block:: python
+
+            print(reproduce("k", "paper", data="my-data", gpus=8))
+
+        These are its first steps:
+
+        >>> [step.name for step in open_tables().plan("k")][:3]
+        ['sae/k4', 'model/k4', 'msmarco-dev/k4']
     """
     opened = tables if isinstance(tables, Tables) else open_tables(tables)
     folders = Folders(Path(out), Path(data), Path(configs))

@@ -27,7 +27,9 @@ class DocEncoder(Stage):
         verbose: Whether to show progress.
 
     Examples:
-        >>> pipeline = model.doc_encoder() >> pt.terrier.TerrierIndex("x").toks_indexer()  # doctest: +SKIP
+        >>> encoder = DocEncoder(model, scale=None)
+        >>> encoder(pd.DataFrame(documents)).columns.tolist()
+        ['docno', 'text', 'toks']
     """
 
     label: ClassVar[str] = "Concepts of docs"

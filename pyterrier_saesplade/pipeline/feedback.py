@@ -42,8 +42,10 @@ class ConceptFeedback(VectorStage):
         ValueError: If a number is out of its range, or another model encoded the queries.
 
     Examples:
-        >>> first = model.retriever(index, 3) >> dataset.text_loader()  # doctest: +SKIP
-        >>> pipeline = first >> model.feedback(statistics=index) >> index.retriever()  # doctest: +SKIP
+        >>> first = model.retriever(index, num_results=3) >> dataset.text_loader()
+        >>> pipeline = first >> ConceptFeedback(model, documents=3, statistics=index) >> index.retriever()
+        >>> pipeline.search("young cat").columns.tolist()
+        ['qid', 'query', 'query_toks', 'docno', 'score', 'rank']
 
     References:
         Rocchio, Relevance Feedback in Information Retrieval, 1971.

@@ -27,7 +27,8 @@ class QueryEncoder(Stage):
         verbose: Whether to show progress.
 
     Examples:
-        >>> pipeline = model.query_encoder() >> index.retriever()  # doctest: +SKIP
+        >>> QueryEncoder(model).search("young cat").columns.tolist()
+        ['qid', 'query', 'query_toks']
     """
 
     label: ClassVar[str] = "Concepts of queries"

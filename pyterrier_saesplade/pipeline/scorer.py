@@ -38,7 +38,9 @@ class Scorer(VectorStage):
         ValueError: When another model encoded the queries; if ``toks_scale`` or ``batch_size`` is not positive.
 
     Examples:
-        >>> pipeline = bm25 >> dataset.text_loader() >> model.scorer(statistics=index)  # doctest: +SKIP
+        >>> pipeline = bm25 >> dataset.text_loader() >> Scorer(model, statistics=index)
+        >>> sorted(pipeline.search("river bank")["docno"])
+        ['d1', 'd10', 'd2', 'd8']
     """
 
     label: ClassVar[str] = "Concept scorer"

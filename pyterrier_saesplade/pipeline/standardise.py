@@ -14,7 +14,10 @@ class Standardise(Stage):
     """Gives the scores of each query a mean of 0 and a standard deviation of 1, so that those of systems can be added.
 
     Examples:
-        >>> hybrid = (bm25 >> Standardise()) + (model.retriever(index) >> Standardise())  # doctest: +SKIP
+        >>> results = pd.DataFrame({"qid": "q1", "docno": ["d1", "d2", "d3"], "score": [1.0, 2.0, 3.0]})
+        >>> Standardise()(results)["score"].tolist()
+        [-1.0, 0.0, 1.0]
+        >>> hybrid = (bm25 >> Standardise()) + (model.retriever(index) >> Standardise())
     """
 
     label: ClassVar[str] = "Standardise"
@@ -37,7 +40,10 @@ class Normalise(Stage):
     """Gives the scores of each query a least of 0 and a largest of 1, so that a document not found counts as the last.
 
     Examples:
-        >>> hybrid = (bm25 >> Normalise()) + (model.retriever(index) >> Normalise())  # doctest: +SKIP
+        >>> results = pd.DataFrame({"qid": "q1", "docno": ["d1", "d2", "d3"], "score": [1.0, 2.0, 3.0]})
+        >>> Normalise()(results)["score"].tolist()
+        [0.0, 0.5, 1.0]
+        >>> hybrid = (bm25 >> Normalise()) + (model.retriever(index) >> Normalise())
     """
 
     label: ClassVar[str] = "Normalise"

@@ -24,7 +24,9 @@ class LatentWeighting(Stage):
         AlreadyQuantizedError: When a query's weights are integers: idf comes before quantisation.
 
     Examples:
-        >>> pipeline = model.query_encoder() >> LatentWeighting(index) >> index.terrier.tf()  # doctest: +SKIP
+        >>> terrier = pt.terrier.TerrierIndex("own.terrier")
+        >>> built = (model.doc_encoder() >> terrier.toks_indexer()).index(documents)
+        >>> pipeline = model.query_encoder() >> LatentWeighting(index) >> terrier.tf()
     """
 
     label: ClassVar[str] = "Latent idf"

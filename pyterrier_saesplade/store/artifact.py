@@ -16,8 +16,10 @@ class ConceptStore(StoredVectors, pt.Artifact):
     """The concept vectors of a corpus, encoded before: what ``pt.Artifact.load`` makes of a store's folder.
 
     Examples:
-        >>> store = pt.Artifact.load("vectors")  # doctest: +SKIP
-        >>> index = ConceptIndexer(store, "concepts.index").index(store)  # doctest: +SKIP
+        >>> store = pt.Artifact.load("my-vectors")
+        >>> len(store)
+        12
+        >>> index = ConceptIndexer(store, "concepts.exact", "exact").index(store)
     """
 
     ARTIFACT_TYPE: ClassVar[str] = STORE_TYPE

@@ -67,8 +67,8 @@ def encode_corpus(
             of other documents.
 
     Examples:
-        >>> store = encode_corpus(model, dataset, "vectors")  # doctest: +SKIP
-        >>> index = model.indexer("concepts.index").index(store)  # doctest: +SKIP
+        >>> store = encode_corpus(model, dataset, "vectors")
+        >>> index = model.indexer("concepts.exact", "exact").index(store)
     """
     if not 0 <= shard[0] < shard[1]:
         raise SettingError(f"shard must be (i, n) with i from 0 to n - 1, not {shard}")

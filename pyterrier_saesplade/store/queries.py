@@ -36,6 +36,10 @@ def encode_topics(
         FileExistsError: If the file exists and ``overwrite`` is false.
         ValueError: If the file's name does not end in ``.parquet``, a qid is no text or occurs twice, or a column is
             missing.
+
+    Examples:
+        >>> encode_topics(model, topics, "queries.parquet")
+        PosixPath('queries.parquet')
     """
     out = Path(out)
     if out.suffix != ".parquet":
@@ -67,6 +71,11 @@ def read_queries(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no file of encoded queries.
+
+    Examples:
+        >>> file = encode_topics(model, topics, "queries.parquet")
+        >>> index.retriever(num_results=3)(read_queries(file)).columns.tolist()
+        ['qid', 'query', 'query_toks', 'docno', 'score', 'rank']
     """
     path = Path(path)
     if not path.is_file():

@@ -34,8 +34,9 @@ class StoredVectors:
         ValueError: If the folder is no finished store.
 
     Examples:
-        >>> for docnos, vectors in StoredVectors("vectors").batches():  # doctest: +SKIP
-        ...     print(docnos[0], vectors.row(0))
+        >>> for docnos, vectors in StoredVectors("my-vectors").batches():
+        ...     print(docnos[:3], len(vectors))
+        ['d1', 'd2', 'd3'] 12
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -123,7 +123,9 @@ def evaluate_suite(
         ValueError: If there is no such suite or set, a data set cannot be had, or for the reasons of ``evaluate``.
 
     Examples:
-        >>> print(evaluate_suite("beir", "model", "beir-results", sets=["scifact", "fiqa"]))  # doctest: +SKIP
+        >>> results = evaluate_suite("my-suite", "my-model", "suite-results", baselines=["bm25"], measures=["nDCG@10"])
+        >>> results.table.columns.tolist()
+        ['animals', 'mean']
     """
     out = Path(out)
     if (model is None) == (pretrain is None):

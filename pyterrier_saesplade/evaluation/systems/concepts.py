@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pyterrier as pt
 from pydantic import PositiveInt
 
-from pyterrier_saesplade.engines import ENGINES, ConceptIndex, open_index
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.engines import ConceptIndex, find_engine, open_index
 from pyterrier_saesplade.evaluation.efficiency import query_costs
 from pyterrier_saesplade.evaluation.systems.base import Artifact, ArtifactCache, IndexedSystem, System
 from pyterrier_saesplade.evaluation.systems.kinds import Given, system_kind
@@ -59,8 +58,7 @@ class ConceptSystem(IndexedSystem):
     """
 
     def __init__(self, name: str, model: SaeSplade, engine: str = "terrier") -> None:
-        if engine not in ENGINES:
-            raise SettingError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
+        self._quantization = find_engine(engine).default_quantization
         self.name = name
         self.model = model
         self.engine = engine
@@ -71,8 +69,7 @@ class ConceptSystem(IndexedSystem):
     @property
     def identity(self) -> str:
         """The model's fingerprint, and the defaults that an index is built with."""
-        quantization = ENGINES[self.engine].default_quantization
-        return f"{self.engine} {self.model.fingerprint}, {quantization}, weighting {self.model.weighting}"
+        return f"{self.engine} {self.model.fingerprint}, {self._quantization}, weighting {self.model.weighting}"
 
     @property
     def settings(self) -> list[str]:

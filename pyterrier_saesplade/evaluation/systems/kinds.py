@@ -114,9 +114,11 @@ def system_kind(
     """Declares a kind of system; decorates the function that makes it. See :class:`Kind` for the arguments.
 
     Examples:
-        >>> @system_kind("tf", help="term frequencies")  # doctest: +SKIP
-        ... def _tf(given: Given) -> System:
-        ...     return TermFrequencies(given.language)
+        >>> @system_kind("first-pass", source="MODEL", help="a model, cut at few latents per token")
+        ... def _first_pass(given: Given) -> System:
+        ...     return ConceptSystem("first-pass", given.model(k=2))
+        >>> KINDS["first-pass"].usage
+        'first-pass[=MODEL]'
     """
 
     def declare(make: Callable[[Given], System]) -> Callable[[Given], System]:

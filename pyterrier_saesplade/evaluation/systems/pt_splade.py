@@ -49,7 +49,8 @@ class PtSpladeQueries(Stage):
         ValueError: If the model is of another kind, or ``max_length`` is not positive.
 
     Examples:
-        >>> PtSpladeQueries("naver/splade-v3").search("a query")  # doctest: +SKIP
+        >>> PtSpladeQueries("naver/splade-v3").search("young cat").columns.tolist()
+        ['qid', 'query', 'query_toks']
     """
 
     label: ClassVar[str] = "pyterrier-splade"

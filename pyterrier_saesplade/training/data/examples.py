@@ -75,6 +75,13 @@ class TrainingData:
         queries: The queries.
         passages: The passages.
         folder: Where the examples are.
+
+    Examples:
+        >>> data = read_labels("my-collection")
+        >>> len(data), data.scored, data.has_negatives
+        (4, False, False)
+        >>> data.queries.texts([data[0].query])
+        ['river bank']
     """
 
     queries: TextTable

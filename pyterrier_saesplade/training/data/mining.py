@@ -64,7 +64,9 @@ def mine(
         ValueError: If an unfinished file was made by other pipelines, of other queries, or with other settings.
 
     Examples:
-        >>> mine(topics, bm25, dataset.text_loader() >> cross_encoder, "mined.jsonl", qrels=qrels)  # doctest: +SKIP
+        >>> teacher = dataset.text_loader() >> model.scorer()
+        >>> mine(topics, bm25, teacher, "mined.jsonl", qrels=qrels)
+        PosixPath('mined.jsonl')
     """
     out = Path(out)
     require_new(out, overwrite=overwrite)

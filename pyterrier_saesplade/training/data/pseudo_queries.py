@@ -47,6 +47,12 @@ def pseudo_queries(
 
     Raises:
         ValueError: If a kind is unknown, or no document has enough words.
+
+    Examples:
+        >>> pseudo_queries(documents, 2, kinds=["titles"])
+                qid                                           query made_from
+        0  titles-0  The river bank was covered with reeds and mud.        d1
+        1  titles-1  The central bank controls the supply of money.        d8
     """
     unknown = [kind for kind in kinds if kind not in get_args(Kind)]
     if unknown or not kinds:

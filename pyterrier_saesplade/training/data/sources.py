@@ -57,6 +57,12 @@ def read_distillation(
         FileNotFoundError: If a file is missing.
         ValueError: If nothing can be used, or with ``"raise"`` something cannot.
 
+    Examples:
+        >>> _ = Path("mined.jsonl").write_text('["q2", ["d4", 0.75], ["d3", 0.5], ["d11", 0.25]]')
+        >>> data = read_distillation("mined.jsonl", "my-collection", topics)
+        >>> data[0].scores.tolist()
+        [0.75, 0.5, 0.25]
+
     References:
         Santhanam et al., ColBERTv2: Effective and Efficient Retrieval via Lightweight Late Interaction, NAACL 2022.
     """
@@ -66,7 +72,14 @@ def read_distillation(
 def read_triples(
     examples: str | os.PathLike[str], passages: Texts, queries: Texts | pd.DataFrame, *, on_error: OnError = "report"
 ) -> TrainingData:
-    """Reads lines of ``qid pid+ pid-``, separated by blanks or tabs; see :func:`read_distillation`."""
+    """Reads lines of ``qid pid+ pid-``, separated by blanks or tabs; see :func:`read_distillation`.
+
+    Examples:
+        >>> _ = Path("triples.tsv").write_text("q2 d4 d11")
+        >>> data = read_triples("triples.tsv", "my-collection", topics)
+        >>> len(data), data.has_negatives
+        (1, True)
+    """
     return _read_file("triples", _parse_triple, Path(examples), passages, queries, on_error)
 
 
@@ -86,6 +99,10 @@ def read_labels(
     Raises:
         FileNotFoundError: If there is no such query set.
         ValueError: If no query has a relevant document.
+
+    Examples:
+        >>> len(read_labels("my-collection", "train"))
+        4
     """
     opened = as_collection(collection)
     topics, qrels = opened.topics(query_set), opened.qrels(query_set)
@@ -119,6 +136,12 @@ def read_dataset(dataset: Dataset | str | os.PathLike[str], *, on_error: OnError
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If a column is missing, or nothing can be used.
+
+    Examples:
+        >>> texts = {"query": ["young cat"], "positive": ["A kitten is a young cat."], "negative": ["Cats sleep."]}
+        >>> data = read_dataset(Dataset.from_dict(texts))
+        >>> len(data), data.scored
+        (1, False)
     """
     opened = dataset if isinstance(dataset, Dataset) else _open_dataset(Path(dataset))
     columns = _columns(opened)

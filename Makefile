@@ -29,6 +29,7 @@ test: .venv/installed-test
 test-colbert:
 	$(MAKE) VENV=.venv-colbert .venv-colbert/installed-test-colbert
 	.venv-colbert/bin/python -m pytest tests/colbert tests/baselines tests/model
+	.venv-colbert/bin/python -m pytest tests/docs/test_examples.py -k "colbert or plaid"
 
 test-browser: .venv/installed-browser
 	$(BIN)/python -m pytest tests_browser

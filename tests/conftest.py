@@ -66,6 +66,31 @@ def random_model_path(minilm_path: Path, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+@pytest.fixture(scope="session")
+def colbert_path(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ColBERT checkpoint that PyLate saved, not trained: MiniLM's token states, projected at random.
+
+    128 orthogonal directions nearly keep the cosines of 384 dimensions.
+    """
+    from pylate.models import ColBERT
+
+    network = ColBERT(
+        str(minilm_path),
+        embedding_size=128,
+        query_prefix="[unused0]",
+        document_prefix="[unused1]",
+        document_length=64,
+        query_length=24,
+        device="cpu",
+    )
+    torch.manual_seed(0)
+    with torch.no_grad():
+        network[1].linear.weight.copy_(torch.linalg.qr(torch.randn(384, 384))[0][:128])
+    folder = tmp_path_factory.mktemp("models") / "colbert"
+    network.save_pretrained(str(folder))
+    return folder
+
+
 @pytest.fixture
 def check_contract() -> Callable[[pt.Transformer], None]:
     """Runs PyTerrier's own tests on a transformer."""

@@ -123,11 +123,6 @@ class PretrainConfig(_Stage):
     Examples:
         >>> PretrainConfig(width=65536, variant="matryoshka").cuts
         (2048, 6144, 14336, 30720, 65536)
-
-    Examples:
-        >>> settings = PretrainConfig(width=32768, k=16)
-        >>> settings.steps, settings.variant
-        (250, 'topk')
     """
 
     width: PositiveInt = 16384
@@ -260,11 +255,6 @@ class FinetuneConfig(_Stage):
     Examples:
         >>> FinetuneConfig(steps=1000, train="head").learning_rate
         3e-05
-
-    Examples:
-        >>> settings = FinetuneConfig(steps=1000, nway=8)
-        >>> settings.changed({"learning_rate": 1e-5}, where="my script").learning_rate
-        1e-05
     """
 
     k: PositiveInt | None = None

@@ -1,4 +1,4 @@
-"""Checks of settings: each raises an error that names the setting and its value."""
+"""Validation of settings. Each error names the setting and its value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyterrier_saesplade.types import Precision
 
 
 def require_positive(**settings: int | None) -> None:
-    """Raises a :exc:`ValueError` that names the first setting that is neither ``None`` nor a positive integer.
+    """Raises a :exc:`SettingError` for the first setting that is neither ``None`` nor a positive integer.
 
     Examples:
         >>> require_positive(k=8, width=None)
@@ -24,13 +24,13 @@ def require_positive(**settings: int | None) -> None:
 
 
 def require_share(**settings: float | None) -> None:
-    """Raises a :exc:`ValueError` that names the first setting that is neither ``None`` nor in (0, 1]."""
+    """Raises a :exc:`SettingError` for the first setting that is neither ``None`` nor in (0, 1]."""
     for name, value in settings.items():
         if value is not None and not 0 < value <= 1:
-            raise SettingError(f"{name} must be a share, above 0 and at most 1, not {value!r}")
+            raise SettingError(f"{name} must be above 0 and at most 1, not {value!r}")
 
 
 def require_precision(precision: str) -> None:
-    """Raises a :exc:`ValueError` unless the precision is a known one."""
+    """Raises a :exc:`SettingError` if the precision is unknown."""
     if precision not in get_args(Precision):
         raise SettingError(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")

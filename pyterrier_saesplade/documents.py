@@ -1,4 +1,4 @@
-"""PyTerrier's documents, some at a time, and what must hold of them."""
+"""Reading PyTerrier documents: required fields, encoding in batches, and duplicate docnos."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def field(document: Mapping[str, Any], name: str) -> Any:
     """Returns a field of a document.
 
     Raises:
-        ValueError: If the document has no such field, or is no dictionary.
+        DataError: If the document is not a dictionary, or lacks the field.
     """
     if not isinstance(document, Mapping):
         raise DataError(
-            f"a document must be a dictionary, not a {type(document).__name__}; "
-            "of a frame, give frame.to_dict('records')"
+            f"a document must be a dictionary, not a {type(document).__name__}: "
+            "to index a frame, pass frame.to_dict('records')"
         )
     if name not in document:
         raise DataError(f"the document {document.get('docno')!r} has no {name!r}; it has: {', '.join(document)}")
@@ -36,7 +36,7 @@ def encode_documents(
     """Returns the docnos and the concept vectors of documents.
 
     Raises:
-        ValueError: If a document lacks a field, or its text is neither a string nor missing.
+        DataError: If a document lacks a field, or its text is neither a string nor missing.
     """
     docnos = [field(document, "docno") for document in documents]
     texts = as_texts(field(document, text_field) for document in documents)
@@ -44,25 +44,28 @@ def encode_documents(
 
 
 class DistinctDocnos:
-    """Notices a docno that comes a second time, in 8 bytes per document.
+    """Detects duplicate docnos, using 8 bytes per document.
 
-    What is kept of a docno is a 64-bit hash, salted anew in each process; two of N different docnos share one with
-    probability N² / 2^65. The hashes are kept in sorted runs, of which two of about the same size are merged, so that
-    there are few to search.
+    Only a 64-bit hash of each docno is kept, with a salt that differs between processes. The probability that any two
+    of N distinct docnos collide is N² / 2^65. The hashes are kept in sorted runs; runs of similar size are merged, so
+    that only a few have to be searched.
     """
 
     def __init__(self) -> None:
         self._runs: list[NDArray[np.int64]] = []
 
     def add(self, docnos: Sequence[str]) -> None:
-        """Takes further docnos.
+        """Adds docnos.
 
         Raises:
-            ValueError: If one came before, or is no text or empty.
+            DataError: If a docno was added before, or is not a non-empty string on a single line without surrounding
+                whitespace.
         """
         for docno in docnos:
             if not isinstance(docno, str) or not docno or len(docno.splitlines()) > 1 or docno != docno.strip():
-                raise DataError(f"a docno must be a text of one line, not empty, no blank around it, not {docno!r}")
+                raise DataError(
+                    f"a docno must be a non-empty string on one line, without spaces around it, not {docno!r}"
+                )
         hashes = np.array([hash(docno) for docno in docnos], np.int64)
         order = np.argsort(hashes, kind="stable")
         run = hashes[order]
@@ -73,7 +76,7 @@ class DistinctDocnos:
             repeated |= earlier[nearest] == run
         if repeated.any():
             docno = docnos[order[repeated].min()]
-            raise DataError(f"the docno {docno!r} occurs more than once: an index needs one document per docno")
+            raise DataError(f"the docno {docno!r} occurs more than once: give each document a different docno")
         while self._runs and len(self._runs[-1]) < 2 * len(run):
             run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
         self._runs.append(run)

@@ -3,75 +3,75 @@
 The tree::
 
     SaespladeError
-    ├── SettingError (ValueError)             a setting, an option or a name that is not accepted
+    ├── SettingError (ValueError)             an invalid argument, option or name
     ├── DataError (ValueError)                documents, queries, qrels, files or vectors that cannot be used
-    ├── ModelError (ValueError)               a model that cannot be used, or is of another kind
-    │   └── ModelMismatchError                queries, vectors or an index that belong to another model
-    ├── AlreadyQuantizedError (ValueError)    integers that would be scaled a second time
-    ├── CollapsedError (ValueError)           a training whose model no longer retrieves
-    ├── PathExistsError (FileExistsError)     an output that exists, and may not be replaced
-    ├── PathNotFoundError (FileNotFoundError) an input that is missing
-    ├── MissingPackageError (ImportError)     an optional dependency that is not installed
-    └── EngineError (RuntimeError)            a search engine or a training that failed
+    ├── ModelError (ValueError)               a model that is broken, or of the wrong kind
+    │   └── ModelMismatchError                queries, vectors or an index made with another model
+    ├── AlreadyQuantizedError (ValueError)    weights that have already been quantised
+    ├── CollapsedError (ValueError)           a training run whose model no longer retrieves
+    ├── PathExistsError (FileExistsError)     an output that already exists
+    ├── PathNotFoundError (FileNotFoundError) a missing input
+    ├── MissingPackageError (ImportError)     a missing optional dependency
+    └── EngineError (RuntimeError)            a failure of a search engine or of training
         └── JavaNotFoundError                 no suitable Java on this machine
 
-Each is also the built-in exception named in brackets. The commands print a :class:`SaespladeError` in one line. Any
-other exception is a bug, and they show its traceback.
+Each class also inherits from the built-in exception in brackets. The commands report a :class:`SaespladeError` in one
+line. Any other exception is a bug and is shown with its traceback.
 """
 
 from __future__ import annotations
 
 
 class SaespladeError(Exception):
-    """The base class: something that the user can mend. The message names what is wrong and what to do."""
+    """The base class of errors that the user can fix. The message says what is wrong and what to do."""
 
 
 class SettingError(SaespladeError, ValueError):
-    """A setting, an option or a name that is not accepted."""
+    """An invalid argument, option or name."""
 
 
 class DataError(SaespladeError, ValueError):
-    """Documents, queries, qrels, files or vectors that cannot be used; the message names the file or the identifier."""
+    """Documents, queries, qrels, files or vectors that cannot be used. The message names the file or the identifier."""
 
 
 class ModelError(SaespladeError, ValueError):
-    """A model that cannot be used, or is of another kind."""
+    """A model that is broken, or of the wrong kind."""
 
 
 class ModelMismatchError(ModelError):
-    """Queries, vectors or an index that belong to another model."""
+    """Queries, vectors or an index made with another model."""
 
 
 class AlreadyQuantizedError(SaespladeError, ValueError):
-    """Weights that would be quantised are integers already."""
+    """Weights to be quantised that are already integers."""
 
     def __init__(
         self,
-        message: str = "these weights are integers already: quantising them again would scale them twice, and scores "
-        "would grow by the square of the scale. Give floats (an encoder with scale=None), or leave this quantiser out.",
+        message: str = "these weights are already integers, and quantising them again would scale them twice: pass "
+        "floats (from an encoder with scale=None), or remove this quantiser",
     ) -> None:
         super().__init__(message)
 
 
 class CollapsedError(SaespladeError, ValueError):
-    """A training whose model no longer retrieves: its vectors are empty, dense or not finite."""
+    """A training run whose model no longer retrieves: its vectors are empty, dense or not finite."""
 
 
 class PathExistsError(SaespladeError, FileExistsError):
-    """An output that exists, and may not be replaced."""
+    """An output that already exists and must not be overwritten."""
 
 
 class PathNotFoundError(SaespladeError, FileNotFoundError):
-    """An input that is missing."""
+    """A missing input."""
 
 
 class MissingPackageError(SaespladeError, ImportError):
-    """An optional dependency that is not installed; the message names the command that installs it."""
+    """An optional dependency that is not installed. The message gives the command that installs it."""
 
 
 class EngineError(SaespladeError, RuntimeError):
-    """A search engine failed or lost documents, for example because memory or disk space ran out."""
+    """A failure of a search engine or of training, for example because memory or disk space ran out."""
 
 
 class JavaNotFoundError(EngineError):
-    """No suitable Java on this machine; the message lists what was found and what to install."""
+    """No suitable Java on this machine. The message lists what was found and what to install."""

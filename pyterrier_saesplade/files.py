@@ -1,4 +1,4 @@
-"""Output is written beside its place and moved there when it is complete; work that takes long can be resumed."""
+"""Atomic writes, and folders of long-running work that can be resumed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pyterrier_saesplade.errors import PathExistsError, SettingError
+from pyterrier_saesplade.errors import DataError, PathExistsError
 
-#: The description of an artifact of PyTerrier, in its folder; ours write it last.
+#: The metadata file in the folder of a PyTerrier artifact. This package writes it last.
 METADATA = "pt_meta.json"
 
 _SETTINGS = "settings.json"
@@ -24,14 +24,14 @@ _SETTINGS = "settings.json"
 
 @contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
-    """Names a hidden file or folder on the file system of ``path``; what is there afterwards is removed.
+    """Provides a hidden temporary path next to ``path``, and removes whatever is there on exit.
 
     Args:
-        path: What will be written; its folder is made if need be.
+        path: The path that will be written. Its parent folder is created if necessary.
 
     Yields:
-        ``.NAME.RANDOM.partial``, which does not exist: two processes with one target do not meet. A process that is
-        killed leaves it behind.
+        ``.NAME.RANDOM.partial``, which does not exist yet. The random part keeps processes that write the same path
+        apart. A process that is killed leaves the temporary file or folder behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
@@ -46,10 +46,12 @@ def scratch_beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Like :func:`scratch_beside`, and moves what was written to ``path``, in place of a file that is there.
+    """Provides a temporary path as :func:`scratch_beside` does, and renames it to ``path`` on success.
+
+    An existing file is replaced.
 
     Raises:
-        OSError: If a folder is to be moved where there is something.
+        OSError: If a folder was written and ``path`` exists.
     """
     with scratch_beside(path) as partial:
         yield partial
@@ -57,77 +59,79 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def move_into_place(made: Path, path: Path, replaced: Path) -> None:
-    """Renames what was made to ``path``; what is there goes to ``replaced``, and comes back if that fails.
+    """Renames ``made`` to ``path``, moving an existing ``path`` to ``replaced``; undoes this on failure.
 
     Args:
-        made: A file or folder on the file system of ``path``.
-        path: What it will be.
-        replaced: A name on the same file system, of which nothing has to exist.
+        made: A file or folder on the same file system as ``path``.
+        path: Its final path.
+        replaced: A path on the same file system that does not exist.
     """
     try:
         if path.exists():
             path.rename(replaced)
         made.rename(path)
-    except BaseException:  # an interruption between the two renames included
+    except BaseException:  # including an interruption between the two renames
         if replaced.exists() and not path.exists():
             replaced.rename(path)
         raise
 
 
 def require_new(path: Path, *, overwrite: bool | None = None) -> None:
-    """Makes sure, before long work, that its output has a place.
+    """Checks, before long work starts, that its output does not exist yet.
 
     Args:
-        path: What will be written.
-        overwrite: Whether it may be replaced; ``None``: it never is.
+        path: The path that will be written.
+        overwrite: Whether it may be overwritten; ``None`` if the caller has no such option.
 
     Raises:
-        FileExistsError: If it exists and may not be replaced.
+        PathExistsError: If the path exists and must not be overwritten.
     """
     if path.exists() and not overwrite:
-        remedies = "or remove it" if overwrite is None else "remove it, or ask to overwrite it"
-        raise PathExistsError(f"{path} exists already: name another path, {remedies}")
+        remedies = "or remove it" if overwrite is None else "remove it, or allow overwriting"
+        raise PathExistsError(f"{path} exists already: choose another path, {remedies}")
 
 
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Makes the folder of work that can be resumed, or checks that it belongs to this work.
+    """Creates the folder of resumable work, or checks that an existing one belongs to the same work.
 
     Args:
         folder: The folder.
-        settings: What must be the same for work to be continued, as JSON has it.
+        settings: What must be equal for the work to be resumed, as read back from JSON.
 
     Raises:
-        FileExistsError: If other work was begun in the folder, or it is something else.
+        PathExistsError: If the folder belongs to other work, or was not created by this package.
     """
     found = claimed_settings(folder)
     if found not in (None, settings):
-        raise PathExistsError(f"{folder} holds unfinished work with other settings: finish that, or remove the folder")
+        raise PathExistsError(f"{folder} holds unfinished work with other settings: finish it, or remove the folder")
     if found is None:
         if folder.exists() and any(path.suffix != ".partial" for path in folder.iterdir()):
-            raise PathExistsError(f"{folder} is in the way, and is none of ours: move it, or name another folder")
+            raise PathExistsError(
+                f"{folder} exists and was not created by saesplade: move it, or choose another folder"
+            )
         with atomic_write(folder / _SETTINGS) as partial:
             partial.write_text(json.dumps(settings))
 
 
 def claimed_settings(folder: Path) -> dict[str, Any] | None:
-    """Returns the settings of the work that was begun in a folder, or ``None``."""
+    """Returns the settings of the unfinished work in a folder, or ``None`` if there is none."""
     path = folder / _SETTINGS
     settings: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
     return settings
 
 
 def release(folder: Path) -> None:
-    """Turns the folder of work that is done into an ordinary one."""
+    """Removes the bookkeeping files from the folder of finished work."""
     (folder / _SETTINGS).unlink(missing_ok=True)
-    for partial in folder.glob(".*.partial"):  # of processes that were killed
+    for partial in folder.glob(".*.partial"):  # left by processes that were killed
         partial.unlink()
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields ``file:number`` and the bytes of each line of a file, which is decompressed if it ends in ``.gz``.
+    """Yields ``file:number`` and the bytes of each line of a file, decompressing a file whose name ends in ``.gz``.
 
     Raises:
-        ValueError: If it cannot be decompressed.
+        DataError: If the file cannot be decompressed.
     """
     number = 0
     try:
@@ -135,11 +139,11 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
             for number, line in enumerate(file, start=1):
                 yield f"{path}:{number}", line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SettingError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
+        raise DataError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:
-    """Returns the description of an artifact; ``None`` if the folder has none that can be read."""
+    """Returns the metadata of an artifact, or ``None`` if the folder has no readable metadata."""
     try:
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -148,16 +152,16 @@ def read_metadata(folder: Path) -> dict[str, Any] | None:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Returns the bytes of all files below a folder."""
+    """Returns the total size in bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Returns the versions of packages, for descriptions of what was written; those not installed are left out."""
+    """Returns the versions of the packages that are installed, to be recorded with an output."""
     versions = {}
     for package in packages:
         try:
             versions[package] = version(package)
-        except PackageNotFoundError:  # ourselves, in a source tree that was not installed
+        except PackageNotFoundError:  # this package itself, when it runs from a source tree
             continue
     return versions

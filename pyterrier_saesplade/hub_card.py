@@ -1,4 +1,4 @@
-"""The README that goes to a hub with an index or a store."""
+"""The README that is uploaded to the hub with an index or a store."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-#: Long lists, which are in the package anyway.
+#: Long lists that the package contains anyway.
 _LEFT_OUT = ("pieces", "parts")
 
 
 def brief(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns an artifact's metadata as far as people read them."""
+    """Returns an artifact's metadata without the fields that are too long to read."""
     return {name: value for name, value in (metadata or {}).items() if name not in _LEFT_OUT}
 
 
 def opening(model: str, *imports: str) -> str:
-    """Returns Python that opens a model, of which an artifact knows what ``str()`` says; or nothing."""
+    """Returns Python code that loads the model with this ``str()``, or an empty string if that is not possible."""
     if not model.startswith("SaeSplade."):
         return ""
     return f"from pyterrier_saesplade import {', '.join(['SaeSplade', *imports])}\n\nmodel = {model}\n"
 
 
 def fill_readme(readme: str, *, description: str, usage: str, reproduction: str) -> str:
-    """Fills in the README that PyTerrier makes for an artifact.
+    """Fills in the README template that PyTerrier generates for an artifact.
 
     Args:
-        readme: PyTerrier's, whose sections say what is to do.
+        readme: PyTerrier's template.
         description: What the artifact is, in Markdown.
-        usage: Python that follows the line in which ``artifact`` is loaded.
-        reproduction: Python that made it; empty if that is not known.
+        usage: Python code to follow the line that loads ``artifact``.
+        reproduction: Python code that built the artifact; empty if unknown.
 
     Returns:
-        The README, without sections of which nothing is known; that on benchmarks is one.
+        The README without the sections that cannot be filled in, such as the one on benchmarks.
     """
     head, *sections = re.split(r"^(?=## )", readme, flags=re.MULTILINE)
     filled = {

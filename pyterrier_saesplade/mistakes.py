@@ -1,4 +1,4 @@
-"""How commands report errors: what the user can mend in one line, a bug with its traceback."""
+"""How commands report errors: user errors in one line, bugs with a traceback."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from pyterrier_saesplade.errors import SaespladeError
 
-#: Set to 1, it makes every error show its traceback.
+#: The environment variable that, set to 1, makes every error show its traceback.
 DEBUG_VARIABLE = "SAESPLADE_DEBUG"
 
 
 def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
-    """Returns the line that reports an error which the user can mend; ``None`` for a bug.
+    """Returns the message for an error that the user can fix, as one line; ``None`` for a bug.
 
     Args:
         error: The error.
-        arguments: The command line. An error of the operating system is the user's if it concerns a path named there,
+        arguments: The command-line arguments. An ``OSError`` counts as a user error if it concerns a path among them,
             or if the disk is full.
     """
     if isinstance(error, SaespladeError) or (isinstance(error, OSError) and _is_users(error, arguments)):
@@ -29,13 +29,13 @@ def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
 
 
 def wants_traceback() -> bool:
-    """Tells whether ``SAESPLADE_DEBUG`` asks for the traceback of every error."""
+    """Returns whether ``SAESPLADE_DEBUG`` asks for the traceback of every error."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
 @contextmanager
 def reported(command: str) -> Iterator[None]:
-    """Reports an error that the user can mend in one line on standard error, and exits with code 2."""
+    """Prints an error that the user can fix as one line on standard error, and exits with code 2."""
     try:
         yield
     except Exception as error:
@@ -53,5 +53,5 @@ def _is_users(error: OSError, arguments: Sequence[str]) -> bool:
         return False
     path = Path(os.fsdecode(error.filename)).absolute()
     named = [Path(argument.rpartition("=")[2]).absolute() for argument in arguments if not argument.startswith("--")]
-    # Outputs are written beside their place, so that a sibling of a named path is meant by it.
+    # Outputs are first written to a temporary sibling of the path that was named.
     return any(path == one or one in path.parents or path.parent == one.parent for one in named)

@@ -1,4 +1,4 @@
-"""What the rest of the package needs of a model, in two protocols."""
+"""The two protocols that describe what the rest of the package needs from a model."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class IndexedModel(Protocol):
-    """What stores and indexes record of a model; ``str()`` names it. A store of its vectors can stand for it."""
+    """What stores and indexes record about a model. ``str()`` names it; a store of its vectors can stand in for it."""
 
     @property
     def terms(self) -> Terms:
-        """The names of its latents."""
+        """The names of the latents."""
 
     @property
     def fingerprint(self) -> str:
-        """Identifies its weights, its tokenizer and its document-side settings."""
+        """Identifies the weights, the tokenizer and the document-side settings."""
 
     @property
     def weighting(self) -> Weighting:
-        """What an index multiplies its queries by."""
+        """What an index multiplies query weights by."""
 
 
 class ConceptModel(IndexedModel, Protocol):
-    """A model that encodes texts; :class:`~pyterrier_saesplade.SaeSplade` is the one that users hold.
+    """A model that encodes texts, such as :class:`~pyterrier_saesplade.SaeSplade`.
 
-    A model compares equal to another that gives the same vectors, and is hashable.
+    Models are hashable, and two models that produce the same vectors compare equal.
     """
 
     def encode(
         self, texts: Sequence[str | None], side: Side = "doc", *, k: int | None = None, verbose: bool | None = None
     ) -> ConceptVectors:
-        """Returns the concept vectors of ``texts``; ``None`` and an empty text have an empty one.
+        """Returns the concept vectors of ``texts``; the vector of ``None`` or an empty string is empty.
 
-        Transformers show a progress bar of their own, and pass ``verbose=False``.
+        Transformers show their own progress bar and pass ``verbose=False``.
         """
 
     def as_query(self, documents: ConceptVectors) -> ConceptVectors:
-        """Returns vectors of documents as if they were those of queries, the same unless the sides differ."""
+        """Returns document vectors as query vectors; they are the same unless the model distinguishes the two sides."""
         return documents

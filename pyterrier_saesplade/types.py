@@ -1,17 +1,17 @@
-"""The literal types that the whole package shares. Imports nothing heavy."""
+"""Literal types shared by the whole package. This module imports nothing heavy."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-#: Which side of retrieval a text is on: the two are cut at different lengths and may be marked differently.
+#: Whether texts are documents or queries, which are truncated at different lengths and may have different markers.
 Side = Literal["doc", "query"]
 
-#: What turns token states into activations: ``"sae"``, the latents of a sparse autoencoder; ``"mlm"``, word pieces.
+#: What the head activates: ``"sae"``, latents of a sparse autoencoder; ``"mlm"``, word pieces of the vocabulary.
 Head = Literal["sae", "mlm"]
 
-#: What an index multiplies the weights of queries by.
+#: What an index multiplies query weights by.
 Weighting = Literal["idf", "none"]
 
-#: The number format to compute in; ``"auto"`` is bfloat16 where the device is fast at it, else float32.
+#: The number format to compute in. ``"auto"`` means bfloat16 on devices with native support, float32 elsewhere.
 Precision = Literal["auto", "float32", "bfloat16"]

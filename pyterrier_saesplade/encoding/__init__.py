@@ -1,4 +1,4 @@
-"""Text in, concept vectors out: tokenising, batching, precision, devices."""
+"""Encoding of texts as concept vectors: tokenisation, batching, precision and devices."""
 
 import lazy_loader
 

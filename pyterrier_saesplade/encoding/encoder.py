@@ -1,4 +1,4 @@
-"""Text in, concept vectors out."""
+"""The encoder, which turns texts into concept vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from pyterrier_saesplade.encoding.precision import autocast, pick_device, pick_dtype
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.encoding.tokens import TextTokenizer
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import ModelError
 from pyterrier_saesplade.model import Pooled, SaeSpladeConfig, SaeSpladeModel, tokenizer_digest, weights_digest
 from pyterrier_saesplade.types import Precision, Side
 from pyterrier_saesplade.vectors import ConceptVectors
@@ -28,21 +28,21 @@ from pyterrier_saesplade.vectors import ConceptVectors
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Word pieces in one batch, padding included: enough to keep two cores busy, small enough for their caches.
+#: Word pieces per batch, including padding: enough to keep two cores busy, few enough for their caches.
 BATCH_TOKENS = 4096
-#: Texts that are sorted by length together.
+#: The number of texts sorted by length at a time.
 WINDOW = 4096
-#: The same where the states of all tokens are kept.
+#: The same when the states of all tokens are returned.
 _STATES_WINDOW = 256
 
 
 class EncodedTokens(NamedTuple):
-    """The tokens of a text, each encoded by itself in its context.
+    """The tokens of a text, with a separate vector for each token in context.
 
     Attributes:
-        token_ids: ``[T]``, their numbers in the tokenizer's vocabulary.
-        states: ``[T, d]``, what the head reads.
-        vectors: One row per token: the latents that it lights, weighted as if it were a text.
+        token_ids: ``[T]``, ids in the tokenizer's vocabulary.
+        states: ``[T, d]``, the token states that the head reads.
+        vectors: One row per token: the latents that it activates, weighted as if the token were a text.
     """
 
     token_ids: NDArray[np.int64]
@@ -53,20 +53,21 @@ class EncodedTokens(NamedTuple):
 class Encoder:
     """A model with its tokenizer, ready to encode.
 
-    Texts are sorted by length inside a window and batched by tokens, so that little is padding; padding never reaches
-    the head, and no dense row over the vocabulary is kept. The vector of a text depends on the texts beside it by
-    float rounding alone: by 1e-5 of the largest weight, unless bfloat16 decides more than which latents are proposed:
-    where the backbone runs in it, or where there is no TopK and the strongest token of a latent is found in it. It has
-    8 significant bits.
+    Texts are sorted by length and batched by number of tokens, to minimise padding. Padding never reaches the head, and
+    no dense row over the vocabulary is ever stored.
+
+    The other texts in a batch affect a vector only through floating-point rounding, by up to 1e-5 of its largest
+    weight. The effect is larger (bfloat16 has 8 significant bits) if the backbone runs in bfloat16, or if there is no
+    TopK and bfloat16 is used to find the strongest token of a latent.
 
     Args:
-        model: The network; moved to ``device`` and put in evaluation mode.
+        model: The network. It is moved to ``device`` and put in evaluation mode.
         tokenizer: Its tokenizer.
-        device: Where to compute; ``None``: the first GPU, else the CPU.
-        precision: ``"auto"`` searches the head's latents in bfloat16 where the device multiplies it, and decides
-            between the candidates in float32 (without TopK, bfloat16 decides which token gives a latent its weight: it
-            is then below float32's by the rounding of bfloat16); ``"float32"`` searches in float32; ``"bfloat16"`` runs
-            the backbone under autocast too, which is faster, and less exact.
+        device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
+        precision: ``"auto"`` searches for candidate latents in bfloat16 where the device supports it natively, and
+            selects among them in float32. (Without TopK, the search selects the token that gives a latent its weight;
+            the weight may then be lower than in float32 by the rounding error of bfloat16.) ``"float32"`` searches in
+            float32. ``"bfloat16"`` also runs the backbone under autocast, which is faster but less accurate.
     """
 
     def __init__(
@@ -100,16 +101,17 @@ class Encoder:
         device: str | torch.device | None = None,
         precision: Precision = "auto",
     ) -> Encoder:
-        """Loads a SAE-SPLADE model from a folder or the hub; with ``width``, its first so many latents alone.
+        """Loads a SAE-SPLADE model from a folder or the hub; ``width`` restricts it to its first latents.
 
         Raises:
-            ValueError: If the model lacks weights, or has not so many latents.
+            ModelError: If the model lacks weights.
+            SettingError: If the model has fewer than ``width`` latents, or the device or precision is unknown.
         """
         with quiet_transformers():
             loaded: Any = SaeSpladeModel.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
             model, report = loaded
             if report["missing_keys"]:
-                raise SettingError(f"{name_or_path} lacks weights: {', '.join(sorted(report['missing_keys'])[:5])}")
+                raise ModelError(f"{name_or_path} lacks weights: {', '.join(sorted(report['missing_keys'])[:5])}")
             if width is not None:
                 model.narrow(width)
             return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
@@ -129,16 +131,16 @@ class Encoder:
             return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Writes model and tokenizer to a folder, which :meth:`from_pretrained` reads."""
+        """Writes the model and its tokenizer to a folder that :meth:`from_pretrained` reads."""
         with quiet_transformers():
             self.model.save_pretrained(path)
             self.tokenizer.save_pretrained(path)
         for weights in Path(path).glob("*.safetensors"):
-            shutil.copymode(Path(path) / "config.json", weights)  # safetensors keeps its files from all other users
+            shutil.copymode(Path(path) / "config.json", weights)  # safetensors makes its files private to the user
 
     @property
     def fingerprint(self) -> str:
-        """What identifies the vectors of documents: see :meth:`SaeSpladeConfig.fingerprint`."""
+        """Identifies the document vectors: see :meth:`SaeSpladeConfig.fingerprint`."""
         return self.config.fingerprint()
 
     def encode(
@@ -155,16 +157,16 @@ class Encoder:
         """Encodes texts.
 
         Args:
-            texts: The texts; ``None``, empty and blank ones have an empty vector.
-            side: Whether they are documents or queries.
-            k: Latents kept per token; ``None``: as the model is configured.
-            max_length: Word pieces kept per text, markers included; ``None``: as the model is configured.
-            positions: Whether to return the token position that gave each weight.
-            batch_tokens: Word pieces in one batch, padding included.
+            texts: The texts. The vector of ``None`` or a blank string is empty.
+            side: Whether the texts are documents or queries.
+            k: Latents kept per token; ``None`` for the configured number.
+            max_length: The maximum number of word pieces per text, including markers; ``None`` for the configured one.
+            positions: Whether to return the position of the token that gave each weight.
+            batch_tokens: Word pieces per batch, including padding.
             verbose: Whether to show a progress bar.
 
         Returns:
-            One row per text, in their order, with float weights.
+            One row per text, in the same order, with float weights.
         """
         parts = []
         with tqdm(total=len(texts), desc=f"Encoding ({side})", unit="text", disable=not verbose) as bar:
@@ -181,16 +183,16 @@ class Encoder:
     def encode_tokens(
         self, texts: Sequence[str | None], *, side: Side, k: int | None = None, max_length: int | None = None
     ) -> Iterator[EncodedTokens]:
-        """Encodes the tokens of texts; the maximum over a text's tokens is the text's vector.
+        """Encodes the tokens of texts separately. The maximum over a text's token vectors is the text's vector.
 
         Args:
-            texts: The texts; ``None``, empty and blank ones have no token.
-            side: Whether they are documents or queries.
-            k: Latents kept per token; ``None``: as the model is configured.
-            max_length: Word pieces kept per text, markers included; ``None``: as the model is configured.
+            texts: The texts. ``None`` and blank strings have no tokens.
+            side: Whether the texts are documents or queries.
+            k: Latents kept per token; ``None`` for the configured number.
+            max_length: The maximum number of word pieces per text, including markers; ``None`` for the configured one.
 
         Yields:
-            Each text's tokens, in the positions that :meth:`encode` counts.
+            The tokens of each text. Their indexes are the positions that :meth:`encode` returns.
         """
         for start in range(0, len(texts), _STATES_WINDOW):
             ids = self.tokenize(texts[start : start + _STATES_WINDOW], side, max_length)
@@ -205,22 +207,22 @@ class Encoder:
             yield from (encoded[i] for i in range(len(ids)))
 
     def token_states(self, ids: list[list[int]]) -> Tensor:
-        """Returns the states ``[T, d]`` of one batch of tokenised texts (none of them empty), text after text."""
+        """Returns the token states ``[T, d]`` of one batch of tokenised, non-empty texts, concatenated."""
         input_ids, mask = pad(ids, self.tokenizer.pad_token_id or 0)
-        tokens = mask.flatten().nonzero().squeeze(1)  # found here, so that a GPU need not be waited for
+        tokens = mask.flatten().nonzero().squeeze(1)  # computed on the CPU, to avoid a synchronisation with the GPU
         inputs = [self._to_device(tensor) for tensor in (input_ids, mask, tokens)]
         with torch.inference_mode(), autocast(self.device, self.backbone_dtype):
             states: Tensor = self.model.token_states(*inputs)
             return states
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        """Copies what is needed next; from pinned memory a GPU takes it while it computes."""
+        """Copies a tensor to the device; pinned memory lets a GPU copy while it computes."""
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
     def _windows(self, texts: Sequence[str | None], side: Side, max_length: int | None) -> Iterator[list[list[int]]]:
-        """Tokenises windows of texts; a GPU computes while the next one is tokenised."""
+        """Tokenises the texts, one window at a time; with a GPU, the next window is tokenised in the background."""
         windows = [texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW)]
         if self.device.type == "cpu":
             yield from (self.tokenize(window, side, max_length) for window in windows)
@@ -230,7 +232,7 @@ class Encoder:
     def _encode_packed(
         self, ids: list[list[int]], side: Side, k: int | None
     ) -> tuple[NDArray[np.float32], ConceptVectors]:
-        """Returns the states of all tokens, and their vectors: each is pooled as a text of one token."""
+        """Returns the states and the vectors of all tokens, each pooled as a text of one token."""
         if not any(ids):
             return np.empty((0, int(self.model.backbone.config.hidden_size)), np.float32), ConceptVectors.from_rows([])
         states = self.token_states([pieces for pieces in ids if pieces])
@@ -252,7 +254,7 @@ class Encoder:
 
 
 def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yields the results of some work, in order; a thread does the next while one is used."""
+    """Yields ``work(item)`` for each item, in order, computing the next result in a background thread."""
     with ThreadPoolExecutor(1) as thread:
         waiting: Future[Result] | None = None
         for item in items:
@@ -265,14 +267,14 @@ def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Re
 
 
 def token_batches(lengths: NDArray[np.integer[Any]], batch_tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Cuts texts into batches of at most ``batch_tokens`` once padded, the longest first.
+    """Splits texts into batches of at most ``batch_tokens`` after padding, longest texts first.
 
     Args:
-        lengths: ``[n]``, word pieces of each text.
-        batch_tokens: The most that a batch may hold; a longer text is a batch of its own.
+        lengths: ``[n]``, the number of word pieces of each text.
+        batch_tokens: The maximum size of a batch. A longer text forms a batch alone.
 
     Yields:
-        Indexes of texts; together they are all of them.
+        The indexes of the texts in a batch. Each text is in exactly one batch.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -284,7 +286,7 @@ def token_batches(lengths: NDArray[np.integer[Any]], batch_tokens: int) -> Itera
 
 
 def pad(ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Returns token ids and attention mask, ``[B, L]`` each, padded on the right."""
+    """Returns the token ids and the attention mask, ``[B, L]`` each, padded on the right."""
     lengths = np.array([len(pieces) for pieces in ids])
     mask = np.arange(lengths.max()) < lengths[:, None]
     padded = np.full(mask.shape, pad_id)

@@ -1,4 +1,4 @@
-"""A table of latents per word piece, in place of a network: what a piece lights in the mean over a corpus."""
+"""A lookup table that replaces the network for queries: the average vector of each word piece over a corpus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
 from pyterrier_saesplade.vectors import ConceptVectors
 
-#: Tokens whose vectors are summed together.
+#: The number of tokens whose vectors are summed at a time.
 _TOKENS = 1 << 19
 
 
@@ -24,17 +24,18 @@ def learn_table(
     max_length: int | None = None,
     verbose: bool = False,
 ) -> ConceptVectors:
-    """Encodes documents as if they were long queries, and averages over the occurrences of each word piece.
+    """Encodes documents as if they were long queries, and averages the vectors of each word piece.
 
     Args:
         encoder: The encoder.
-        texts: The documents' texts.
-        k: Latents kept per token; ``None``: as the model is configured.
-        max_length: Word pieces kept per document; ``None``: as the model is configured.
+        texts: The texts of the documents.
+        k: Latents kept per token; ``None`` for the configured number.
+        max_length: The maximum number of word pieces per document; ``None`` for the configured document length.
         verbose: Whether to show a progress bar.
 
     Returns:
-        A vector per word piece of the vocabulary; empty for those that no text has, and for special ones.
+        One vector per word piece of the vocabulary. Those of special tokens, and of word pieces that do not occur in
+        the texts, are empty.
     """
     max_length = max_length or encoder.config.doc_max_length
     tokens = encoder.encode_tokens(texts, side="query", k=k, max_length=max_length)
@@ -48,12 +49,12 @@ def mean_vectors(texts: Iterable[EncodedTokens], pieces: int, width: int) -> Con
     """Returns the mean vector of each word piece over all its occurrences.
 
     Args:
-        texts: Their tokens, encoded in context.
-        pieces: Word pieces in the vocabulary, V.
-        width: Latents, M.
+        texts: The tokens of each text, encoded in context.
+        pieces: The size of the vocabulary, V.
+        width: The number of latents, M.
 
     Returns:
-        ``[V]`` vectors; that of a piece that no text holds is empty.
+        ``[V]`` vectors; empty for word pieces that do not occur.
     """
     sums, counts = sparse.csr_array((pieces, width), dtype=np.float64), np.zeros(pieces, np.int64)
     for window in _windows(texts):
@@ -69,11 +70,11 @@ def mean_vectors(texts: Iterable[EncodedTokens], pieces: int, width: int) -> Con
 
 
 def look_up(table: ConceptVectors, texts: Sequence[Sequence[int]]) -> ConceptVectors:
-    """Returns the vectors of tokenised texts: the sums of those of their word pieces.
+    """Returns the vectors of tokenised texts, each the sum of the vectors of its word pieces.
 
     Args:
-        table: ``[V]`` vectors, as :func:`mean_vectors` gives them.
-        texts: The word pieces of each text.
+        table: ``[V]`` vectors, as returned by :func:`mean_vectors`.
+        texts: The token ids of each text.
     """
     entries = table.take(np.array([piece for text in texts for piece in text], np.int64))
     owners = np.repeat(np.repeat(np.arange(len(texts)), [len(text) for text in texts]), np.diff(entries.indptr))
@@ -86,7 +87,7 @@ def look_up(table: ConceptVectors, texts: Sequence[Sequence[int]]) -> ConceptVec
 
 
 def _windows(texts: Iterable[EncodedTokens]) -> Iterator[list[tuple[NDArray[np.int64], ConceptVectors]]]:
-    """Gathers pieces and vectors of texts, without the states, until they are many."""
+    """Groups the token ids and vectors of texts, without the states, until a group has :data:`_TOKENS` tokens."""
     window, tokens = [], 0
     for text in texts:
         window.append((text.token_ids, text.vectors))

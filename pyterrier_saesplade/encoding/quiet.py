@@ -1,4 +1,4 @@
-"""Keeps transformers from printing while it loads or saves a model."""
+"""Silences transformers while it loads or saves a model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from transformers.utils import logging
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Turns transformers' progress bars and loading reports off, and back to what they were.
+    """Disables the progress bars and loading reports of transformers, and restores them on exit.
 
-    Weights that are missing are an error in this package, not a line in a report.
+    This package raises an error if weights are missing, so nothing is lost.
     """
     shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""Texts to word pieces: lengths, markers, empty texts."""
+"""Tokenisation: truncation, markers and empty texts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import ModelError, SettingError
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.types import Side
 
 
 class Token(NamedTuple):
-    """A word piece of a text, and the whole word that it is a part of.
+    """A word piece of a text, and the span of the word that it belongs to.
 
     Attributes:
-        piece: The word piece, as the vocabulary has it.
-        start: Where the word begins in the text, in characters.
-        end: Where it ends; special tokens and markers begin and end at 0.
+        piece: The word piece, as in the vocabulary.
+        start: The start of the word in the text, in characters; 0 for special tokens and markers.
+        end: The end of the word in the text, in characters; 0 for special tokens and markers.
     """
 
     piece: str
@@ -26,7 +26,7 @@ class Token(NamedTuple):
     end: int
 
     def word(self, text: str) -> str:
-        """Returns the word; of a special token its name.
+        """Returns the word; for a special token or a marker, its name.
 
         Examples:
             >>> Token("##coders", 0, 12).word("Autoencoders learn"), Token("[CLS]", 0, 0).word("Autoencoders learn")
@@ -36,19 +36,19 @@ class Token(NamedTuple):
 
 
 class TextTokenizer:
-    """Cuts queries and documents into word pieces as a model wants them (paper, section 3.1).
+    """Tokenises queries and documents, adding markers and truncating as the model requires (paper, section 3.1).
 
     Args:
-        tokenizer: The backbone's.
-        config: The model's: lengths and markers.
+        tokenizer: The tokenizer of the backbone.
+        config: The configuration of the model, which has the lengths and markers.
 
     Raises:
-        ValueError: If the model uses markers that the vocabulary lacks.
+        SettingError: If the model uses markers that are not in the vocabulary.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: SaeSpladeConfig) -> None:
         self.tokenizer = tokenizer
-        # Tokenizers without a limit of their own name a huge number.
+        # Tokenizers without a limit report a huge number.
         self.longest = min(tokenizer.model_max_length, config.backbone_config.get("max_position_embeddings", 2**62))
         self._lengths: dict[Side, int] = {"doc": config.doc_max_length, "query": config.query_max_length}
         self._markers: dict[Side, list[int]] = {"doc": [], "query": []}
@@ -59,16 +59,19 @@ class TextTokenizer:
 
     @property
     def special(self) -> list[int]:
-        """The numbers of the word pieces that are no part of a text: the tokenizer's special ones, and markers."""
+        """The ids of special tokens and markers."""
         return [*self.tokenizer.all_special_ids, *self._markers["doc"], *self._markers["query"]]
 
     def __call__(self, texts: Sequence[str | None], side: Side, max_length: int | None = None) -> list[list[int]]:
-        """Returns the word pieces of each text; none for ``None``, and for a text that is empty or blank.
+        """Returns the token ids of each text; none for ``None`` and blank strings.
 
         Args:
             texts: The texts.
-            side: Which marker and which length apply.
-            max_length: A length other than the model's, markers included.
+            side: Which marker and maximum length to use.
+            max_length: The maximum number of word pieces, including markers, in place of the model's.
+
+        Raises:
+            SettingError: If ``max_length`` is too short for a word piece, or too long for the backbone.
         """
         marker = self._markers[side]
         full = [i for i, text in enumerate(texts) if text is not None and text.strip()]
@@ -80,19 +83,21 @@ class TextTokenizer:
         return ids
 
     def tokens(self, texts: Sequence[str], side: Side, max_length: int | None = None) -> list[list[Token]]:
-        """Returns the same word pieces with the words that they are of, in the positions that vectors count.
+        """Returns the same word pieces with the spans of their words, at the positions that vectors refer to.
 
         Args:
-            texts: The texts; an empty or blank one has no token.
-            side: As in a call.
-            max_length: As in a call.
+            texts: The texts. Blank strings have no tokens.
+            side: As for calls.
+            max_length: As for calls.
 
         Raises:
-            ValueError: If the tokenizer does not tell where in the text a piece comes from.
+            ModelError: If the tokenizer is a slow one, which does not return offsets.
+            SettingError: As for calls.
         """
         if not self.tokenizer.is_fast:
-            raise SettingError(
-                f"{type(self.tokenizer).__name__} does not tell where in a text its word pieces come from"
+            raise ModelError(
+                f"{type(self.tokenizer).__name__} does not tell where in a text its word pieces come from: "
+                "use a model with a fast tokenizer"
             )
         if not texts:
             return []
@@ -109,12 +114,14 @@ class TextTokenizer:
         max_length = max_length or self._lengths[side]
         if max_length > self.longest:
             raise SettingError(
-                f"max_length {max_length} is beyond the backbone, which reads {self.longest} word pieces"
+                f"max_length is {max_length}, but the backbone reads at most {self.longest} word pieces: lower it"
             )
         length = max_length - len(marker)
         smallest = self.tokenizer.num_special_tokens_to_add() + 1
         if length < smallest:
-            raise SettingError(f"max_length must leave room for a word piece: at least {smallest + len(marker)}")
+            raise SettingError(
+                f"max_length must leave room for a word piece: at least {smallest + len(marker)}, not {max_length}"
+            )
         return self.tokenizer(
             list(texts),
             truncation=True,
@@ -127,12 +134,12 @@ class TextTokenizer:
     def _marker(self, piece: str) -> int:
         number = self.tokenizer.get_vocab().get(piece)
         if number is None:
-            raise SettingError(f"the tokenizer has no word piece {piece!r} to mark texts with: use markers=False")
+            raise SettingError(f"the tokenizer has no word piece {piece!r} to use as a marker: use markers=False")
         return number
 
 
 def _tokens(pieces: list[str], words: list[int | None], spans: list[tuple[int, int]]) -> list[Token]:
-    """Joins the spans of the pieces of each word."""
+    """Gives each word piece the span of its whole word."""
     starts: dict[int, int] = {}
     ends: dict[int, int] = {}
     for word, (start, end) in zip(words, spans, strict=True):

@@ -1,4 +1,4 @@
-"""The network: backbone, sparse head, pooling. Nothing here knows PyTerrier."""
+"""The network: backbone, sparse head and pooling. Nothing in this room depends on PyTerrier."""
 
 import lazy_loader
 

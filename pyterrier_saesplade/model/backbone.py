@@ -1,4 +1,4 @@
-"""The transformer under the head, cut down to what gives the token states."""
+"""The transformer below the head, truncated to the part that computes token states."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
-from pyterrier_saesplade.errors import ModelError, PathNotFoundError
+from pyterrier_saesplade.errors import ModelError, PathNotFoundError, SettingError
 
 Layer = int | Literal["last", "h"]
 
 
 def check_encoder(name_or_path: str) -> None:
-    """Makes sure that there is an encoder, from its description alone.
+    """Checks that an encoder exists, without loading its weights.
 
     Raises:
-        FileNotFoundError: If there is none.
+        PathNotFoundError: If it does not exist.
     """
     if (Path(name_or_path) / "modules.json").is_file():
-        return  # older ones of sentence-transformers have the rest in a subfolder
+        return  # older sentence-transformers models keep config.json in a subfolder
     try:
         PreTrainedConfig.get_config_dict(name_or_path)
     except (OSError, ValueError) as error:
         raise PathNotFoundError(
-            f"there is no encoder at {name_or_path}: no folder with a config.json, and none on the hub, if that was "
-            "reached"
+            f"there is no encoder at {name_or_path}: give a folder with a config.json or the name of a model on the "
+            "hub, and check that the hub can be reached"
         ) from error
 
 
 def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrainedModel:
-    """Loads an encoder with its weights and cuts it to ``layer``.
+    """Loads an encoder with its weights and truncates it to ``layer``.
 
     Args:
         name_or_path: Hub name or folder of any encoder that ``AutoModel`` (for ``"h"``: ``AutoModelForMaskedLM``)
@@ -41,7 +41,8 @@ def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrai
         layer: As in :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
 
     Raises:
-        ValueError: If the encoder has no such layer, or the checkpoint lacks weights that are needed.
+        ModelError: If the checkpoint lacks weights that are needed, or its layers cannot be identified.
+        SettingError: If the encoder has no such layer.
     """
     auto = AutoModelForMaskedLM if layer == "h" else AutoModel
     backbone, report = auto.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
@@ -52,7 +53,7 @@ def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrai
 
 
 def build_backbone(config: dict[str, Any], layer: Layer) -> PreTrainedModel:
-    """Builds the same network without weights, from the configuration of the encoder as it was loaded."""
+    """Builds the same network from the configuration of the loaded encoder, without loading weights."""
     settings = dict(config)
     backbone_config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     auto = AutoModelForMaskedLM if layer == "h" else AutoModel
@@ -60,7 +61,7 @@ def build_backbone(config: dict[str, Any], layer: Layer) -> PreTrainedModel:
 
 
 class _States(nn.Identity):
-    """Stands where the projection on the vocabulary stood, so that the "logits" are the transform's states."""
+    """Replaces the vocabulary projection, so that the "logits" are the output of the transform."""
 
     bias: Tensor | None = None
 
@@ -68,36 +69,36 @@ class _States(nn.Identity):
 def _cut(backbone: PreTrainedModel, layer: Layer) -> PreTrainedModel:
     if layer == "h":
         backbone.set_output_embeddings(_States())
-        # Nothing is left to be tied to the embeddings.
+        # The projection that was tied to the embeddings is gone.
         backbone.config.tie_word_embeddings = False
         backbone.all_tied_weights_keys = {}
         for module in backbone.modules():
-            # What lost its bias has nothing to initialise; some releases of transformers (5.3 for one) try, on loading.
+            # Some releases of transformers (such as 5.3) try to initialise modules without weights on loading.
             if module._parameters and all(weights is None for weights in module._parameters.values()):
                 setattr(module, "_is_hf_initialized", True)  # noqa: B010 (typed as a module)
     elif layer != "last":
         _drop_layers(backbone, layer)
     if getattr(backbone, "pooler", None) is not None:
-        # A sentence's single vector: never used here, and parameters without a gradient upset distributed training.
+        # The pooler is never used, and distributed training fails on parameters without a gradient.
         setattr(backbone, "pooler", None)  # noqa: B010 (typed as a module)
     return backbone
 
 
 def layers_of(backbone: PreTrainedModel) -> nn.ModuleList:
-    """Returns the layers of an encoder, the lowest first.
+    """Returns the layers of an encoder, from the bottom up.
 
     Raises:
-        ValueError: If it cannot be told which they are.
+        ModelError: If the layers cannot be identified.
     """
     depth = backbone.config.num_hidden_layers
     stacks = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
     if len(stacks) != 1:
-        raise ModelError(f"cannot tell which part of {type(backbone).__name__} holds its layers: use all of them")
+        raise ModelError(f"cannot find the layers of a {type(backbone).__name__}: use layer='last' and train all of it")
     return stacks[0]
 
 
 def above_layers(backbone: PreTrainedModel) -> list[nn.Module]:
-    """Returns the parts of a masked language model above its encoder; an encoder alone has none."""
+    """Returns the modules of a masked language model above its encoder; none for a bare encoder."""
     encoder = backbone.base_model
     return [] if encoder is backbone else [part for part in backbone.children() if part is not encoder]
 
@@ -105,6 +106,6 @@ def above_layers(backbone: PreTrainedModel) -> list[nn.Module]:
 def _drop_layers(backbone: PreTrainedModel, layer: int) -> None:
     depth = backbone.config.num_hidden_layers
     if not 1 <= layer <= depth:
-        raise ModelError(f"this backbone has layers 1 to {depth}: layer {layer} cannot be read")
+        raise SettingError(f"this backbone has layers 1 to {depth}: layer {layer} does not exist")
     del layers_of(backbone)[layer:]
     backbone.config.num_hidden_layers = layer

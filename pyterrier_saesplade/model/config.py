@@ -1,4 +1,4 @@
-"""What defines a SAE-SPLADE model, apart from its weights."""
+"""The configuration of a SAE-SPLADE model: everything that defines it except its weights."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from pyterrier_saesplade.errors import ModelError
+from pyterrier_saesplade.errors import ModelError, SettingError
 from pyterrier_saesplade.types import Head, Weighting
 
-#: The settings that change a document's vector; with the weights and the tokenizer they make the fingerprint.
+#: The settings that affect document vectors. The fingerprint covers them, the weights and the tokenizer.
 _DOCUMENT_SETTINGS = ("head", "layer", "width", "k", "markers", "doc_marker", "doc_max_length", "input_norm")
 
 
 class SaeSpladeConfig(PreTrainedConfig):
-    """Configuration of a :class:`~pyterrier_saesplade.model.SaeSpladeModel` (METHOD: SIGIR 2026, section 3).
+    """Configuration of a :class:`~pyterrier_saesplade.model.SaeSpladeModel` (Zong et al., SIGIR 2026, section 3).
 
     Args:
-        backbone: Hub name or folder of the encoder that the model was made from; kept as a record.
+        backbone: Hub name or folder of the encoder that the model was built on. For reference only.
         backbone_config: The configuration of that encoder, as a dictionary.
-        head: ``"sae"`` (latents of a sparse autoencoder) or ``"mlm"`` (word pieces, which is SPLADE).
-        layer: The token states that the head reads: ``"last"``, the number of a layer (from 1; those above are
-            dropped), or ``"h"``, the masked language model's transform without its projection on the vocabulary.
+        head: ``"sae"`` (latents of a sparse autoencoder) or ``"mlm"`` (word pieces, as in SPLADE).
+        layer: The token states that the head reads: ``"last"``, a layer number (from 1; higher layers are dropped), or
+            ``"h"``, the output of the masked language model's transform, before its vocabulary projection.
         width: The number of latents, M.
-        k_sae: Activations kept per token in the SAE's pre-training.
-        k: Activations kept per token in use (k_SPLADE); ``None`` keeps all.
-        alpha: Initial value of the learned factor of every weight.
-        markers: Whether ``query_marker`` and ``doc_marker`` follow ``[CLS]``.
+        k_sae: Activations kept per token during pre-training of the SAE.
+        k: Activations kept per token when encoding (k_SPLADE); ``None`` keeps all.
+        alpha: Initial value of the learned factor that scales all weights.
+        markers: Whether ``query_marker`` or ``doc_marker`` is inserted after ``[CLS]``.
         query_marker: The word piece that marks queries.
         doc_marker: The word piece that marks documents.
-        query_max_length: Queries are cut at this many word pieces, markers included.
+        query_max_length: The maximum number of word pieces of a query, including its marker.
         doc_max_length: The same for documents.
         input_norm: Whether token states are centred and scaled by ``mean_bias`` and ``mean_norm`` before the head.
-        decoder: Whether the SAE's decoder is kept with the model; encoding texts does not need it.
-        query_weights: Whether each latent has a factor of its own that the weights of queries are multiplied by, which
-            fine-tuning may learn.
-        weighting: What queries are multiplied by: ``"idf"`` of the latents in the index (a model without labels) or
-            ``"none"`` (a model tuned for ranking).
-        weights_digest: Digest of the weights, kept up to date by ``save_pretrained``.
-        tokenizer_digest: The same for the tokenizer.
-        **kwargs: What every configuration of transformers takes.
+        decoder: Whether the SAE's decoder is kept in the model. Encoding does not need it.
+        query_weights: Whether query weights are multiplied by one factor per latent, which fine-tuning may learn.
+        weighting: What an index multiplies query weights by: ``"idf"`` of the latents in the index (for a model trained
+            without labels) or ``"none"`` (for a model fine-tuned for ranking).
+        weights_digest: Digest of the weights, updated by ``save_pretrained``.
+        tokenizer_digest: Digest of the tokenizer.
+        **kwargs: Arguments of ``transformers.PreTrainedConfig``.
+
+    Raises:
+        SettingError: If ``k`` is not between 1 and ``width``.
     """
 
     model_type = "saesplade"
@@ -92,19 +94,19 @@ class SaeSpladeConfig(PreTrainedConfig):
         check_k(k, width)
 
     def fingerprint(self, **overrides: Any) -> str:
-        """Returns what identifies the vectors that this model gives documents.
+        """Returns an identifier of the document vectors that this model produces.
 
-        Two models with the same fingerprint index alike: their weights, tokenizers and document-side settings agree.
-        How queries are cut is no part of it.
+        Two models with the same fingerprint produce the same document vectors: they have equal weights, tokenizers and
+        document-side settings. The query length is not part of the fingerprint.
 
         Args:
-            **overrides: Document-side settings (``k``, ``doc_max_length``) that differ from the configuration's.
+            **overrides: Document-side settings (``k``, ``doc_max_length``) to use in place of the configured ones.
 
         Returns:
             32 hexadecimal digits.
 
         Raises:
-            ValueError: If the model has not been saved or loaded yet, so that its digests are unknown.
+            ModelError: If the digests are unknown because the model has been neither saved nor loaded yet.
         """
         if not self.weights_digest or not self.tokenizer_digest:
             raise ModelError("this configuration has no digest of its weights and tokenizer: save the model first")
@@ -114,15 +116,15 @@ class SaeSpladeConfig(PreTrainedConfig):
 
 
 def check_k(k: int | None, width: int) -> None:
-    """Raises ``ValueError`` unless ``k`` activations can be kept of ``width``."""
+    """Raises a :exc:`SettingError` unless ``k`` is ``None`` or between 1 and ``width``."""
     if k is not None and not 1 <= k <= width:
-        raise ModelError(f"k must be between 1 and the width of the vocabulary, {width} (or None for all), not {k}")
+        raise SettingError(f"k must be between 1 and the width of the vocabulary, {width} (or None for all), not {k}")
 
 
 def check_width(width: int, config: SaeSpladeConfig) -> None:
-    """Raises ``ValueError`` unless the first ``width`` latents of a model can be taken alone."""
+    """Raises a :exc:`SettingError` unless the model can be truncated to its first ``width`` latents."""
     if config.head != "sae" or not 1 <= width <= config.width:
-        raise ModelError(f"width must be between 1 and the width of the model's SAE, {config.width}, not {width}")
+        raise SettingError(f"width must be between 1 and the width of the model's SAE, {config.width}, not {width}")
 
 
 AutoConfig.register(SaeSpladeConfig.model_type, SaeSpladeConfig)

@@ -1,4 +1,4 @@
-"""What turns token states into activations over the vocabulary."""
+"""The sparse head, which turns token states into activations over the vocabulary."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pyterrier_saesplade.errors import ModelError
 from pyterrier_saesplade.model.pooling import Pooled, max_pool
 from pyterrier_saesplade.model.topk import search_factors, select_active, select_topk, selected_linear
 
-#: Rows of the dictionary that are worked on together, so that they stay in a CPU's cache.
+#: Rows of the dictionary processed at a time, so that they stay in the CPU cache.
 _ROWS = 2048
 
 
 class SparseHead(nn.Module):
     """The encoder of a TopK sparse autoencoder, or the vocabulary projection of a masked language model.
 
-    Both are ``p = (x - b_dec) W_encᵀ + b_enc`` with, per token, the ``k`` largest kept and cut at zero (paper, section
-    3.1); for the masked language model ``b_dec`` is fixed at 0.
+    Both compute ``p = (x - b_dec) W_encᵀ + b_enc``, keep the ``k`` largest values per token, and apply ReLU (paper,
+    section 3.1). For the masked language model, ``b_dec`` is fixed at 0.
 
     Args:
         width: The number of latents, M.
         dimension: The size of a token state, d.
-        decoder: Whether the head has the decoder's dictionary ``W_dec`` too, which training needs.
+        decoder: Whether the head includes the decoder's dictionary ``W_dec``, which training needs.
     """
 
     def __init__(self, width: int, dimension: int, *, decoder: bool = False) -> None:
@@ -33,14 +33,14 @@ class SparseHead(nn.Module):
         self.b_enc = nn.Parameter(torch.empty(width))
         self.b_dec = nn.Parameter(torch.empty(dimension))
         self.W_dec = nn.Parameter(torch.empty(width, dimension)) if decoder else None
-        #: Whether searches without gradient keep what they multiply by, a copy of ``W_enc``, for the next one.
+        #: Whether to cache the search factors, a copy of ``W_enc``, between calls without gradient.
         self.keeps_factors = False
         self._kept: tuple[tuple[object, ...], Tensor, tuple[Tensor, ...]] | None = None
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Initialises as the paper does: the encoder like ``nn.Linear``, the decoder with its rows at unit norm."""
+        """Initialises the weights as in the paper: the encoder like ``nn.Linear``, the decoder rows at unit norm."""
         bound = self.W_enc.shape[1] ** -0.5
         self.W_enc.uniform_(-bound, bound)
         self.b_enc.zero_()
@@ -50,10 +50,10 @@ class SparseHead(nn.Module):
 
     @property
     def dictionary(self) -> nn.Parameter:
-        """The decoder's rows, ``[M, d]``, of unit norm.
+        """The decoder's rows, ``[M, d]``, at unit norm.
 
         Raises:
-            ValueError: If the head has no decoder.
+            ModelError: If the head has no decoder.
         """
         if self.W_dec is None:
             raise ModelError("this model was saved without its SAE's decoder, which reconstruction needs")
@@ -61,7 +61,7 @@ class SparseHead(nn.Module):
 
     @torch.no_grad()
     def project_gradient(self) -> None:
-        """Removes from the dictionary's gradient what is parallel to its rows, before a step."""
+        """Removes the component of the dictionary's gradient parallel to its rows. To be called before a step."""
         if self.dictionary.grad is not None:
             for first in range(0, len(self.dictionary), _ROWS):
                 gradient, rows = (each[first : first + _ROWS] for each in (self.dictionary.grad, self.dictionary))
@@ -69,11 +69,11 @@ class SparseHead(nn.Module):
 
     @torch.no_grad()
     def normalise_dictionary(self) -> None:
-        """Rescales the dictionary's rows to unit norm, after a step."""
+        """Rescales the dictionary's rows to unit norm. To be called after a step."""
         self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True))
 
     def narrow(self, width: int) -> None:
-        """Keeps the first ``width`` latents."""
+        """Drops all but the first ``width`` latents."""
         for name in ("W_enc", "b_enc", "W_dec"):
             rows = getattr(self, name)
             if rows is not None:
@@ -81,7 +81,7 @@ class SparseHead(nn.Module):
         self._kept = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, pickled or deep, begins without what was kept."""
+        """Leaves the cached factors out of pickles and deep copies."""
         return {**self.__dict__, "_kept": None}
 
     def forward(
@@ -90,13 +90,13 @@ class SparseHead(nn.Module):
         """Computes the ``k`` strongest activations of each token.
 
         Args:
-            states: ``[T, d]``, packed: no padding.
-            k: How many latents to keep per token.
+            states: ``[T, d]``, packed, without padding.
+            k: The number of latents to keep per token.
             candidates: As in :func:`~pyterrier_saesplade.model.topk.select_topk`.
-            dtype: The type in which they are searched; their values always have the weights' own.
+            dtype: The data type to search latents in. Activations are always computed in that of the weights.
 
         Returns:
-            Activations ``[T, k]`` (not negative) and their latents ``[T, k]``.
+            The non-negative activations ``[T, k]`` and their latents ``[T, k]``.
         """
         centred = states - self.b_dec
         factors = self._search_factors(dtype)
@@ -109,19 +109,19 @@ class SparseHead(nn.Module):
         """Computes the pooled activations of texts.
 
         Args:
-            states: ``[T, d]``, the tokens of all texts one after the other.
-            bounds: ``n + 1`` ascending numbers: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
-            k: How many latents to keep per token; ``None`` (or M): all.
-            dtype: The type in which latents are searched; ``None``: the weights' own.
+            states: ``[T, d]``, the tokens of all texts, concatenated.
+            bounds: ``n + 1`` ascending offsets: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
+            k: The number of latents to keep per token; ``None`` (or M) keeps all.
+            dtype: The data type to search latents in; ``None`` for that of the weights.
 
         Returns:
-            The maximum of each active latent of each text.
+            The maximum activation of each latent that is active in a text.
         """
         width = len(self.W_enc)
         if k is not None and k < width:
             lengths = torch.tensor(bounds).diff()
             texts = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(states.device)
-            # Of twice as many candidates the float32 values decide, so that the search's precision is not seen.
+            # float32 values decide among twice as many candidates, which hides the lower precision of the search.
             values, latents = self(states, k, candidates=2 * k if dtype is not None else None, dtype=dtype)
             return max_pool(values, latents, texts, width)
         centred = states - self.b_dec
@@ -131,10 +131,10 @@ class SparseHead(nn.Module):
         return Pooled(active.texts[kept], active.latents[kept], values[kept], active.tokens[kept])
 
     def _search_factors(self, dtype: torch.dtype | None) -> Tensor:
-        """Returns what latents are searched with; if it is kept, then until the weights change.
+        """Returns the factors to search latents with, from the cache if the weights have not changed.
 
-        A change is seen by the version that torch counts. Fused optimisers do not count theirs, so a pass with gradient
-        forgets what was kept; writing through ``.data`` is not seen.
+        Changes are detected by torch's version counter. Fused optimisers do not increment it, so a pass with gradient
+        clears the cache. Writes through ``.data`` are not detected.
         """
         weights = (self.W_enc, self.b_enc)
         if torch.is_grad_enabled() or not self.keeps_factors or any(each.is_inference() for each in weights):
@@ -143,6 +143,7 @@ class SparseHead(nn.Module):
         made_of = (dtype, *((id(each), each.data_ptr(), each._version) for each in weights))
         kept = self._kept
         if kept is None or kept[0] != made_of:
-            kept = made_of, search_factors(*weights, dtype), weights  # these too, so that no other gets their id
+            # The weights are kept as well, so that no other object can reuse their id.
+            kept = made_of, search_factors(*weights, dtype), weights
             self._kept = kept
         return kept[1]

@@ -20,13 +20,14 @@ from pyterrier_saesplade.types import Side
 
 
 class SaeSpladeModel(PreTrainedModel):
-    """SAE-SPLADE as a transformers model: ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` work.
+    """SAE-SPLADE as a transformers model, with ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``.
 
-    ``AutoModel.from_pretrained`` finds it too, once this package is imported. Weights are stored as safetensors only.
+    Once this package is imported, ``AutoModel.from_pretrained`` loads it as well. Weights are only stored as
+    safetensors.
 
     Args:
-        config: The configuration; ``backbone_config`` must be filled in.
-        backbone: The encoder with its weights, where there is one already; otherwise it is built from ``config``.
+        config: The configuration, including ``backbone_config``.
+        backbone: The encoder with its weights. If omitted, it is built from ``config`` without weights.
     """
 
     config_class = SaeSpladeConfig
@@ -42,7 +43,7 @@ class SaeSpladeModel(PreTrainedModel):
         dimension = int(self.backbone.config.hidden_size)
         self.head = SparseHead(config.width, dimension, decoder=config.decoder)
         if config.head == "mlm":
-            # A projection on the vocabulary has no bias on its input, and must not acquire one in training.
+            # The vocabulary projection has no input bias, and training must not add one.
             self.head.b_dec.requires_grad_(False)
         self.alpha = nn.Parameter(torch.tensor(float(config.alpha)))
         self.query_weights = nn.Parameter(torch.ones(config.width)) if config.query_weights else None
@@ -57,10 +58,11 @@ class SaeSpladeModel(PreTrainedModel):
 
         Args:
             name_or_path: Hub name or folder of the encoder.
-            **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
+            **settings: Settings of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
 
         Raises:
-            ValueError: If it is no plain encoder but a model of this package, or one that has no such layer.
+            ModelError: If it is already a SAE-SPLADE model, or lacks weights that are needed.
+            SettingError: If it has no such layer, or a setting is invalid.
 
         Examples:
             >>> network = SaeSpladeModel.from_backbone("distilbert-base-uncased", width=4096, k=8)
@@ -70,26 +72,26 @@ class SaeSpladeModel(PreTrainedModel):
         layer: Layer = settings.get("layer", "last")
         backbone_config = AutoConfig.from_pretrained(name_or_path).to_dict()
         if backbone_config["model_type"] == SaeSpladeConfig.model_type:
-            raise ModelError(f"{name_or_path} is a SAE-SPLADE model: name the encoder that it was made of")
+            raise ModelError(f"{name_or_path} is already a SAE-SPLADE model: give the encoder that it was built on")
         config = SaeSpladeConfig(backbone=str(name_or_path), backbone_config=backbone_config, **settings)
         return cls(config, load_backbone(name_or_path, layer))
 
     @classmethod
     def from_splade(cls, name_or_path: str | os.PathLike[str], **settings: Any) -> SaeSpladeModel:
-        """Reads any SPLADE checkpoint: its head is a masked language model's projection on the vocabulary.
+        """Loads any SPLADE checkpoint, with the vocabulary projection of its masked language model as the head.
 
         Args:
             name_or_path: Hub name or folder of a checkpoint that ``AutoModelForMaskedLM`` loads.
-            **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`; ``k`` is ``None`` unless given:
-                SPLADE has no TopK.
+            **settings: Settings of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`. ``k`` defaults to ``None``,
+                because SPLADE has no TopK.
 
         Raises:
-            ValueError: If the checkpoint has no projection on a vocabulary.
+            ModelError: If the checkpoint has no vocabulary projection.
         """
         source = AutoModelForMaskedLM.from_pretrained(name_or_path, dtype=torch.float32)
         projection = source.get_output_embeddings()
         if projection is None:
-            raise ModelError(f"{name_or_path} is no SPLADE checkpoint: it has no masked language model head")
+            raise ModelError(f"{name_or_path} is not a SPLADE checkpoint: it has no masked language model head")
         settings = {"k": None, "weighting": "none", "query_max_length": 256} | settings
         config = SaeSpladeConfig(
             backbone=str(name_or_path),
@@ -110,17 +112,17 @@ class SaeSpladeModel(PreTrainedModel):
     def from_paper(
         cls, weights: str | os.PathLike[str], backbone: str | os.PathLike[str], **settings: Any
     ) -> SaeSpladeModel:
-        """Reads a model that the paper's own code trained.
+        """Loads a model that was trained with the paper's code.
 
         Args:
-            weights: A file of weights, safetensors or torch's: ``W_enc``, ``b_enc``, ``W_dec``, ``b_dec``, and where
-                there are such ``alpha``, ``mean_bias``, ``mean_norm`` and those of a fine-tuned backbone.
-            backbone: Hub name or folder of the encoder that it was made of.
-            **settings: Those of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`; markers are on unless said
-                otherwise, as in the paper. Width, decoder and input normalisation follow from the weights.
+            weights: A safetensors or torch file with ``W_enc``, ``b_enc``, ``W_dec``, ``b_dec`` and, optionally,
+                ``alpha``, ``mean_bias``, ``mean_norm`` and the weights of a fine-tuned backbone.
+            backbone: Hub name or folder of the encoder that the model was built on.
+            **settings: Settings of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`. As in the paper, markers are on
+                by default. Width, decoder and input normalisation are inferred from the weights.
 
         Raises:
-            ValueError: If the weights are not those of one such model.
+            ModelError: If the file does not contain the weights of exactly one such model.
         """
         read = read_weights(weights)
         model = cls.from_backbone(backbone, **({"markers": True} | settings | settings_of(read)))
@@ -130,7 +132,7 @@ class SaeSpladeModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, SparseHead):
-            # Some releases of transformers (5.3 for one) call this on a head whose weights were loaded, and mark these.
+            # Some releases of transformers (such as 5.3) call this for loaded weights too, which they mark.
             loaded = [weights for weights in module.parameters() if getattr(weights, "_is_hf_initialized", False)]
             kept = [weights.clone() for weights in loaded]
             module.reset_parameters()
@@ -138,12 +140,13 @@ class SaeSpladeModel(PreTrainedModel):
                 weights.copy_(values)
 
     def token_states(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Computes what the head reads: ``[T, d]``, one row per token that is not padding, text after text.
+        """Computes the token states that the head reads: ``[T, d]``, text by text, without padding.
 
         Args:
             input_ids: ``[B, L]``.
             attention_mask: ``[B, L]``, 1 for tokens, 0 for padding.
-            tokens: ``[T]``, where the flattened mask is 1; ``None``: it is looked up, for which a GPU is waited for.
+            tokens: ``[T]``, the positions at which the flattened mask is 1. If omitted, they are computed, which makes
+                the CPU wait for a GPU.
         """
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
         states: Tensor = output.logits if self.config.layer == "h" else output.last_hidden_state
@@ -165,14 +168,14 @@ class SaeSpladeModel(PreTrainedModel):
 
         Args:
             states: ``[T, d]``.
-            bounds: ``n + 1`` ascending numbers: text ``i`` has the rows ``bounds[i]`` to ``bounds[i + 1] - 1``.
-            k: Latents kept per token; ``None``: all.
+            bounds: ``n + 1`` ascending offsets: text ``i`` has the rows ``bounds[i]`` to ``bounds[i + 1] - 1``.
+            k: Latents kept per token; ``None`` keeps all.
             side: Whether the texts are documents or queries.
-            dtype: The type in which the latents are searched; ``None``: the weights' own.
+            dtype: The data type to search latents in; ``None`` for that of the weights.
 
         Returns:
-            ``alpha * log(1 + maximum)`` of each latent that is active in a text, of a query times its latent's factor,
-            if the model has such.
+            ``alpha * log(1 + maximum)`` for each latent that is active in a text. For queries, this is multiplied by
+            the latent's query weight, if the model has query weights.
         """
         check_k(k, self.config.width)
         pooled = self.head.pool(states, bounds, k, dtype=dtype)
@@ -194,12 +197,12 @@ class SaeSpladeModel(PreTrainedModel):
         Args:
             input_ids: ``[B, L]``.
             attention_mask: ``[B, L]``.
-            k: Latents kept per token, for this call; ``None``: as configured.
+            k: Latents kept per token in this call; ``None`` for the configured number.
             side: Whether the texts are documents or queries.
-            dtype: The type in which the latents are searched.
+            dtype: The data type to search latents in; ``None`` for that of the weights.
 
         Returns:
-            One entry per text and active latent; at most ``T * k`` of them.
+            One entry per text and active latent, at most ``T * k``.
         """
         bounds = [0, *attention_mask.sum(1).cumsum(0).tolist()]
         states = self.token_states(input_ids, attention_mask)
@@ -207,10 +210,10 @@ class SaeSpladeModel(PreTrainedModel):
 
     @torch.no_grad()
     def narrow(self, width: int) -> None:
-        """Keeps the first ``width`` latents, which of a Matryoshka SAE are a vocabulary of their own.
+        """Drops all but the first ``width`` latents. Those of a Matryoshka SAE form a vocabulary by themselves.
 
         Raises:
-            ValueError: If there are not so many, or fewer than are kept per token.
+            SettingError: If the model has fewer latents, or keeps more than ``width`` per token.
         """
         check_width(width, self.config)
         check_k(self.config.k, width)
@@ -220,7 +223,7 @@ class SaeSpladeModel(PreTrainedModel):
         self.config.width = width
 
     def weigh(self, queries: Pooled) -> Pooled:
-        """Multiplies the weights of queries by their latents' factors, if the model has such; zeros are dropped."""
+        """Multiplies queries by the model's query weights, if it has any, and drops zeros."""
         if self.query_weights is None:
             return queries
         values = queries.values * torch.relu(self.query_weights)[queries.latents]
@@ -228,7 +231,7 @@ class SaeSpladeModel(PreTrainedModel):
         return Pooled(queries.texts[kept], queries.latents[kept], values[kept], queries.tokens[kept])
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Saves configuration and weights; the configuration carries the digest of the weights it is saved with."""
+        """Saves the weights and the configuration, which records their digest."""
         self.config.weights_digest = weights_digest(self)
         super().save_pretrained(save_directory, *args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""How models are named where a SAE-SPLADE model and a SPLADE checkpoint may stand for each other."""
+"""Names of models, where both SAE-SPLADE models and SPLADE checkpoints are accepted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SPLADE = "splade="
 
 
 def parse_model_name(name: str | os.PathLike[str]) -> tuple[str, Head]:
-    """Returns the folder or hub name, and the head: ``splade=NAME`` names a SPLADE checkpoint.
+    """Splits a model name into folder or hub name and head; ``splade=NAME`` is a SPLADE checkpoint.
 
     Examples:
         >>> parse_model_name("splade=naver/splade-v3")

@@ -1,4 +1,4 @@
-"""Weights under the names, and in the layout, that the paper's code gives them."""
+"""Reading weights in the format of the paper's code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Reads a state dict from a safetensors file, or from one of torch's that holds nothing but tensors."""
+    """Reads a state dict from a safetensors file, or from a torch file that contains only tensors."""
     if Path(path).suffix == ".safetensors":
         return load_file(path)
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
@@ -26,10 +26,10 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def settings_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Returns the settings of a model that follow from its weights.
+    """Infers a model's settings from its weights.
 
     Raises:
-        ValueError: If they hold no sparse autoencoder, or several.
+        ModelError: If there is not exactly one sparse autoencoder among them.
     """
     names = [name for name in weights if _last(name) == "W_enc"]
     if len(names) != 1:
@@ -41,13 +41,13 @@ def settings_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
 @torch.no_grad()
 def load_weights(model: SaeSpladeModel, weights: Mapping[str, Tensor]) -> None:
-    """Puts the paper's weights into a network that was made for them.
+    """Copies the paper's weights into a network of matching shape.
 
-    ``W_enc`` is transposed: the authors store it as ``[d, M]``. A backbone is part of the weights if it was fine-tuned;
-    then all of it must be there, under names that end as its own do.
+    ``W_enc`` is transposed, because the authors store it as ``[d, M]``. A fine-tuned backbone is included in the
+    weights; it must then be complete, under names that end in those of ``model.backbone``.
 
     Raises:
-        ValueError: If a weight is missing, or has another shape.
+        ModelError: If a weight is missing or has the wrong shape.
     """
     by_last = {_last(name): tensor for name, tensor in weights.items()}
     head = model.head
@@ -63,7 +63,7 @@ def load_weights(model: SaeSpladeModel, weights: Mapping[str, Tensor]) -> None:
     missing = [name for name, tensor in tuned.items() if tensor is None]
     if len(missing) < len(tuned):
         if missing:
-            raise ModelError(f"the weights hold only a part of the backbone: {', '.join(missing[:5])} are missing")
+            raise ModelError(f"the weights contain only part of the backbone: {', '.join(missing[:5])} missing")
         model.backbone.load_state_dict({name: tensor for name, tensor in tuned.items() if tensor is not None})
 
 
@@ -76,7 +76,7 @@ def _copy(name: str, own: Tensor, weights: Mapping[str, Tensor], *, transpose: b
         raise ModelError(f"the weights lack {name}")
     found = weights[name].T if transpose else weights[name].squeeze()
     if found.shape != own.shape:
-        raise ModelError(f"{name} has the shape {list(found.shape)}, not {list(own.shape)}")
+        raise ModelError(f"{name} has shape {list(found.shape)} instead of {list(own.shape)}")
     own.copy_(found)
 
 

@@ -1,4 +1,4 @@
-"""From the activations of tokens to the weights of a text: the strongest token of each latent counts."""
+"""Max pooling: the weight of a latent in a text is its largest activation over the tokens."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class Pooled(NamedTuple):
-    """The active latents of a batch of texts, by text and latent.
+    """The active latents of a batch of texts, sorted by text and latent.
 
     Attributes:
-        texts: ``[n]``, which text.
+        texts: ``[n]``, the index of the text.
         latents: ``[n]``, ascending within a text.
-        values: ``[n]``, positive; differentiable.
-        tokens: ``[n]``, the row of the packed token states that gave the value; of equal ones the first.
+        values: ``[n]``, positive, differentiable.
+        tokens: ``[n]``, the row of the packed token states with the largest activation; the first one in case of ties.
     """
 
     texts: Tensor
@@ -25,23 +25,22 @@ class Pooled(NamedTuple):
 
 
 def max_pool(values: Tensor, latents: Tensor, texts: Tensor, width: int) -> Pooled:
-    """Takes the maximum over the tokens of each text, per latent (paper, section 3.2), without a dense row.
+    """Takes the maximum of each latent over the tokens of each text (paper, section 3.2), without dense rows.
 
     Args:
-        values: ``[T, k]`` pre-activations; those that are not positive are inactive (ReLU).
+        values: ``[T, k]`` pre-activations. Only positive ones are active (ReLU).
         latents: ``[T, k]``.
         texts: ``[T]``, the text of each token.
         width: The number of latents, M.
 
     Returns:
-        One entry per text and latent that is active in it.
+        One entry per text and active latent.
     """
     active = (values > 0).nonzero()
     tokens = active[:, 0]
     strength = values[values > 0]
     keys = texts[tokens] * width + latents[values > 0]
-    # Two stable sorts: by value, then by text and latent; the first of each run is the strongest, of the earliest
-    # token.
+    # Two stable sorts, by value and then by text and latent, put the largest value of the earliest token first.
     order = strength.detach().sort(descending=True, stable=True).indices
     order = order[keys[order].sort(stable=True).indices]
     keys = keys[order]

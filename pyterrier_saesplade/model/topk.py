@@ -1,13 +1,13 @@
-"""The head's linear map, of which only a few outputs per token are ever wanted.
+"""The head's linear map, computed only for the few outputs per token that are needed.
 
-A dense head computes ``[tokens, M]`` pre-activations forward, and two more products of that size backward. Here the
-selection (which latents are active) runs without gradient, in chunks under a memory budget and in bfloat16 where the
-hardware multiplies it; the values of the selected latents are then computed again in full precision by an autograd
-function whose backward is a gather for the input and a scatter-add for the weights.
+A dense head computes ``[tokens, M]`` pre-activations in the forward pass, and two more products of that size in the
+backward pass. Here, the active latents are first selected without gradient, in chunks that fit a memory budget, and in
+bfloat16 where the hardware supports it. The values of the selected latents are then recomputed in full precision by an
+autograd function. Its backward pass is a gather for the input and a scatter-add for the weights.
 
-The chunks are read as integers of the same size: of floats that are positive they have the order, and below 0 is all
-that is negative, a NaN with its sign set among it. So their maxima are found several times as fast. The order of the
-negative ones is lost, but ReLU cuts them all at 0.
+The pre-activations are compared as integers of the same size, which makes finding maxima several times as fast.
+Positive floats have the same order as their bit patterns, and all negative ones (and NaN with the sign bit set) map to
+negative integers. The order among negative values is lost, but ReLU sets them to 0 anyway.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Memory for the pre-activations that a TopK is found in, or for states that are multiplied together, in bytes.
+#: Bytes for the pre-activations searched by one TopK, or for the states of one matrix product.
 CHUNK_BYTES = 128 * 2**20
-#: Memory for pre-activations, or gathered weights, that are read once: a few times the second-level cache of a CPU.
+#: Bytes for pre-activations or gathered weights that are read only once: a few times the L2 cache of a CPU.
 CACHE_BYTES = 16 * 2**20
-#: Of so many pre-activations the largest stands for all, until it is among the largest.
+#: Pre-activations per group. TopK first compares the groups' maxima.
 _GROUP = 16
-#: So few rows are the second factor, of which oneDNN makes a copy in its own layout, and not the many of the weights.
+#: With at most this many rows, the weights are the first operand, because oneDNN copies the second into its own layout.
 _FEW = 16
 _memory = threading.local()
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -38,9 +38,9 @@ class Strongest(NamedTuple):
     """The ``k`` largest pre-activations of tokens.
 
     Attributes:
-        latents: ``[T, k]``, by falling pre-activation. Where fewer than ``k`` are positive, the others are any.
-        values: ``[T, k]``, their pre-activations, without gradient, where they were computed in the precision of the
-            weights; else ``None``.
+        latents: ``[T, k]``, by descending pre-activation. If fewer than ``k`` are positive, the others are arbitrary.
+        values: ``[T, k]``, their pre-activations without gradient, if they were computed in the precision of the
+            weights; otherwise ``None``.
     """
 
     latents: Tensor
@@ -48,12 +48,12 @@ class Strongest(NamedTuple):
 
 
 class Active(NamedTuple):
-    """The latents that are active in texts, by text and latent.
+    """The active latents of texts, sorted by text and latent.
 
     Attributes:
-        texts: ``[n]``, which text.
+        texts: ``[n]``, the index of the text.
         latents: ``[n]``, ascending within a text.
-        tokens: ``[n]``, the token where the latent is strongest; of equal ones the first.
+        tokens: ``[n]``, the token with the largest pre-activation of the latent; the first one in case of ties.
     """
 
     texts: Tensor
@@ -62,14 +62,14 @@ class Active(NamedTuple):
 
 
 def search_factors(weight: Tensor, bias: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Returns the map as a search multiplies by it.
+    """Returns weight and bias as one matrix, as the search multiplies it.
 
-    The bias is one more column, so that no pass over the product is needed.
+    The bias becomes an additional column, which saves a pass over the product.
 
     Args:
         weight: ``[M, d]``.
         bias: ``[M]``.
-        dtype: The type to compute in; ``None``: that of ``weight``.
+        dtype: The data type to compute in; ``None`` for that of ``weight``.
     """
     return _with_column(weight.detach(), bias.detach(), dtype or weight.dtype)
 
@@ -90,13 +90,14 @@ def select_topk(
         states: ``[T, d]``.
         weight: ``[M, d]``.
         bias: ``[M]``.
-        k: How many to find.
-        candidates: How many the product proposes; if more than ``k``, their values are computed again in the precision
-            of the weights, and these decide. ``None``: ``k``.
-        factors: Those of :func:`search_factors`; ``None``: in the type of the weights. In bfloat16 each operand and the
-            result are rounded by a relative 2^-8 at most, hence a latent is wrongly proposed or left out only within
-            ``2^-6 * (|x| |w| + |b|)`` of the last value that is proposed, or of 0, if that is larger.
-        chunk_bytes: Memory for the pre-activations that exist at one time.
+        k: The number of pre-activations to find.
+        candidates: The number of candidates taken from the product. If it exceeds ``k``, their values are recomputed
+            in the precision of the weights before the ``k`` largest are chosen. ``None`` means ``k``.
+        factors: The result of :func:`search_factors`; ``None`` to compute them in the data type of the weights. In
+            bfloat16, each operand and the result have a relative rounding error of at most 2^-8. A latent can therefore
+            only be wrongly included or left out if it is within ``2^-6 * (|x| |w| + |b|)`` of the smallest candidate,
+            or of 0 if that is larger.
+        chunk_bytes: Memory for the pre-activations held at a time.
     """
     factors = search_factors(weight, bias) if factors is None else factors
     size = _chunk_size(chunk_bytes, len(weight), factors.dtype)
@@ -126,17 +127,17 @@ def select_active(
     chunk_bytes: int = CHUNK_BYTES,
     cache_bytes: int = CACHE_BYTES,
 ) -> Active:
-    """Finds, without TopK, every latent that is active in a text, and the token where it is strongest.
+    """Finds, without TopK, all latents that are active in a text, and for each the token with the largest value.
 
     Args:
-        states: ``[T, d]``, the tokens of all texts one after the other.
+        states: ``[T, d]``, the tokens of all texts, concatenated.
         weight: ``[M, d]``.
         bias: ``[M]``.
-        bounds: ``n + 1`` ascending numbers: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
-        factors: As in :func:`select_topk`; in bfloat16 the token found may be one whose value is below the largest, and
-            a latent may be missed whose largest value is near 0, both by the margin named there.
-        chunk_bytes: Memory for the states that are multiplied together; a single text may exceed it.
-        cache_bytes: Memory for the pre-activations that exist at one time, on a CPU; elsewhere it is ``chunk_bytes``.
+        bounds: ``n + 1`` ascending offsets: text ``i`` has the tokens ``bounds[i]`` to ``bounds[i + 1] - 1``.
+        factors: As in :func:`select_topk`. In bfloat16, the value of the token found may fall short of the largest, and
+            a latent with a largest value close to 0 may be missed, both within the margin given there.
+        chunk_bytes: Memory for the states of one product; a single text may exceed it.
+        cache_bytes: Memory for the pre-activations held at a time on a CPU. Other devices use ``chunk_bytes``.
     """
     factors = search_factors(weight, bias) if factors is None else factors
     cache_bytes = cache_bytes if states.device.type == "cpu" else chunk_bytes
@@ -146,7 +147,7 @@ def select_active(
         for block in _active(states, factors, bounds, texts, cache_bytes)
     ]
     if len(found) == 1:
-        return found[0]  # a block is in order
+        return found[0]  # already sorted
     if not found:
         return Active(*(torch.empty(0, dtype=torch.long, device=states.device) for _ in Active._fields))
     texts, latents, tokens = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -155,8 +156,8 @@ def select_active(
 
 
 def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, cache_bytes: int) -> Iterator[Active]:
-    """Finds what is active in texts that are searched together, by blocks of latents."""
-    # All texts are made as long as the longest by repeating their last token, which no maximum sees.
+    """Yields the active latents of one group of texts, for one block of latents at a time."""
+    # Texts are padded to the longest by repeating their last token, which does not change the maximum.
     starts = np.array(bounds[texts.start : texts.stop + 1])
     lengths = np.diff(starts)[:, None]
     padded = starts[:-1, None] + np.minimum(np.arange(lengths.max()), lengths - 1)
@@ -175,8 +176,8 @@ def _active(states: Tensor, factors: Tensor, bounds: list[int], texts: range, ca
 
 
 def _positive(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns rows and columns of what is positive, row after row."""
-    if keys.device.type == "cpu":  # of few in many NumPy finds them in a third of the time
+    """Returns the rows and columns of positive entries, row by row."""
+    if keys.device.type == "cpu":  # if few entries are positive, NumPy takes a third of the time
         places = np.divmod(np.flatnonzero(keys.numpy() > 0), keys.shape[1])
         rows, columns = map(torch.from_numpy, places)
     else:
@@ -185,9 +186,9 @@ def _positive(keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _largest(keys: Tensor, k: int) -> Tensor:
-    """Returns the columns ``[n, k]`` of the ``k`` largest of each row, in any order.
+    """Returns the columns ``[n, k]`` of the ``k`` largest entries of each row, in any order.
 
-    The ``k`` largest are in the ``k`` groups with the largest maxima.
+    All of them lie in the ``k`` groups with the largest maxima.
     """
     groups = keys.shape[1] // _GROUP
     if groups < 2 * k:
@@ -204,14 +205,15 @@ def _largest(keys: Tensor, k: int) -> Tensor:
 def selected_linear(
     states: Tensor, weight: Tensor, bias: Tensor, latents: Tensor, *, chunk_bytes: int | None = None
 ) -> Tensor:
-    """Computes the chosen outputs of ``states @ weight.T + bias`` in the precision of the weights, differentiably.
+    """Computes selected outputs of ``states @ weight.T + bias`` in the precision of the weights, differentiably.
 
     Args:
         states: ``[T, d]``.
         weight: ``[M, d]``.
         bias: ``[M]``.
-        latents: ``[T, k]``, the outputs wanted of each token.
-        chunk_bytes: Memory for the weights gathered at one time; ``None``: what is in cache on a CPU, more elsewhere.
+        latents: ``[T, k]``, the outputs to compute for each token.
+        chunk_bytes: Memory for the weights gathered at a time; ``None`` for :data:`CACHE_BYTES` on a CPU and
+            :data:`CHUNK_BYTES` elsewhere.
 
     Returns:
         ``[T, k]`` pre-activations.
@@ -225,7 +227,7 @@ def selected_linear(
 
 
 def _operand(states: Tensor, factors: Tensor, size: int) -> Tensor:
-    """Returns the states as they are multiplied, chunks of ``size`` and a last one that is rounded up."""
+    """Returns the states as an operand of the product, padded so that the last chunk of ``size`` rows is rounded up."""
     rest = len(states) % size
     return _with_column(states.detach(), 1.0, factors.dtype, extra_rows=_rounded(rest) - rest)
 
@@ -233,8 +235,8 @@ def _operand(states: Tensor, factors: Tensor, size: int) -> Tensor:
 def _result(states: Tensor, factors: Tensor, size: int, columns: int) -> Tensor:
     """Returns memory for the product of one chunk.
 
-    Each thread keeps up to :data:`CHUNK_BYTES` of a CPU's: to fetch fresh pages costs more than half of what a product
-    does.
+    On a CPU, each thread reuses a buffer of up to :data:`CHUNK_BYTES`, because allocating fresh pages costs more than
+    half as much as the product.
     """
     length = _rounded(min(size, len(states))) * columns
     if factors.device.type != "cpu" or length * factors.dtype.itemsize > CHUNK_BYTES:
@@ -248,10 +250,10 @@ def _result(states: Tensor, factors: Tensor, size: int, columns: int) -> Tensor:
 
 
 def _product(operand: Tensor, factors: Tensor, chunk: slice, result: Tensor) -> Tensor:
-    """Returns the pre-activations of a chunk as integers (see above), valid until the next call.
+    """Returns the pre-activations of a chunk as integers (see the module's docstring), valid until the next call.
 
-    Chunks have few different lengths, because oneDNN keeps workspace of the size of the weights for each shape that it
-    has seen, up to 1,024.
+    Chunk lengths are rounded, because oneDNN caches a workspace as large as the weights for each shape it has seen, for
+    up to 1,024 shapes.
     """
     rows = _rounded(chunk.stop - chunk.start)
     states, memory = operand[chunk.start : chunk.start + rows], result[: rows * len(factors)]
@@ -264,12 +266,12 @@ def _product(operand: Tensor, factors: Tensor, chunk: slice, result: Tensor) -> 
 
 
 def _rounded(rows: int) -> int:
-    """Returns the next power of two, or the next multiple of 512 above that."""
+    """Rounds up to a power of two or, above 512, to a multiple of 512."""
     return 1 << (rows - 1).bit_length() if 0 < rows <= 512 else -(-rows // 512) * 512
 
 
 def _with_column(matrix: Tensor, column: Tensor | float, dtype: torch.dtype, extra_rows: int = 0) -> Tensor:
-    """Copies a matrix to ``dtype`` with one more column, and zeros up to a multiple of 8: products like it."""
+    """Copies a matrix to ``dtype`` with an extra column, padded with zeros to a multiple of 8 for faster products."""
     rows, columns = matrix.shape
     wider = torch.zeros((rows + extra_rows, (columns // 8 + 1) * 8), dtype=dtype, device=matrix.device)
     wider[:rows, :columns] = matrix
@@ -278,9 +280,9 @@ def _with_column(matrix: Tensor, column: Tensor | float, dtype: torch.dtype, ext
 
 
 def _groups(bounds: list[int], size: int) -> Iterator[range]:
-    """Cuts the texts into runs, of at least one text that has tokens; empty texts are in none.
+    """Splits the texts into contiguous groups of non-empty texts; empty texts are skipped.
 
-    Made as long as the longest of them, the texts of a run have at most ``size`` tokens.
+    Padded to its longest text, a group has at most ``size`` tokens, unless it is a single text.
     """
     first, longest = 0, 0
     for i, (start, stop) in enumerate(pairwise(bounds)):
@@ -325,7 +327,7 @@ class _SelectedLinear(torch.autograd.Function):
 
 
 def _chunk_size(chunk_bytes: int, columns: int, dtype: torch.dtype) -> int:
-    """Returns how many rows of ``columns`` fit the memory, at least one; in full steps of :func:`_rounded`."""
+    """Returns the number of rows that fit in ``chunk_bytes``: at least one, and a value that :func:`_rounded` keeps."""
     rows = max(1, chunk_bytes // (dtype.itemsize * max(1, columns)))
     return rows // 512 * 512 if rows >= 512 else 1 << (rows.bit_length() - 1)
 

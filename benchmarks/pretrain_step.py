@@ -1,21 +1,24 @@
-"""Time and peak memory of one step of pre-training a sparse autoencoder on a CPU, beside other packages' step.
+"""Measures time and peak memory of one pre-training step of a sparse autoencoder on a CPU, ours and other packages'.
 
-All start from the same weights and see the same token states, and each does what its own trainer does in a step: the
-loss, its gradient, the optimiser, and what that trainer does to the decoder's norms. No latent is dead, so that nobody
-has an auxiliary loss. Each runs in a process of its own, in turn; before any time counts, all must give the same
-reconstruction error and the same gradients of encoder and decoder, in float32; how far bfloat16 is off is noted.
+All systems start from the same weights and see the same token states. Each does what its own trainer does in a step:
+the loss, its gradient, the optimiser, and any normalisation of the decoder. No latent is dead, so none has an auxiliary
+loss. The systems take turns, each in a separate process. Before the measurement, a check requires that all give the
+same reconstruction error and gradients of encoder and decoder in float32. The deviation of bfloat16 is recorded.
 
-- pyterrier_saesplade: the step of ``pretrain``; latents are searched in bfloat16 where the CPU multiplies it.
-- pyterrier_saesplade float32: the same, asked for float32.
+- pyterrier_saesplade: the step of ``pretrain``, which searches latents in bfloat16 where the CPU supports it.
+- pyterrier_saesplade float32: the same in float32.
 - sae-lens: ``SAETrainer.step`` of a ``TopKTrainingSAE`` with its defaults: float32, dense activations, Adam.
-- sae-lens sparse: the same with the sparse activations that it offers, for which its rescaling by the decoder's norms
-  has to be off: together they cannot go backward.
-- sae-lens bfloat16: the same as the first, with the autocast that it offers.
+- sae-lens sparse: the same with its option for sparse activations. It requires rescaling by the decoder's norms to be
+  off, because the backward pass fails with both.
+- sae-lens bfloat16: the same as the first, with its option for autocast.
 - sparsify: what ``sparsify.Trainer`` does around a ``SparseCoder`` with its defaults, without Triton, which needs a
   GPU. Its optimiser, schedule-free SignSGD, keeps one tensor for each weight where Adam keeps two.
-- dense: our step, but the loss is what plain PyTorch gives: all pre-activations, TopK, a scatter into [tokens, M], a
-  product with the decoder, and autograd. In float32.
-- gemm: no step but a floor, the product of the states and the encoder alone, in bfloat16 where the CPU multiplies it.
+- dense: our step with a loss in plain PyTorch: all pre-activations, TopK, a scatter into [tokens, M], a product with
+  the decoder, and autograd. In float32.
+- gemm: not a step but a lower bound, the product of the states and the encoder alone, in bfloat16 where the CPU
+  supports it.
+
+Usage::
 
     pip install sae-lens eai-sparsify
     python benchmarks/pretrain_step.py --rounds 3
@@ -52,7 +55,7 @@ DIMENSION = 384
 _WARMUP = 1
 GEMM, _CHECK = "gemm", "check"
 _CHECKED_WIDTH, _CHECKED_TOKENS = 4096, 1024
-#: How far the error, and the gradients by their norm, may be from ours: float32 sums in another order.
+#: Allowed relative distance of errors and gradients from ours, because float32 sums depend on their order.
 _TOLERANCE = 1e-4
 
 Weights = dict[str, Tensor]
@@ -63,7 +66,7 @@ class System(NamedTuple):
 
     Attributes:
         reconstruction: The mean over tokens of the squared error, summed over the dimensions, with its graph.
-        gradients: Those of encoder and decoder, both ``[M, d]``, once the graph was gone through.
+        gradients: Those of encoder and decoder, both ``[M, d]``, after the backward pass.
         step: One step of training.
     """
 
@@ -73,7 +76,7 @@ class System(NamedTuple):
 
 
 def random_weights(width: int) -> Weights:
-    """Weights as training starts from: a dictionary of unit rows, the encoder half of it, and small biases."""
+    """Returns initial weights: a dictionary with unit rows, an encoder of half of it, and small biases."""
     generator = torch.Generator().manual_seed(0)
     dictionary = torch.nn.functional.normalize(torch.randn(width, DIMENSION, generator=generator), dim=1)
     return {
@@ -85,19 +88,19 @@ def random_weights(width: int) -> Weights:
 
 
 def random_states(tokens: int) -> Tensor:
-    """Token states."""
+    """Returns token states."""
     return torch.randn(tokens, DIMENSION, generator=torch.Generator().manual_seed(1))
 
 
 def head_of(weights: Weights) -> SparseHead:
-    """Our head with these weights."""
+    """Returns our head with these weights."""
     head = SparseHead(len(weights["W_enc"]), DIMENSION, decoder=True)
     head.load_state_dict(weights)
     return head
 
 
 def trained_by_us(head: SparseHead, settings: PretrainConfig, loss: Callable[[Tensor], Tensor]) -> System:
-    """A system that takes the steps of ``pyterrier_saesplade.pretrain`` on a loss."""
+    """Returns a system that takes the steps of ``SaeSplade.pretrain`` with a loss."""
     optimiser = torch.optim.AdamW(
         head.parameters(),
         lr=settings.learning_rate,
@@ -118,7 +121,7 @@ def trained_by_us(head: SparseHead, settings: PretrainConfig, loss: Callable[[Te
 
 
 def pyterrier_saesplade(weights: Weights, k: int, precision: Precision = "auto") -> System:
-    """Our autoencoder."""
+    """Returns our autoencoder with our step."""
     settings = PretrainConfig(width=len(weights["W_enc"]), k=k, precision=precision)
     head = head_of(weights)
     dtype = pick_dtype(settings.precision, torch.device("cpu"))
@@ -127,7 +130,7 @@ def pyterrier_saesplade(weights: Weights, k: int, precision: Precision = "auto")
 
 
 def dense(weights: Weights, k: int) -> System:
-    """The loss over dense activations, with our step."""
+    """Returns a loss over dense activations with our step."""
     head = head_of(weights)
 
     def loss(states: Tensor) -> Tensor:
@@ -140,7 +143,7 @@ def dense(weights: Weights, k: int) -> System:
 
 
 def sae_lens(weights: Weights, k: int, *, sparse: bool = False, autocast: bool = False) -> System:
-    """SAELens with its trainer; its loss is on our scale."""
+    """Returns SAELens with its trainer; its loss is on our scale."""
     from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
     from sae_lens.saes.sae import TrainStepInput
@@ -161,10 +164,10 @@ def sae_lens(weights: Weights, k: int, *, sparse: bool = False, autocast: bool =
 
 
 def sparsify(weights: Weights, k: int) -> System:
-    """Sparsify, with the lines of its trainer that make a step.
+    """Returns sparsify with the lines of its trainer that make a step.
 
-    Its loss is the batch's squared error over the batch's variance, both summed: times variance and over tokens, it is
-    on our scale.
+    Its loss is the summed squared error of the batch divided by the batch's summed variance. Multiplied by the variance
+    and divided by the number of tokens, it is on our scale.
     """
     os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
     with contextlib.redirect_stdout(sys.stderr):
@@ -210,7 +213,7 @@ SYSTEMS: dict[str, Callable[[Weights, int], System]] = {
     "sparsify": sparsify,
     "dense": dense,
 }
-#: Which package's version counts; of the others torch's does.
+#: The package whose version is shown; for the other systems it is torch.
 PACKAGES = {
     **dict.fromkeys((OURS, EXACT), OURS),
     **dict.fromkeys(("sae-lens", "sae-lens sparse", SAE_LENS_BFLOAT16), "sae-lens"),
@@ -219,7 +222,7 @@ PACKAGES = {
 
 
 def seconds_of(work: Callable[[], object], times: int) -> float:
-    """The median seconds of some work, after a warm-up."""
+    """Returns the median seconds of a function, after a warm-up."""
     seconds = []
     for _ in range(_WARMUP + times):
         start = time.perf_counter()
@@ -229,7 +232,7 @@ def seconds_of(work: Callable[[], object], times: int) -> float:
 
 
 def error_and_gradients(system: System, states: Tensor) -> dict[str, Tensor]:
-    """What the systems must agree on."""
+    """Returns what all systems must agree on."""
     error = system.reconstruction(states)
     error.backward()
     encoder, decoder = system.gradients()
@@ -237,7 +240,7 @@ def error_and_gradients(system: System, states: Tensor) -> dict[str, Tensor]:
 
 
 def check(k: int) -> None:
-    """Stop unless all systems in float32 give our error and gradients; report how far off all are, relatively."""
+    """Stops unless all float32 systems give our error and gradients; reports the relative distances of all."""
     weights, states = random_weights(_CHECKED_WIDTH), random_states(_CHECKED_TOKENS)
     expected, far = error_and_gradients(SYSTEMS[EXACT](weights, k), states), {}
     for name, prepare in SYSTEMS.items():
@@ -250,7 +253,7 @@ def check(k: int) -> None:
 
 
 def time_step(system: str, width: int, tokens: int, k: int, steps: int) -> None:
-    """Take some steps, and report the seconds of one, and the memory that they take beside libraries and weights."""
+    """Takes some steps, and reports the seconds of one, and their memory without libraries and weights."""
     prepared, states = SYSTEMS[system](random_weights(width), k), random_states(tokens)
     before = rounds.memory()
     seconds = seconds_of(lambda: prepared.step(states), steps)
@@ -258,7 +261,7 @@ def time_step(system: str, width: int, tokens: int, k: int, steps: int) -> None:
 
 
 def time_gemm(width: int, tokens: int, steps: int) -> None:
-    """Multiply states and encoder into memory that is there, and report the seconds of a product."""
+    """Multiplies states and encoder into allocated memory, and reports the seconds of a product."""
     encoder, states = random_weights(width)["W_enc"], random_states(tokens)
     before = rounds.memory()
 
@@ -274,8 +277,8 @@ def time_gemm(width: int, tokens: int, steps: int) -> None:
 
 
 def print_table(figures: rounds.Figures) -> None:
-    """Print what was found as Markdown."""
-    print("| system | version | seconds per step | ours is faster by | step's MB | ours / its | peak MB | ours / its |")
+    """Prints a Markdown table of medians."""
+    print("| system | version | seconds per step | speed-up of ours | step MB | ours / its | peak MB | ours / its |")
     print("|---" * 8 + "|")
     for system in figures:
         package = PACKAGES.get(system, "torch")
@@ -284,19 +287,21 @@ def print_table(figures: rounds.Figures) -> None:
         for what in ("step_mb", "peak_mb"):
             cells += [f"{rounds.median(figures, system, what):.0f}", f"{rounds.ratio(figures, OURS, system, what):.2f}"]
         print(f"| {system} | {version} | {' | '.join(cells)} |")
-    print(f"\nThe floor in float32: {rounds.median(figures, GEMM, 'seconds_float32'):.2f} s")
+    print(f"\nThe lower bound in float32: {rounds.median(figures, GEMM, 'seconds_float32'):.2f} s")
 
 
 def main(
     width: Annotated[int, typer.Option(help="Number of latents.")] = 65536,
-    tokens: Annotated[int, typer.Option(help="Token states of a step.")] = 4096,
-    k: Annotated[int, typer.Option(help="Latents that are kept of a token.")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps that are timed in a round.")] = 3,
-    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 3,
-    out: Annotated[Path, typer.Option(help="File for the figures.")] = Path("benchmarks/results/pretrain_step.json"),
+    tokens: Annotated[int, typer.Option(help="Token states per step.")] = 4096,
+    k: Annotated[int, typer.Option(help="Latents kept per token.")] = 8,
+    steps: Annotated[int, typer.Option(help="Timed steps per round.")] = 3,
+    repeats: Annotated[int, typer.Option("--rounds", help="Runs of each system.")] = 3,
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = Path(
+        "benchmarks/results/pretrain_step.json"
+    ),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Compare the steps, and print a table."""
+    """Compare the steps and print a table."""
     if worker == _CHECK:
         check(k)
     elif worker == GEMM:
@@ -305,7 +310,7 @@ def main(
         time_step(worker, width, tokens, k, steps)
     else:
         options = {"width": width, "tokens": tokens, "k": k, "steps": steps}
-        # Not in this process: to Linux a process has at least the peak memory of the one that starts it.
+        # In a separate process: on Linux, the peak memory of a child starts at that of its parent.
         agreement = rounds.run_worker(__file__, _CHECK, options)
         figures = rounds.take_turns(__file__, (*SYSTEMS, GEMM), options, repeats)
         size = f"{width:,} latents of {DIMENSION} dimensions, k = {k}, {tokens:,} tokens"

@@ -1,6 +1,8 @@
-"""What the grid of impacts costs and gains: Terrier indexes of one encoding at several scales, beside floats.
+"""Measures what the quantisation of impacts costs: Terrier indexes of one encoding at several scales, and exact floats.
 
-python benchmarks/quantization.py --collection ../shared/data/nfcorpus --model MODEL
+Usage::
+
+    python benchmarks/quantization.py --collection irds:beir/nfcorpus/test --model MODEL
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def main(
     model: Annotated[str, typer.Option(help="Folder of a model.")],
     collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
     scales: Annotated[str, typer.Option(help="Levels per unit of weight.")] = "100 50 25 10 5 2",
-    splade: Annotated[bool, typer.Option(help="The model is a SPLADE checkpoint.")] = False,
+    splade: Annotated[bool, typer.Option(help="Whether the model is a SPLADE checkpoint.")] = False,
 ) -> None:
     """Print a Markdown table with a row per scale."""
     data = open_collection(collection)
@@ -57,14 +59,14 @@ def main(
 
 
 def megabytes(index: pt.Artifact) -> float:
-    """Return the size of what the engine itself keeps on disk."""
+    """Returns the size of the engine's own files."""
     root = Path(str(index.path))
     engine = root / "terrier" if (root / "terrier").is_dir() else root
     return size_on_disk(engine) / 1e6
 
 
 def effectiveness(run: pd.DataFrame, qrels: pd.DataFrame) -> str:
-    """Return nDCG@10 and AP, as two cells."""
+    """Returns nDCG@10 and AP as two cells."""
     run = run.rename(columns={"qid": "query_id", "docno": "doc_id"})
     qrels = qrels.rename(columns={"qid": "query_id", "docno": "doc_id", "label": "relevance"})
     measures = [ir_measures.nDCG @ 10, ir_measures.AP]

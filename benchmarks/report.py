@@ -1,6 +1,8 @@
-"""Put what the benchmarks measured into one page, benchmarks/README.md.
+"""Writes the page of all measurements, benchmarks/README.md, from page.md and the results.
 
-python benchmarks/report.py
+Usage::
+
+    python benchmarks/report.py
 """
 
 from __future__ import annotations
@@ -21,26 +23,26 @@ TITLES = {
     "encode-sae-768": "Encoding documents, an SAE on 6 layers of 768",
     "query": "Encoding one query, SPLADE",
     "query-sae": "Encoding one query, an SAE on 6 layers of 384",
-    "pretrain_step": "A step of pre-training",
-    "train_step": "A step of fine-tuning",
-    "index": "Index and search",
-    "index-scaled-once": "The same, PISA's integers multiplied once by 100, where the recipe does it twice",
-    "index-from-text": "Index and search of 2,000 documents, each side with its own encoder",
-    "retrieval": "Retrieval of queries, end to end",
-    "retrieval-100": "The same, 100 documents per query",
+    "pretrain_step": "One step of pre-training",
+    "train_step": "One step of fine-tuning",
+    "index": "Indexing and searching",
+    "index-scaled-once": "Indexing and searching, with PISA's integers multiplied by 100 once (twice in the recipe)",
+    "index-from-text": "Indexing and searching 2,000 documents, each side with its own encoder",
+    "retrieval": "Retrieval end to end, 1,000 documents per query",
+    "retrieval-100": "Retrieval end to end, 100 documents per query",
 }
 
 
 class Goal(NamedTuple):
-    """What was aimed at: the ratio of two systems' figures.
+    """A goal for the ratio of two systems' figures.
 
     Attributes:
         results: The benchmark.
-        of: The system whose figure is divided.
-        by: The system by whose figure it is divided.
-        figure: Which of their figures.
-        least: What the ratio should at least be; ``None``: see ``most``.
-        most: What it should at most be.
+        of: The system in the numerator.
+        by: The system in the denominator.
+        figure: The figure.
+        least: The smallest ratio that reaches the goal; ``None`` if ``most`` is given.
+        most: The largest ratio that reaches it.
     """
 
     results: str
@@ -51,7 +53,7 @@ class Goal(NamedTuple):
     most: float | None = None
 
     def reached(self, ratio: float) -> bool:
-        """Tell whether a ratio is as good."""
+        """Returns whether a ratio reaches the goal."""
         return (self.least is None or ratio >= self.least) and (self.most is None or ratio <= self.most)
 
 
@@ -93,13 +95,13 @@ GOALS = [
 
 
 def read(folder: Path, name: str) -> dict[str, Any] | None:
-    """Return what a benchmark wrote, or nothing if it was not run."""
+    """Returns the results of a benchmark; ``None`` if it was not run."""
     path = folder / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def table(results: dict[str, Any]) -> str:
-    """Return the medians of a benchmark as a Markdown table, and the median ratios to ours."""
+    """Returns the medians of a benchmark and the median ratios to ours as a Markdown table."""
     figures = results["figures"]
     measures = list(next(iter(figures.values()))[0])
     compared = [name for name in measures if name not in ("peak_mb", "ndcg", "p95")]
@@ -109,19 +111,19 @@ def table(results: dict[str, Any]) -> str:
     ]
     for system in figures:
         cells = [f"{rounds.median(figures, system, name):.4g}" for name in measures]
-        cells += [f"{rounds.ratio(figures, system, ours_beside(system, figures), name):.2f}" for name in compared]
+        cells += [f"{rounds.ratio(figures, system, our_counterpart(system, figures), name):.2f}" for name in compared]
         lines.append(f"| {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def ours_beside(system: str, systems: Iterable[str]) -> str:
-    """Return the system of ours that another is compared with: in an engine, that of the same engine."""
+def our_counterpart(system: str, systems: Iterable[str]) -> str:
+    """Returns our system that another is compared with: the one with the same engine, if there are engines."""
     names = (OURS, "sparse", f"ours-{system.rpartition('-')[2]}")
     return next(name for name in names if name in systems)
 
 
 def section(results: dict[str, Any], title: str) -> str:
-    """Return the section of a benchmark."""
+    """Returns the section of a benchmark."""
     known = {"work", "date", "cpu", "cores", "versions", "figures"}
     facts = "".join(
         f" {name.replace('_', ' ')}: {fact(value)}."
@@ -135,8 +137,8 @@ def section(results: dict[str, Any], title: str) -> str:
 
 
 def goals(folder: Path) -> str:
-    """Return the goals beside what was reached, as a Markdown table."""
-    lines = ["| work | ratio | of | goal | measured | reached |", "|---|---|---|---|---|---|"]
+    """Returns the goals and the measured ratios as a Markdown table."""
+    lines = ["| work | ratio | figure | goal | measured | reached |", "|---|---|---|---|---|---|"]
     for goal in GOALS:
         results = read(folder, goal.results)
         if results is not None and {goal.of, goal.by} <= results["figures"].keys():
@@ -156,15 +158,15 @@ def goals(folder: Path) -> str:
 
 
 def fact(value: Any) -> str:
-    """Return a fact as it stands in a sentence."""
+    """Returns the text of a fact for a sentence."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:.3g}" for name, number in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="Where the results are.")] = Path("benchmarks/results"),
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("benchmarks/README.md"),
+    folder: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results"),
+    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("benchmarks/README.md"),
 ) -> None:
     """Write the page."""
     parts = [(Path(__file__).parent / "page.md").read_text().replace("{goals}", goals(folder))]
@@ -173,13 +175,15 @@ def main(
             parts.append(section(results, title))
     if (growth := read(folder, "growth")) is not None:
         figures = "\n".join(f"![{name}](figures/growth-{name}.png)\n" for name in growth["points"])
-        parts.append(f"## Growth\n\n{growth['date']}, {growth['cpu']}, texts of {growth['collection']}.\n\n{figures}")
+        parts.append(
+            f"## Growth\n\n{growth['date']}, {growth['cpu']}, with texts of {growth['collection']}.\n\n{figures}"
+        )
     if (shares := read(folder, "shares")) is not None:
         rows = "\n".join(
             f"| {name} | {row['backbone']:.0%} | {row['head products']:.0%} | {row['rest']:.0%} |"
             for name, row in shares["shares"].items()
         )
-        head = "| work | backbone | head's products | rest |\n|---|---|---|---|"
+        head = "| work | backbone | products of the head | rest |\n|---|---|---|---|"
         parts.append(f"## Where the time goes\n\n{head}\n{rows}\n")
     out.write_text("\n".join(parts))
 

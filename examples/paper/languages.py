@@ -1,6 +1,8 @@
-"""Several collections as one, to pre-train on all of them together: documents are called DOCNO-1, DOCNO-2 and so on.
+"""Joins several collections, to pre-train on all of them: docnos become DOCNO-1, DOCNO-2 and so on.
 
-python examples/paper/languages.py --collection irds:msmarco-passage --collection irds:mmarco/v2/es --out languages
+Usage::
+
+    python examples/paper/languages.py --collection irds:msmarco-passage --collection irds:mmarco/v2/es --out languages
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pyterrier_saesplade.collections import write_collection
 
 def main(
     collection: Annotated[list[str], typer.Option(help="Folder or name of a collection; repeat for several.")],
-    out: Annotated[Path, typer.Option(help="Folder that the collection will be; it has no queries.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new collection, which has no queries.")],
 ) -> None:
     """Write the documents of all collections into one, one collection after the other."""
     topics, qrels = pd.DataFrame(columns=["qid", "query"]), pd.DataFrame(columns=["qid", "docno", "label"])
@@ -26,7 +28,7 @@ def main(
 
 
 def documents(collections: list[str]) -> Iterator[dict[str, str]]:
-    """Yield the documents; their numbers keep those apart that are translations of each other."""
+    """Yields the documents; the numbers distinguish translations with the same docno."""
     for number, name in enumerate(collections, start=1):
         for document in open_collection(name).get_corpus_iter():
             yield {"docno": f"{document['docno']}-{number}", "text": document["text"]}

@@ -1,8 +1,19 @@
-"""What latents mean, in figures: synonyms, ambiguous words, translations, and pairs of a token and a latent.
+"""Measures what latents mean: synonyms, ambiguous words, translations, and pairs of a token and a latent.
 
-python examples/paper/meaning.py --model MODEL --splade SPLADE --data ../shared/data --collection docstrings
+``--data`` is a folder with these files, which you have to provide. Folders that are missing are skipped.
 
-`data` has the folders `wordsim`, `mcl-wic`, `tatoeba` and `xquad`; those that are missing are left out.
+- ``wordsim/NAME.tsv``: ``word<TAB>word<TAB>score``, word pairs with human similarity scores, such as RG-65 and
+  WordSim-353 (https://github.com/mfaruqui/eval-word-vectors, ``data/word-sim``)
+- ``mcl-wic/dev.en-en.jsonl.gz`` and ``test.en-en.jsonl.gz``: the pairs of MCL-WiC with their gold labels as ``tag``
+  (https://github.com/SapienzaNLP/mcl-wic)
+- ``tatoeba/LANG-eng.tsv.gz``: ``sentence<TAB>English sentence``, with LANG as deu, fra, spa, rus, ara and cmn
+  (https://github.com/facebookresearch/LASER, ``data/tatoeba/v1``)
+- ``xquad/en`` and ``xquad/de``: collections of XQuAD's paragraphs with the same docnos in both languages
+  (https://github.com/google-deepmind/xquad)
+
+Usage::
+
+    python examples/paper/meaning.py --model MODEL --splade SPLADE --data my-data --collection docstrings
 """
 
 from __future__ import annotations
@@ -29,12 +40,12 @@ LANGUAGES = ("deu", "fra", "spa", "rus", "ara", "cmn")
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder of the judged data.")],
+    data: Annotated[Path, typer.Option(help="Folder of the annotated data.")],
     model: Annotated[list[Path], typer.Option(help="Folder of a SAE-SPLADE model; repeat for several.")],
     splade: Annotated[list[Path], typer.Option(help="Folder of a SPLADE checkpoint; repeat for several.")],
     k: Annotated[list[int] | None, typer.Option(help="Latents per token of the SAEs; repeat for several.")] = None,
-    collection: Annotated[str | None, typer.Option(help="Whose passages co-occurrences are counted in.")] = None,
-    passages: Annotated[int, typer.Option(help="How many of them.")] = 10_000,
+    collection: Annotated[str | None, typer.Option(help="Collection in which co-occurrences are counted.")] = None,
+    passages: Annotated[int, typer.Option(help="Number of these passages.")] = 10_000,
 ) -> None:
     """Print one Markdown table per analysis."""
     models = {
@@ -56,7 +67,7 @@ def main(
 
 
 def tables(models: dict[str, SaeSplade], data: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Run the analyses whose data are there."""
+    """Yields the title and the table of each analysis that has data."""
     words = of_each(data / "wordsim", "*.tsv", read_word_pairs)
     if words:
         found = synonymy(models, words)
@@ -78,17 +89,17 @@ def tables(models: dict[str, SaeSplade], data: Path) -> Iterator[tuple[str, pd.D
 
 
 def of_each(folder: Path, pattern: str, read: Callable[[Path], pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Read all files of a folder."""
+    """Reads all files of a folder."""
     return {path.stem: read(path) for path in sorted(folder.glob(pattern))}
 
 
 def paragraphs(folder: Path) -> pd.Series:
-    """Return a collection's texts by docno."""
+    """Returns a collection's texts by docno."""
     return pd.DataFrame(open_collection(folder).get_corpus_iter()).set_index("docno")["text"]
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Write a frame as a Markdown table, floats with three digits."""
+    """Returns a frame as a Markdown table, floats with three digits."""
     cells = table.map(lambda cell: ("" if pd.isna(cell) else f"{cell:.3f}") if isinstance(cell, float) else str(cell))
     rows = [table.columns.tolist(), ["---"] * len(table.columns), *cells.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import ModelMismatchError, SettingError
 from pyterrier_saesplade.types import Precision
 
 
@@ -28,6 +28,30 @@ def require_share(**settings: float | None) -> None:
     for name, value in settings.items():
         if value is not None and not 0 < value <= 1:
             raise SettingError(f"{name} must be above 0 and at most 1, not {value!r}")
+
+
+def require_same_model(given: str, fingerprint: str, other: str, expected: str, remedy: str) -> None:
+    """Raises a :exc:`ModelMismatchError` if two things that are used together come from different models.
+
+    Args:
+        given: What was given, for the message.
+        fingerprint: The fingerprint of its model.
+        other: What it is used with, for the message.
+        expected: The fingerprint of the model of that.
+        remedy: What to do.
+
+    Examples:
+        >>> require_same_model("the queries", "0123456789ab", "my-index", "ba9876543210", "encode them again")
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.ModelMismatchError: the queries (fingerprint 01234567…) and my-index (fingerprint \
+        ba987654…) come from different models: encode them again
+    """
+    if fingerprint != expected:
+        raise ModelMismatchError(
+            f"{given} (fingerprint {fingerprint[:8]}…) and {other} (fingerprint {expected[:8]}…) come from different "
+            f"models: {remedy}"
+        )
 
 
 def require_precision(precision: str) -> None:

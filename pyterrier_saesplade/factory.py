@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.engines import ConceptIndex, ConceptIndexer, open_index
-from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms
 from pyterrier_saesplade.pipeline import DOCS, ConceptFeedback, DocEncoder, QueryEncoder, Scorer
 from pyterrier_saesplade.types import Side, Weighting
@@ -269,13 +269,14 @@ class ModelFactory(pt.Transformer, ABC):
     def _built(self, index: ConceptIndex | str | os.PathLike[str]) -> ConceptIndex:
         """Returns an index that this model built, open."""
         index = index if isinstance(index, ConceptIndex) else open_index(index)
-        if index.fingerprint != self.fingerprint:
-            raise SettingError(
-                f"{index.path} was built by another model, {index.metadata['model']} "
-                f"(fingerprint {index.fingerprint[:8]}…), than {self!r} (fingerprint {self.fingerprint[:8]}…): "
-                "search it with the model that built it, with the same k and doc_max_length, or index the documents "
-                "again with this one"
-            )
+        require_same_model(
+            f"{index.path}, built with {index.metadata['model']},",
+            index.fingerprint,
+            repr(self),
+            self.fingerprint,
+            "search with the model that built the index, with the same k and doc_max_length, or index the documents "
+            "again with this model",
+        )
         return index
 
     def _wants_progress(self, verbose: bool | None) -> bool:

@@ -8,13 +8,13 @@ import json
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pyterrier_saesplade.errors import DataError, PathExistsError
+from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError
 
 #: The metadata file in the folder of a PyTerrier artifact. This package writes it last.
 METADATA = "pt_meta.json"
@@ -58,7 +58,30 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.replace(path)
 
 
-def move_into_place(made: Path, path: Path, replaced: Path) -> None:
+@contextmanager
+def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
+    """Provides a temporary path for an output, and moves what was written there to ``path`` on success.
+
+    An existing file or folder at ``path`` is replaced; it stays as it is if anything fails.
+
+    Args:
+        path: The path that will be written. Its parent folder is created if necessary.
+        check: Raises an error if ``path`` must not be written. It is called before anything is written, and again
+            before the output is moved, because the work in between may take long.
+
+    Yields:
+        A path that does not exist yet, with the name of ``path``. Its folder exists and may hold temporary files.
+    """
+    check()
+    with scratch_beside(path) as workplace:
+        workplace.mkdir()
+        made = workplace / path.name
+        yield made
+        check()
+        _move_into_place(made, path, workplace / f"{path.name}.replaced")
+
+
+def _move_into_place(made: Path, path: Path, replaced: Path) -> None:
     """Renames ``made`` to ``path``, moving an existing ``path`` to ``replaced``; undoes this on failure.
 
     Args:
@@ -140,6 +163,44 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield f"{path}:{number}", line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
+
+
+def write_artifact_metadata(
+    folder: Path, artifact_type: str, artifact_format: str, versions: Mapping[str, str], **facts: Any
+) -> None:
+    """Writes the metadata with which a folder becomes a PyTerrier artifact: last, because it says that all is there.
+
+    Args:
+        folder: The folder, which exists.
+        artifact_type: The artifact's type.
+        artifact_format: Its format.
+        versions: The versions of the packages that wrote it.
+        **facts: What else is recorded, such as the model.
+    """
+    artifact = {"type": artifact_type, "format": artifact_format, "package_hint": "pyterrier_saesplade"}
+    with atomic_write(folder / METADATA) as partial:
+        partial.write_text(json.dumps(artifact | facts | {"versions": dict(versions)}, indent=1), encoding="utf-8")
+
+
+def read_artifact_metadata(folder: Path, artifact_type: str, what: str, remedy: str) -> dict[str, Any]:
+    """Returns the metadata of an artifact of this package.
+
+    Args:
+        folder: Its folder.
+        artifact_type: The type that it must have.
+        what: What is looked for, such as ``"PLAID index"``, for the message.
+        remedy: What to do if it is not there.
+
+    Raises:
+        PathNotFoundError: If there is no such folder.
+        DataError: If the folder is something else, or was not finished.
+    """
+    if not folder.is_dir():
+        raise PathNotFoundError(f"there is no {what} at {folder}: {remedy}")
+    metadata = read_metadata(folder)
+    if metadata is None or metadata.get("type") != artifact_type:
+        raise DataError(f"{folder} is not a {what}, or it was not finished: {remedy}")
+    return metadata
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:

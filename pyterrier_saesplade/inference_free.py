@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.encoding import look_up
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.factory import ModelFactory
@@ -72,7 +73,8 @@ class InferenceFree(ModelFactory):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no table, or that of another model.
+            ModelMismatchError: If the table was learned for another model.
+            ValueError: If the file is not a table of latents.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -80,8 +82,7 @@ class InferenceFree(ModelFactory):
                 table = ConceptVectors(arrays["indptr"], arrays["latents"], arrays["weights"])
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise SettingError(f"{path} is no table of latents: InferenceFree.save writes one") from error
-        if owner != model.fingerprint:
-            raise SettingError(f"{path} is the table of another model than {model!r}: learn one with inference_free")
+        require_same_model(str(path), owner, repr(model), model.fingerprint, "learn a table with inference_free")
         return cls(model, table, verbose=verbose)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -18,18 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyterrier_saesplade.baselines.pylate import require_pylate
-from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.checks import require_positive, require_same_model
 from pyterrier_saesplade.documents import DistinctDocnos, field
 from pyterrier_saesplade.encoding import pick_device
 from pyterrier_saesplade.engines import Hits, read_docnos, result_frame, write_docnos
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.files import (
-    METADATA,
     installed_versions,
-    move_into_place,
-    read_metadata,
+    read_artifact_metadata,
+    replacing,
     require_new,
-    scratch_beside,
+    write_artifact_metadata,
 )
 from pyterrier_saesplade.impacts import FINGERPRINT, as_texts
 from pyterrier_saesplade.pipeline import DOCS, Stage
@@ -238,29 +236,24 @@ class PlaidIndexer(pt.Indexer):
         """
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
-        require_new(self.path)
         documents = pt.tqdm(iter, desc="Indexing", unit="doc", disable=not self.verbose)
-        with scratch_beside(self.path) as workplace:
-            folder = workplace / "index"
-            folder.mkdir(parents=True)
-            n_docs, docnos, states = self._encode(documents, workplace / "states")
+        with replacing(self.path, lambda: require_new(self.path)) as folder:
+            folder.mkdir()
+            n_docs, docnos, states = self._encode(documents, folder.with_name(f"{folder.name}.states"))
             _create(folder / _ENGINE, states, self.nbits, self.model.device)
             write_docnos(folder, docnos)
-            metadata = {
-                "type": PlaidIndex.ARTIFACT_TYPE,
-                "format": PlaidIndex.ARTIFACT_FORMAT,
-                "package_hint": PlaidIndex.ARTIFACT_PACKAGE_HINT,
-                "model": str(self.model),
-                "fingerprint": self.model.fingerprint,
-                "nbits": self.nbits,
-                "n_docs": n_docs,
-                "n_tokens": sum(map(len, states)),
-                "versions": installed_versions(_PACKAGES),
-            }
-            (folder / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
-            del states
-            require_new(self.path)
-            move_into_place(folder, self.path, workplace / "replaced")
+            write_artifact_metadata(
+                folder,
+                PlaidIndex.ARTIFACT_TYPE,
+                PlaidIndex.ARTIFACT_FORMAT,
+                installed_versions(_PACKAGES),
+                model=str(self.model),
+                fingerprint=self.model.fingerprint,
+                nbits=self.nbits,
+                n_docs=n_docs,
+                n_tokens=sum(map(len, states)),
+            )
+            del states  # closes the file that is mapped into memory
         return PlaidIndex(self.path, device=self.model.device)
 
     def _encode(self, documents: Iterable[Mapping[str, Any]], file: Path) -> tuple[int, list[str], tuple[Tensor, ...]]:
@@ -329,13 +322,13 @@ class PlaidRetriever(Stage):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Returns one row per query and document found: the query's columns, ``docno``, ``score`` and ``rank``."""
         pt.validate.query_frame(inp, extra_columns=["query_embs"])
-        fingerprint = inp.attrs.get(FINGERPRINT, self.index.fingerprint)
-        if fingerprint != self.index.fingerprint:
-            raise SettingError(
-                f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the documents of "
-                f"{self.index.path}, which are of {self.index.metadata['model']} (fingerprint "
-                f"{self.index.fingerprint[:8]}…): use the query encoder of that model"
-            )
+        require_same_model(
+            "the queries",
+            inp.attrs.get(FINGERPRINT, self.index.fingerprint),
+            f"{self.index.path}, built with {self.index.metadata['model']},",
+            self.index.fingerprint,
+            "use the query encoder of the model that built the index",
+        )
         queries = inp["query_embs"].tolist()
         hits: list[Hits] = []
         with pt.tqdm(total=len(queries), desc="Searching", unit="query", disable=not self.verbose) as bar:
@@ -377,11 +370,5 @@ def _reopen(path: str, options: dict[str, Any]) -> PlaidIndex:
 
 
 def _read_index_metadata(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise PathNotFoundError(
-            f"there is no index at {folder}: build one with ColbertModel(…).indexer({str(folder)!r}).index(documents)"
-        )
-    metadata = read_metadata(folder)
-    if metadata is None or metadata.get("type") != PlaidIndex.ARTIFACT_TYPE:
-        raise SettingError(f"{folder} is not a finished PLAID index of this package: build it again")
-    return metadata
+    remedy = f"build one with ColbertModel(…).indexer({str(folder)!r}).index(documents)"
+    return read_artifact_metadata(folder, PlaidIndex.ARTIFACT_TYPE, "PLAID index", remedy)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pyterrier as pt
 from more_itertools import chunked
 
+from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.documents import field
 from pyterrier_saesplade.errors import PathNotFoundError, SettingError
 from pyterrier_saesplade.files import atomic_write, require_new
@@ -213,13 +214,14 @@ class Lexicon:
         return found if found is not None and found.description["fingerprint"] == model.fingerprint else None
 
     def check(self, model: SaeSplade) -> None:
-        """Raises a :exc:`ValueError` if the lexicon is of another model."""
-        if self.description["fingerprint"] != model.fingerprint:
-            raise SettingError(
-                f"the lexicon is of another model, {self.description['model']} (fingerprint "
-                f"{self.description['fingerprint'][:8]}…), than {model!r} (fingerprint {model.fingerprint[:8]}…): "
-                "build one with this model"
-            )
+        """Raises a :exc:`ModelMismatchError` if the lexicon was built with another model."""
+        require_same_model(
+            f"the lexicon, built with {self.description['model']},",
+            self.description["fingerprint"],
+            repr(model),
+            model.fingerprint,
+            "build a lexicon with this model",
+        )
 
     @property
     def n_docs(self) -> int:
@@ -297,7 +299,7 @@ class _Gathered:
         self.statistics.update(vectors)
         tokens = self._model.tokens(texts)
         starts = np.cumsum([0, *map(len, tokens)])
-        text = np.repeat(np.arange(len(texts)), np.diff(vectors.indptr))
+        text = vectors.rows
         postings = pd.DataFrame(
             {
                 "latent": vectors.latents,

@@ -41,7 +41,7 @@ def learn_table(
     tokens = encoder.encode_tokens(texts, side="query", k=k, max_length=max_length)
     bar = tqdm(tokens, total=len(texts), desc="Learning a table", unit="doc", disable=not verbose)
     table = mean_vectors(bar, len(encoder.tokenizer), encoder.config.width)
-    pieces = np.repeat(np.arange(len(table)), np.diff(table.indptr))
+    pieces = table.rows
     return table.where(~np.isin(pieces, encoder.tokenize.special))
 
 

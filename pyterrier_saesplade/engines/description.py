@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyterrier_saesplade.files import METADATA, installed_versions
+from pyterrier_saesplade.files import installed_versions, write_artifact_metadata
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 from pyterrier_saesplade.protocols import IndexedModel
 
@@ -59,19 +59,18 @@ def write_metadata(
     terms = model.terms
     statistics.save(folder / STATISTICS)
     (folder / TERMS).write_text(json.dumps(terms.pieces), encoding="utf-8")
-    metadata = {
-        "type": kind,
-        "format": engine,
-        "package_hint": "pyterrier_saesplade",
-        "model": str(model),
-        "fingerprint": model.fingerprint,
-        "width": len(terms),
-        "weighting": model.weighting,
-        "quantization": None if quantization is None else {"scale": quantization.scale, "clip": quantization.clip},
-        "query_scale": None if quantization is None else QUERY_SCALE,
-        "pruning": pruning,
-        "n_docs": statistics.n_docs,
-        "n_postings": n_postings,
-        "versions": installed_versions(_PACKAGES) | dict(versions or {}),
-    }
-    (folder / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+    write_artifact_metadata(
+        folder,
+        kind,
+        engine,
+        installed_versions(_PACKAGES) | dict(versions or {}),
+        model=str(model),
+        fingerprint=model.fingerprint,
+        width=len(terms),
+        weighting=model.weighting,
+        quantization=None if quantization is None else {"scale": quantization.scale, "clip": quantization.clip},
+        query_scale=None if quantization is None else QUERY_SCALE,
+        pruning=pruning,
+        n_docs=statistics.n_docs,
+        n_postings=n_postings,
+    )

@@ -14,7 +14,7 @@ from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.vectors import ConceptVectors, Postings
+from pyterrier_saesplade.vectors import ConceptVectors, Postings, best_first
 
 
 class ExactConceptIndex(ConceptIndex):
@@ -49,10 +49,7 @@ class ExactConceptIndex(ConceptIndex):
             postings = slice(starts[latent], starts[latent + 1])
             scores[documents[postings]] += weight * stored[postings].astype(np.float64)
         found = np.flatnonzero(scores)
-        if len(found) > num_results:
-            # Documents that tie with the last place all stay until the sort below decides by their order.
-            found = found[scores[found] >= -np.partition(-scores[found], num_results - 1)[num_results - 1]]
-        found = found[np.lexsort((found, -scores[found]))][:num_results]
+        found = found[best_first(scores[found], found, num_results)]
         return Hits([self._docnos[document] for document in found.tolist()], scores[found])
 
     @cached_property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.vectors import create_array
+from pyterrier_saesplade.vectors import best_first, create_array
 
 _SUBFOLDER = "forward"
 
@@ -100,7 +100,7 @@ class ForwardIndex:
             The best of the candidates that share a latent with the query.
         """
         scores = self.scores(latents, weights, positions)
-        order = np.lexsort((positions, -scores))[: min(num_results, np.count_nonzero(scores))]
+        order = best_first(scores, positions, min(num_results, int(np.count_nonzero(scores))))
         return Hits(self.docnos(positions[order]), scores[order])
 
     def docnos(self, positions: NDArray[np.int64]) -> list[str]:

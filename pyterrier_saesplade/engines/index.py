@@ -18,8 +18,8 @@ from pyterrier_saesplade.engines.description import STATISTICS, TERMS
 from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import INDEX_TYPE
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
-from pyterrier_saesplade.files import installed_versions, read_metadata
+from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.files import installed_versions, read_artifact_metadata
 from pyterrier_saesplade.hub_card import brief, fill_readme, opening
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms
 from pyterrier_saesplade.types import Weighting
@@ -279,14 +279,5 @@ def read_index_metadata(folder: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such folder.
         ValueError: If the folder holds no finished index of concept vectors.
     """
-    if not folder.is_dir():
-        raise PathNotFoundError(
-            f"there is no index at {folder}: build one with model.indexer({str(folder)!r}).index(documents)"
-        )
-    metadata = read_metadata(folder)
-    if metadata is not None and metadata.get("type") == ConceptIndex.ARTIFACT_TYPE:
-        return metadata
-    raise SettingError(
-        f"{folder} is not a finished index of concept vectors: it was not built by this package, or the copy of it is "
-        f"not complete. Build it again with model.indexer({str(folder)!r}).index(documents)"
-    )
+    remedy = f"build one with model.indexer({str(folder)!r}).index(documents)"
+    return read_artifact_metadata(folder, ConceptIndex.ARTIFACT_TYPE, "index of concept vectors", remedy)

@@ -12,7 +12,7 @@ from typing import Any
 import pyterrier as pt
 from more_itertools import chunked
 
-from pyterrier_saesplade.checks import require_positive, require_share
+from pyterrier_saesplade.checks import require_positive, require_same_model, require_share
 from pyterrier_saesplade.documents import encode_documents, field
 from pyterrier_saesplade.engines.anserini import AnseriniConceptIndex
 from pyterrier_saesplade.engines.bmp import BmpConceptIndex
@@ -222,12 +222,13 @@ class ConceptIndexer(pt.Indexer):
         return [encoded] if isinstance(self.model, StoredVectors) else [["docno", self.text_field], encoded]
 
     def _index_store(self, store: StoredVectors) -> ConceptIndex:
-        if store.fingerprint != self.model.fingerprint:
-            raise SettingError(
-                f"{store.folder} was encoded by another model, {store} (fingerprint {store.fingerprint[:8]}…), than "
-                f"{self.model} (fingerprint {self.model.fingerprint[:8]}…): encode the documents again, or index the "
-                "store with the model that encoded it"
-            )
+        require_same_model(
+            f"{store.folder}, encoded with {store},",
+            store.fingerprint,
+            str(self.model),
+            self.model.fingerprint,
+            "encode the documents again, or index the store with the model that encoded it",
+        )
         with pt.tqdm(total=len(store), desc="Indexing", unit="doc", disable=not self.verbose) as bar:
             return self.index_vectors(counted(store.batches(), bar))
 

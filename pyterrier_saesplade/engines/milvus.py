@@ -27,7 +27,7 @@ from pyterrier_saesplade.engines.native import library
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import EngineError, PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.vectors import ConceptVectors
+from pyterrier_saesplade.vectors import ConceptVectors, best_first
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -368,7 +368,7 @@ def _drop_builds(client: MilvusClient, alias: str, keep: tuple[str | None, ...])
 def _ranked(rows: Any) -> Hits:
     positions = np.array([row["position"] for row in rows], np.int64)
     scores = np.array([row["distance"] for row in rows], np.float64)
-    order = np.lexsort((positions, -scores))
+    order = best_first(scores, positions, len(scores))
     order = order[scores[order] > 0]
     return Hits([rows[place]["entity"]["docno"] for place in order.tolist()], scores[order])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.checks import require_positive, require_same_model
 from pyterrier_saesplade.engines.frames import Hits, result_frame
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import FINGERPRINT, from_float_toks
@@ -89,14 +89,14 @@ class ConceptRetriever(Stage):
         return {}
 
     def _check_encoded(self, inp: pd.DataFrame) -> None:
-        fingerprint = inp.attrs.get(FINGERPRINT, self.index.fingerprint)
-        if fingerprint != self.index.fingerprint:
-            raise SettingError(
-                f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the documents of "
-                f"{self.index.path}, which are of {self.index.metadata['model']} (fingerprint "
-                f"{self.index.fingerprint[:8]}…): use the query encoder of the model that built the index, with the "
-                "same k and doc_max_length (for fewer latents in queries alone, query_encoder(k=…))"
-            )
+        require_same_model(
+            "the queries",
+            inp.attrs.get(FINGERPRINT, self.index.fingerprint),
+            f"{self.index.path}, built with {self.index.metadata['model']},",
+            self.index.fingerprint,
+            "use the query encoder of the model that built the index, with the same k and doc_max_length (for fewer "
+            "latents in queries alone, query_encoder(k=…))",
+        )
 
     def _prepare(self, query_toks: pd.Series) -> ConceptVectors:
         return self.index.prepare_queries(from_float_toks(query_toks, self.index.terms), self.weighting)

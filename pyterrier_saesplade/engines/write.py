@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.files import move_into_place, scratch_beside
+from pyterrier_saesplade.files import replacing
 from pyterrier_saesplade.impacts import Pruning, Quantization, Terms
 from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.vectors import ConceptVectors
@@ -57,7 +57,8 @@ def write_index(
         engine: The engine.
         model: The model that encoded the documents.
         windows: Docnos and float concept vectors, some thousand documents at a time.
-        check_target: Raises an error if ``path`` may not be written; called before the index is moved there.
+        check_target: Raises an error if ``path`` must not be written. It is called before any work, and again before
+            the index is moved there.
         quantization: How weights become integers; ``None``: they stay floats.
         pruning: Which weights of each document are kept.
         max_df: Latents that more than this share of the documents have are left out.
@@ -66,10 +67,10 @@ def write_index(
     Raises:
         ValueError: If there are no documents, all are empty, or a docno occurs twice.
     """
-    with scratch_beside(path) as workplace:
-        folder = workplace / "index"
-        folder.mkdir(parents=True)
-        with Spool(workplace / "spool.parquet", len(model.terms), quantization, pruning) as spool:
+    with replacing(path, check_target) as folder:
+        folder.mkdir()
+        postings = folder.with_name(f"{folder.name}.spool.parquet")
+        with Spool(postings, len(model.terms), quantization, pruning) as spool:
             for docnos, vectors in windows:
                 spool.append(docnos, vectors)
         if not spool.statistics.n_docs:
@@ -97,8 +98,6 @@ def write_index(
             pruned,
             engine.versions(),
         )
-        check_target()
-        move_into_place(folder, path, workplace / "replaced")
 
 
 def counted(

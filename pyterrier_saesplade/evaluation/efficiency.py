@@ -45,7 +45,7 @@ def query_costs(
     index = index if isinstance(index, ConceptIndex) else open_index(index)
     statistics = index.statistics
     queries = model.encode(topics["query"].tolist(), side="query")
-    of_entry = np.repeat(np.arange(len(queries)), np.diff(queries.indptr))
+    of_entry = queries.rows
     postings = np.bincount(of_entry, statistics.df[queries.latents], minlength=len(queries)).astype(np.int64)
     return pd.DataFrame(
         {

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.engines import Description, require_whole_terms, write_metadata
 from pyterrier_saesplade.errors import DataError, PathExistsError
-from pyterrier_saesplade.files import move_into_place, read_metadata, require_new, scratch_beside
+from pyterrier_saesplade.files import read_metadata, replacing, require_new
 from pyterrier_saesplade.impacts import FINGERPRINT, LatentStatistics, Quantization, as_texts, from_toks, to_toks
 from pyterrier_saesplade.store import StoredVectors, read_queries
 
@@ -62,13 +63,11 @@ def export_vectors(
         PosixPath('exported')
     """
     out = Path(out)
-    _check_target(out, overwrite)
     if shards < 1:
         raise DataError(f"shards must be positive, not {shards}")
     quantization = quantization or Quantization()
     topics = None if queries is None else _read_queries(queries, store)
-    with scratch_beside(out) as workplace:
-        folder = workplace / "exported"
+    with replacing(out, lambda: _check_target(out, overwrite)) as folder:
         (folder / "docs").mkdir(parents=True)
         statistics, n_postings = _write_documents(store, folder / "docs", quantization, shards)
         require_whole_terms(store.terms, statistics)
@@ -77,8 +76,6 @@ def export_vectors(
             _log.info("%s has no topics: give --queries a file that saesplade encode --queries wrote", out)
         else:
             _write_queries(topics, folder)
-        _check_target(out, overwrite)
-        move_into_place(folder, out, workplace / "replaced")
     return out
 
 
@@ -112,12 +109,13 @@ def _write_documents(
 
 def _read_queries(path: str | os.PathLike[str], store: StoredVectors) -> pd.DataFrame:
     topics = read_queries(path)
-    fingerprint = topics.attrs[FINGERPRINT]
-    if fingerprint != store.fingerprint:
-        raise DataError(
-            f"{path} was encoded by another model (fingerprint {fingerprint[:8]}…) than {store.folder} (fingerprint "
-            f"{store.fingerprint[:8]}…): encode the queries with the model that encoded the documents"
-        )
+    require_same_model(
+        str(path),
+        topics.attrs[FINGERPRINT],
+        str(store.folder),
+        store.fingerprint,
+        "encode the queries with the model that encoded the documents",
+    )
     return topics
 
 

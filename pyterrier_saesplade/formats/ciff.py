@@ -18,6 +18,7 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, NamedTuple, TypeVar
@@ -297,8 +298,9 @@ def _window(of_documents: Postings, latents: NDArray[np.int32], start: int, stop
     indptr = of_documents.starts[start : stop + 1]
     span = slice(indptr[0], indptr[-1])
     found = latents[of_documents.documents[span]]
-    order = np.lexsort((found, np.repeat(np.arange(stop - start), np.diff(indptr))))
-    return ConceptVectors(indptr - indptr[0], found[order], of_documents.weights[span][order])
+    vectors = ConceptVectors(indptr - indptr[0], found, of_documents.weights[span])
+    order = np.lexsort((found, vectors.rows))
+    return replace(vectors, latents=found[order], weights=vectors.weights[order])
 
 
 def _fields(message: bytes) -> dict[int, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyterrier_saesplade.errors import PathExistsError, SettingError
-from pyterrier_saesplade.files import installed_versions, move_into_place, require_new, scratch_beside
+from pyterrier_saesplade.files import installed_versions, replacing, require_new
 from pyterrier_saesplade.formats.ciff import write_ciff
 from pyterrier_saesplade.formats.jsonl import write_jsonl
 from pyterrier_saesplade.formats.npz import write_npz
@@ -100,15 +100,10 @@ def export(
         return export_vectors(store, out, queries=queries, quantization=quantization, overwrite=overwrite)
     source = Source(store, quantization or FORMATS[format].quantization)
     out = Path(out)
-    _check_target(out, overwrite)
-    with scratch_beside(out) as workplace:
-        workplace.mkdir()
-        made = workplace / out.name
+    with replacing(out, lambda: _check_target(out, overwrite)) as made:
         FORMATS[format].write(source, made)
         if made.is_dir():
             (made / _DESCRIPTION).write_text(json.dumps(_describe(source, format), indent=1), encoding="utf-8")
-        _check_target(out, overwrite)
-        move_into_place(made, out, workplace / "replaced")
     return out
 
 

@@ -2,6 +2,7 @@ from .pruning import Pruning as Pruning
 from .quantization import Quantization as Quantization
 from .quantization import require_finite as require_finite
 from .statistics import LatentStatistics as LatentStatistics
+from .statistics import idf_of as idf_of
 from .terms import Terms as Terms
 from .terms import terms_of as terms_of
 from .toks import FINGERPRINT as FINGERPRINT

@@ -65,7 +65,7 @@ class Pruning:
             ValueError: If a weight is NaN or infinite.
         """
         require_finite(vectors.weights)
-        texts = np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
+        texts = vectors.rows
         order = np.lexsort((-vectors.weights, texts))
         keep = np.empty(len(order), np.bool_)
         keep[order] = self._keeps(vectors.weights[order].astype(np.float64), vectors.indptr)

@@ -71,7 +71,7 @@ class LatentStatistics:
 
         That of a dropped latent is 0, so that it counts nowhere: not in another index, nor in re-ranking.
         """
-        idf = np.log((self.n_docs + 1) / (self.df + 0.5)).astype(np.float32)
+        idf = idf_of(self.df, self.n_docs).astype(np.float32)
         idf[self.dropped] = 0.0
         return idf
 
@@ -91,3 +91,14 @@ class LatentStatistics:
         with np.load(path, allow_pickle=False) as arrays:
             # An index that was built by an earlier version dropped none, and does not say so.
             return cls(arrays["df"], int(arrays["n_docs"]), arrays.get("dropped"))
+
+
+def idf_of(df: NDArray[np.int64], n_docs: int) -> NDArray[np.float64]:
+    """Returns the inverse document frequency ``ln((N + 1) / (df + 0.5))``, which is positive even if ``df`` is ``N``.
+
+    Examples:
+        >>> idf_of(np.array([1, 10]), n_docs=10).round(2).tolist()
+        [1.99, 0.05]
+    """
+    idf: NDArray[np.float64] = np.log((n_docs + 1) / (df + 0.5))
+    return idf

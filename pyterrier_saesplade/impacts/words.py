@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyterrier_saesplade.errors import MissingPackageError, SettingError
+from pyterrier_saesplade.impacts.statistics import idf_of
 from pyterrier_saesplade.vectors import ConceptVectors
 
 #: Lucene's English stop words.
@@ -121,7 +122,7 @@ class Words:
 
     def idf(self) -> NDArray[np.float32]:
         """Returns ``ln((N + 1) / (df + 0.5))`` of each stem."""
-        return np.log((self.n_docs + 1) / (self.df + 0.5)).astype(np.float32)
+        return idf_of(self.df, self.n_docs).astype(np.float32)
 
     def documents(self, texts: Sequence[str | None]) -> ConceptVectors:
         """Returns the words of documents with their saturated counts; a word's number is its stem's in ``stems``."""

@@ -12,7 +12,7 @@ import pandas as pd
 import pyterrier as pt
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.checks import require_positive
+from pyterrier_saesplade.checks import require_positive, require_same_model
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import (
     FINGERPRINT,
@@ -79,12 +79,13 @@ class VectorStage(Stage):
         return self._encode(distinct, "query"), rows
 
     def _check_encoded(self, inp: pd.DataFrame) -> None:
-        fingerprint = inp.attrs.get(FINGERPRINT)
-        if fingerprint is not None and fingerprint != self.model.fingerprint:
-            raise SettingError(
-                f"the queries were encoded by another model (fingerprint {fingerprint[:8]}…) than the one that scores, "
-                f"{self.model} (fingerprint {self.model.fingerprint[:8]}…): use the query encoder of that model"
-            )
+        require_same_model(
+            "the queries",
+            inp.attrs.get(FINGERPRINT, self.model.fingerprint),
+            f"{self.model}, which scores,",
+            self.model.fingerprint,
+            "use the query encoder of the model that scores",
+        )
 
     def _idf_statistics(self) -> LatentStatistics | None:
         if self.statistics is None or isinstance(self.statistics, LatentStatistics):
@@ -98,7 +99,7 @@ class VectorStage(Stage):
         distinct, rows = _distinct(as_toks(inp["toks"]), key=id)
         vectors = from_toks(distinct, self.model.terms)
         unit = np.array([self.toks_scale if are_impacts(toks) else 1.0 for toks in distinct])
-        return replace(vectors, weights=vectors.weights / np.repeat(unit, np.diff(vectors.indptr))), rows
+        return replace(vectors, weights=vectors.weights / unit[vectors.rows]), rows
 
     def _encode(self, texts: Sequence[str | None], side: Side) -> ConceptVectors:
         desc = "Encoding queries" if side == "query" else "Encoding documents"

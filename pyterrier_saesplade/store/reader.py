@@ -10,8 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pyterrier_saesplade.errors import DataError, PathNotFoundError
-from pyterrier_saesplade.files import read_metadata
+from pyterrier_saesplade.files import read_artifact_metadata
 from pyterrier_saesplade.impacts import Terms, to_toks
 from pyterrier_saesplade.types import Weighting
 from pyterrier_saesplade.vectors import ConceptVectors, from_arrow
@@ -92,12 +91,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such folder.
         ValueError: If the folder holds no finished store.
     """
-    if not folder.is_dir():
-        raise PathNotFoundError(f"there is no store of concept vectors at {folder}: make one with saesplade encode")
-    manifest = read_metadata(folder)
-    if manifest is not None and (manifest.get("type"), manifest.get("format")) == (STORE_TYPE, STORE_FORMAT):
-        return manifest
-    raise DataError(
-        f"{folder} is not a finished store of concept vectors: it is something else, or an encoding was interrupted, "
-        "which goes on when the same command is given again (for a sharded one, the command of each shard)"
+    remedy = (
+        "make one with saesplade encode; the same command resumes an interrupted encoding (if it is sharded, the "
+        "command of each shard)"
     )
+    return read_artifact_metadata(folder, STORE_TYPE, "store of concept vectors", remedy)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pyterrier_saesplade.documents import DistinctDocnos
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.files import METADATA, atomic_write, installed_versions
+from pyterrier_saesplade.files import atomic_write, installed_versions, write_artifact_metadata
 from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE
 from pyterrier_saesplade.vectors import DESCRIPTION, ConceptVectors, to_arrow, vector_schema
@@ -68,21 +68,19 @@ def write_part(
 def write_manifest(folder: Path, model: IndexedModel, paths: Sequence[Path]) -> None:
     """Writes the manifest of parts that are complete, with which the folder is a store."""
     counts = [_counts(path) for path in paths]
-    manifest = {
-        "type": STORE_TYPE,
-        "format": STORE_FORMAT,
-        "package_hint": "pyterrier_saesplade",
+    write_artifact_metadata(
+        folder,
+        STORE_TYPE,
+        STORE_FORMAT,
+        installed_versions(("pyterrier_saesplade", "pyarrow", "torch", "transformers")),
         **describe(model),
-        "n_docs": sum(n_docs for n_docs, _ in counts),
-        "n_postings": sum(n_postings for _, n_postings in counts),
-        "parts": [
+        n_docs=sum(n_docs for n_docs, _ in counts),
+        n_postings=sum(n_postings for _, n_postings in counts),
+        parts=[
             {"file": path.name, "n_docs": n_docs, "n_postings": n_postings}
             for path, (n_docs, n_postings) in zip(paths, counts, strict=True)
         ],
-        "versions": installed_versions(("pyterrier_saesplade", "pyarrow", "torch", "transformers")),
-    }
-    with atomic_write(folder / METADATA) as partial:
-        partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    )
 
 
 def describe(model: IndexedModel) -> dict[str, Any]:

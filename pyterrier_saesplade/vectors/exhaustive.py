@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,25 @@ from pyterrier_saesplade.vectors.sparse import ConceptVectors
 
 #: Queries whose scores of all documents are in memory together.
 _QUERIES = 64
+
+
+def best_first(scores: NDArray[Any], documents: NDArray[np.integer[Any]], depth: int) -> NDArray[np.intp]:
+    """Returns the places of the best scores, in descending order; among equal scores, the first document comes first.
+
+    Args:
+        scores: ``[n]``.
+        documents: ``[n]``, the number of each document.
+        depth: The maximum number of places.
+
+    Examples:
+        >>> best_first(np.array([1.0, 3.0, 3.0]), np.array([7, 9, 8]), depth=2)
+        array([2, 1])
+    """
+    candidates = np.arange(len(scores))
+    if len(scores) > depth:
+        # All that tie with the last place stay: the sort decides between them.
+        candidates = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
+    return candidates[np.lexsort((documents[candidates], -scores[candidates]))[:depth]]
 
 
 def top_documents(
@@ -33,8 +53,5 @@ def top_documents(
         scores = matrix[start : start + _QUERIES] @ by_latent
         for first, last in zip(scores.indptr[:-1], scores.indptr[1:], strict=True):
             found, values = scores.indices[first:last], scores.data[first:last]
-            if len(values) > depth:
-                least = np.partition(values, -depth)[-depth]
-                found, values = found[values >= least], values[values >= least]
-            order = np.lexsort((found, -values))[:depth]
+            order = best_first(values, found, depth)
             yield found[order].astype(np.int64), values[order]

@@ -51,7 +51,7 @@ class Postings(NamedTuple):
             order = np.argsort(vectors.latents, kind="stable")
             latents, counts = np.unique(vectors.latents, return_counts=True)
             places = np.repeat(free[latents] - np.cumsum(counts) + counts, counts) + np.arange(len(order))
-            of_posting = seen + np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
+            of_posting = seen + vectors.rows
             documents[places] = of_posting[order]
             weights[places] = vectors.weights[order]
             free[latents] += counts

@@ -47,6 +47,11 @@ class ConceptVectors:
         """Returns the number of texts."""
         return len(self.indptr) - 1
 
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The text of each entry: ``[nnz]``, ascending."""
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
     def row(self, i: int) -> tuple[NDArray[np.int32], NDArray[Any]]:
         """Returns the latents and the weights of text ``i``, as views."""
         span = slice(self.indptr[i], self.indptr[i + 1])

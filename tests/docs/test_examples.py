@@ -16,6 +16,7 @@ import pytest
 
 import pyterrier_saesplade
 from pyterrier_saesplade.evaluation.systems import kinds
+from pyterrier_saesplade.evaluation.systems.registry import kinds as kinds_of_systems
 
 REPOSITORY = Path(__file__).parents[2]
 CONFTEST = ast.parse(Path(__file__).with_name("conftest.py").read_text("utf-8"))
@@ -90,7 +91,8 @@ def test_example(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))  # an example declares a kind
+    kinds_of_systems()  # imports their files, which declare them; an example declares another
+    monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))
     test = example.doctest
     for one in test.examples:
         for name, fixture in HUB.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.engines.description import STATISTICS, TERMS
 from pyterrier_saesplade.errors import PathNotFoundError, SettingError
 from pyterrier_saesplade.files import METADATA
@@ -67,12 +68,14 @@ class Description:
         )
 
     def check(self, model: str, fingerprint: str) -> None:
-        """Raises :exc:`ValueError` unless the documents were encoded by the model of this fingerprint."""
-        if fingerprint != self.fingerprint:
-            raise SettingError(
-                f"the documents were encoded by another model, {self.model} (fingerprint {self.fingerprint[:8]}…), "
-                f"than the queries, {model} (fingerprint {fingerprint[:8]}…): use the model that encoded the documents"
-            )
+        """Raises :exc:`ModelMismatchError` unless the documents were encoded by the model of this fingerprint."""
+        require_same_model(
+            f"{model}, which encodes the queries,",
+            fingerprint,
+            f"{self.model}, which encoded the documents,",
+            self.fingerprint,
+            "use the model that encoded the documents",
+        )
 
     def query_impacts(self, queries: ConceptVectors) -> list[dict[str, int]]:
         """Returns the weights of queries as Anserini takes them: multiplied by idf if need be, then quantised."""

@@ -16,6 +16,7 @@ import pandas as pd
 
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.files import atomic_write, require_new
+from pyterrier_saesplade.impacts import idf_of
 
 Kind = Literal["titles", "sentences", "keywords", "spans"]
 
@@ -110,7 +111,7 @@ def _idf(texts: Iterable[str]) -> dict[str, float]:
     for text in texts:
         df.update({word.lower() for word in _WORD.findall(text)})
         n_docs += 1
-    return {word: math.log((n_docs + 1) / (frequency + 0.5)) for word, frequency in df.items()}
+    return dict(zip(df, idf_of(np.array(list(df.values())), n_docs).tolist(), strict=True))
 
 
 def _make(kind: Kind, document: Mapping[str, str], idf: Mapping[str, float], generator: np.random.Generator) -> str:

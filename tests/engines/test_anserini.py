@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pyterrier_saesplade
 from pyterrier_saesplade.engines import AnseriniConceptIndex
 from pyterrier_saesplade.engines.lucene import get_lucene, jvm
 from pyterrier_saesplade.engines.lucene.process import LuceneProcess
@@ -90,6 +92,22 @@ def test_errors_of_java(tmp_path: Path) -> None:
     assert process.write(tmp_path, [[("d1", "c1\x011")]]) == 1
     assert process.pid == pid
     process.close()
+
+
+def test_the_worker_belongs_to_the_package_that_started_it(tmp_path: Path) -> None:
+    """A copy that only its own process can import starts its own worker, whatever else is installed."""
+    copy = shutil.copytree(Path(pyterrier_saesplade.__file__).parent, tmp_path / "pyterrier_saesplade")
+    (copy / "engines" / "lucene" / "worker.py").write_text("""input(); print('{"result": "of the copy"}')""")
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from pathlib import Path
+        from pyterrier_saesplade.engines.lucene.process import LuceneProcess
+        print(LuceneProcess().search(Path("index"), [], 1))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert done.stdout == '"of the copy"\n', done.stderr
 
 
 def test_an_index_that_was_replaced(model: SaeSplade, tmp_path: Path) -> None:

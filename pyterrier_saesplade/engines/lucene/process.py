@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+import pyterrier_saesplade
 from pyterrier_saesplade.engines.lucene.jvm import has_anserini
 from pyterrier_saesplade.engines.lucene.library import Lucene
 from pyterrier_saesplade.errors import EngineError
@@ -138,8 +139,8 @@ class LuceneProcess:
         return self._process
 
     def _start(self) -> subprocess.Popen[str]:
-        # Wherever this package was imported from, the other Python has to find it too.
-        path = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        # The worker must import the package from the same place as this process.
+        path = [str(Path(pyterrier_saesplade.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         return subprocess.Popen(
             [sys.executable, "-m", "pyterrier_saesplade.engines.lucene.worker"],
             stdin=subprocess.PIPE,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.errors import MissingPackageError, SettingError
+from pyterrier_saesplade.errors import DataError, MissingPackageError, SettingError
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.metrics import delta_e
 
@@ -211,7 +211,7 @@ def plot_postings(statistics: Mapping[str, LatentStatistics], path: Path) -> Non
         for i, (name, of_index) in enumerate(statistics.items()):
             lengths = np.sort(of_index.df[of_index.df > 0])[::-1] / of_index.n_docs
             if not len(lengths):
-                raise SettingError(f"the index {name} has no posting: there is nothing to draw")
+                raise DataError(f"the index {name} has no posting: there is nothing to draw")
             # A marker at every power of two: evenly on the logarithmic axis.
             marked = [2**power - 1 for power in range(len(lengths).bit_length())]
             label = f"{name}: {len(lengths):,} lists, {of_index.df.sum() / of_index.n_docs:,.0f} a document"
@@ -346,7 +346,7 @@ def plot_training(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
     """
     shown = [name for name in _CURVES if all(any(name in entry for entry in log) for log in logs.values())]
     if not shown:
-        raise SettingError(f"the trainings {', '.join(logs)} log nothing in common: draw those of one kind together")
+        raise DataError(f"the trainings {', '.join(logs)} log nothing in common: draw those of one kind together")
     with _figure(path, 0.6 + 1.2 * len(shown)) as figure:
         panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
         for axes, figure_name in zip(panels, shown, strict=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pyterrier_saesplade.collections.base import Collection, make_document
-from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from pyterrier.datasets import Dataset
@@ -114,7 +114,7 @@ def _get_dataset(name: str) -> Dataset:
         return pt.get_dataset(name)
     except KeyError as error:
         message = f"{name!r} is neither a folder with docs.jsonl or docs.jsonl.gz nor a data set that PyTerrier knows"
-        raise DataError(f"{message} ({error.args[0]})") from error
+        raise SettingError(f"{message} ({error.args[0]})") from error
 
 
 def _lacks(name: str, part: str) -> DataError:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from pyterrier_saesplade.collections.base import Collection
 from pyterrier_saesplade.collections.folder import FolderCollection, write_collection
-from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.errors import DataError, SettingError
 
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "sklearn")
 """The packages that are read beside the standard library; one that is not installed is passed over."""
@@ -57,7 +57,7 @@ def docstring_collection(
     if Path(folder).exists():
         return FolderCollection(folder)
     if queries > documents:
-        raise DataError(f"each query needs its document: {queries} queries from {documents} documents")
+        raise SettingError(f"each query needs its document: {queries} queries from {documents} documents")
     found = sorted(installed_docstrings())
     if len(found) < documents:
         raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal, get_args
 
-from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.errors import DataError, SettingError
 
 #: What a line that cannot be used does.
 OnError = Literal["report", "raise"]
@@ -26,7 +26,7 @@ class Problems:
 
     def __init__(self, on_error: OnError = "report") -> None:
         if on_error not in get_args(OnError):
-            raise DataError(f"on_error must be 'report' or 'raise', not {on_error!r}")
+            raise SettingError(f"on_error must be 'report' or 'raise', not {on_error!r}")
         self.on_error = on_error
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}

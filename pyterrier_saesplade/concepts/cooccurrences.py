@@ -15,7 +15,7 @@ from scipy import stats
 
 from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.documents import field
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.saesplade import SaeSplade
@@ -91,7 +91,7 @@ def cooccurrence(
     require_positive(passages=passages)
     texts = _drawn(documents, passages, seed)
     if not texts:
-        raise SettingError("there is no document with a text to count tokens in")
+        raise DataError("there is no document with a text to count tokens in")
     verbose = model.verbose if verbose is None else verbose
     counts = _Counts(model)
     with pt.tqdm(total=len(texts), desc="Counting tokens", unit="passage", disable=not verbose) as bar:

@@ -18,7 +18,7 @@ from more_itertools import chunked
 
 from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.documents import field
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import LatentStatistics, as_texts
 from pyterrier_saesplade.vectors import DESCRIPTION
@@ -163,7 +163,7 @@ class Lexicon:
                 gathered.add(window)
                 bar.update(len(window))
         if not gathered.statistics.n_docs:
-            raise SettingError("there are no documents to read a lexicon off")
+            raise DataError("there are no documents to read a lexicon off")
         return cls(gathered.table())
 
     @classmethod
@@ -179,9 +179,9 @@ class Lexicon:
         try:
             table = pq.read_table(path)
         except pa.ArrowInvalid as error:
-            raise SettingError(f"{path} is no lexicon: it is not a Parquet file") from error
+            raise DataError(f"{path} is no lexicon: it is not a Parquet file") from error
         if not table.schema.equals(_SCHEMA) or DESCRIPTION not in (table.schema.metadata or {}):
-            raise SettingError(f"{path} is no lexicon: its columns are {', '.join(table.schema.names)}")
+            raise DataError(f"{path} is no lexicon: its columns are {', '.join(table.schema.names)}")
         return cls(table)
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

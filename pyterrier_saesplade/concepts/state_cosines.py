@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from transformers import AutoTokenizer
 
 from pyterrier_saesplade.encoding import pick_device, quiet_transformers
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.model import load_backbone
 
 #: As many texts are read, unless others are asked for: the mean has settled by then.
@@ -79,6 +79,6 @@ def anisotropy(
             found = torch.stack([normalize(states[kept].double(), dim=-1).sum(0) for states in layers]).cpu()
         count, sums = count + int(kept.sum()), found if count == 0 else sums + found
     if count < 2:
-        raise SettingError("anisotropy is a mean over pairs of tokens: the texts have fewer than two word pieces")
+        raise DataError("anisotropy is a mean over pairs of tokens: the texts have fewer than two word pieces")
     cosines: list[float] = ((sums.square().sum(-1) - count) / (count * (count - 1))).tolist()
     return cosines

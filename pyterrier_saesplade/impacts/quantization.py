@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.errors import AlreadyQuantizedError, SettingError
+from pyterrier_saesplade.errors import AlreadyQuantizedError, DataError, SettingError
 from pyterrier_saesplade.vectors import ConceptVectors
 
 
@@ -86,4 +86,4 @@ class Quantization:
 def require_finite(weights: NDArray[Any]) -> None:
     """Raises a :exc:`ValueError` if a weight is NaN or infinite."""
     if not np.isfinite(weights).all():
-        raise SettingError("weights must be finite: a model that gives NaN or infinity is broken")
+        raise DataError("weights must be finite: a model that gives NaN or infinity is broken")

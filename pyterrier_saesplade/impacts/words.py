@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.errors import MissingPackageError, SettingError
+from pyterrier_saesplade.errors import DataError, MissingPackageError, SettingError
 from pyterrier_saesplade.impacts.statistics import idf_of
 from pyterrier_saesplade.vectors import ConceptVectors
 
@@ -113,7 +113,7 @@ class Words:
             length += len(stems)
             n_docs += 1
         if not df:
-            raise SettingError("there are no words to count: the documents are empty, or there are none")
+            raise DataError("there are no words to count: the documents are empty, or there are none")
         return cls(df, n_docs, length / n_docs, language=language, k1=k1, b=b)
 
     def __len__(self) -> int:

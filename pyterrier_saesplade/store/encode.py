@@ -15,7 +15,7 @@ from more_itertools import chunked
 from tqdm.auto import tqdm
 
 from pyterrier_saesplade.documents import DistinctDocnos, encode_documents, field
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.files import METADATA, claim, release, require_new
 from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.store.reader import StoredVectors
@@ -118,12 +118,12 @@ class _Parts:
     def finish(self, count: int) -> StoredVectors | None:
         """Writes the manifest if all parts are there."""
         if count == 0:
-            raise SettingError("there are no documents to encode: the corpus is empty")
+            raise DataError("there are no documents to encode: the corpus is empty")
         paths = [part_path(self.folder, number) for number in range(count)]
         if not all(path.exists() for path in paths):
             return None
         if set(self.folder.glob("part-*.parquet")) - set(paths):
-            raise SettingError(f"{self.folder} has parts of a larger corpus: name another folder, or remove it")
+            raise DataError(f"{self.folder} has parts of a larger corpus: name another folder, or remove it")
         write_manifest(self.folder, self.model, paths)
         release(self.folder)
         return StoredVectors(self.folder)
@@ -154,6 +154,6 @@ def _work(parts: _Parts, corpus: Corpus, share: tuple[int, int], worker: int, wo
 def _check_same(path: Path, docnos: list[str]) -> None:
     found = pq.read_table(path, columns=["docno"]).column("docno").to_pylist()
     if found != docnos:
-        raise SettingError(
+        raise DataError(
             f"{path} was made of other documents: give the corpus that the work was begun with, or remove {path.parent}"
         )

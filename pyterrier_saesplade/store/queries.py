@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyterrier_saesplade.errors import DataError, PathNotFoundError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import FINGERPRINT, Terms, as_texts, to_toks
 from pyterrier_saesplade.protocols import ConceptModel
@@ -43,7 +43,7 @@ def encode_topics(
     """
     out = Path(out)
     if out.suffix != ".parquet":
-        raise DataError(f"a file of encoded queries must end in .parquet, not {out.name}")
+        raise SettingError(f"a file of encoded queries must end in .parquet, not {out.name}")
     if missing := {"qid", "query"} - set(topics.columns):
         raise DataError(f"the topics have no column {' and no column '.join(map(repr, sorted(missing)))}")
     for qid, count in topics["qid"].value_counts(dropna=False).items():

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyterrier_saesplade.documents import DistinctDocnos
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import atomic_write, installed_versions, write_artifact_metadata
 from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE
@@ -44,7 +44,7 @@ def write_store(model: IndexedModel, windows: Iterable[tuple[list[str], ConceptV
         paths.append(part_path(folder, len(paths)))
         write_part(paths[-1], model, part)
     if not paths:
-        raise SettingError("there are no documents")
+        raise DataError("there are no documents")
     write_manifest(folder, model, paths)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.vectors.sparse import ConceptVectors
 
 
@@ -57,7 +57,7 @@ class Postings(NamedTuple):
             free[latents] += counts
             seen += len(vectors)
         if weights is None:
-            raise SettingError("there are no vectors to invert")
+            raise DataError("there are no vectors to invert")
         return cls(starts, documents, weights)
 
     @classmethod

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class ConceptVectors:
             ValueError: If these are vectors of more texts, or of fewer.
         """
         if len(self) != len(other):
-            raise SettingError(f"the vectors of {len(self)} texts and of {len(other)} do not belong together")
+            raise DataError(f"the vectors of {len(self)} texts and of {len(other)} do not belong together")
         lengths, further = np.diff(self.indptr), np.diff(other.indptr)
         indptr = _indptr(lengths + further)
         first = np.repeat(indptr[:-1] - self.indptr[:-1], lengths) + np.arange(len(self.latents))

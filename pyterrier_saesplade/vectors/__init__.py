@@ -1,4 +1,4 @@
-"""Concept vectors as data: in memory, as Arrow tables, as posting lists on disk; nothing here needs a model."""
+"""Concept vectors as data: in memory, as Arrow tables and as posting lists on disk. No model is needed here."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Concept vectors as Arrow tables: the columns that Parquet files of this package have."""
+"""Concept vectors as Arrow tables, with the columns of this package's Parquet files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.vectors.sparse import ConceptVectors
 
-#: Under this key a file's metadata describe the model, in JSON.
+#: The metadata key under which a file describes its model, in JSON.
 DESCRIPTION = b"saesplade"
 
 
 def vector_schema(keys: Sequence[str], weights: pa.DataType, description: Mapping[str, Any] | None = None) -> pa.Schema:
-    """Returns the columns of a table of concept vectors.
+    """Returns the schema of a table of concept vectors.
 
     Args:
-        keys: Columns of text that say whose vector it is, such as ``docno``.
-        weights: The type of a weight.
-        description: Of the model; kept in the file's metadata.
+        keys: Names of the string columns that identify a vector, such as ``docno``.
+        weights: The data type of the weights.
+        description: A description of the model, to be stored in the file's metadata.
+
+    Examples:
+        >>> vector_schema(["docno"], pa.float32()).names
+        ['docno', 'latents', 'weights']
     """
     vectors = [pa.field("latents", pa.list_(pa.uint32())), pa.field("weights", pa.list_(weights))]
     metadata = None if description is None else {DESCRIPTION: json.dumps(description)}
@@ -30,12 +34,17 @@ def vector_schema(keys: Sequence[str], weights: pa.DataType, description: Mappin
 
 
 def to_arrow(texts: Sequence[Sequence[str | None]], vectors: ConceptVectors, schema: pa.Schema) -> pa.RecordBatch:
-    """Returns a batch of ``schema``: one row per text.
+    """Returns a record batch with one row per text.
 
     Args:
-        texts: The columns of text, in the schema's order.
+        texts: The string columns, in the order of the schema.
         vectors: The vectors.
-        schema: As :func:`vector_schema` makes it.
+        schema: The schema, from :func:`vector_schema`.
+
+    Examples:
+        >>> vectors = ConceptVectors.from_rows([([3, 7], [0.5, 2.0])])
+        >>> to_arrow([["d1"]], vectors, vector_schema(["docno"], pa.float32())).to_pylist()
+        [{'docno': 'd1', 'latents': [3, 7], 'weights': [0.5, 2.0]}]
     """
     bounds = pa.array(vectors.indptr.astype(np.int32))
     weights = vectors.weights.astype(schema.field("weights").type.value_type.to_pandas_dtype(), copy=False)
@@ -48,7 +57,7 @@ def to_arrow(texts: Sequence[Sequence[str | None]], vectors: ConceptVectors, sch
 
 
 def from_arrow(table: pa.Table) -> ConceptVectors:
-    """Returns the vectors of a table's rows; 16-bit weights become ``float32``."""
+    """Returns the vectors in the rows of a table; 16-bit weights become ``float32``."""
     latents, weights = (table.column(name).combine_chunks() for name in ("latents", "weights"))
     values: NDArray[np.generic] = weights.flatten().to_numpy()
     if values.dtype == np.float16:

@@ -1,4 +1,4 @@
-"""Exact search of vectors in memory, without an index."""
+"""Exact search over vectors in memory, without an index."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from pyterrier_saesplade.vectors.sparse import ConceptVectors
 
-#: Queries whose scores of all documents are in memory together.
+#: The number of queries scored against all documents at a time.
 _QUERIES = 64
 
 
 def best_first(scores: NDArray[Any], documents: NDArray[np.integer[Any]], depth: int) -> NDArray[np.intp]:
-    """Returns the places of the best scores, in descending order; among equal scores, the first document comes first.
+    """Returns the positions of the best scores, in descending order; ties are broken by document number.
 
     Args:
         scores: ``[n]``.
         documents: ``[n]``, the number of each document.
-        depth: The maximum number of places.
+        depth: The maximum number of positions.
 
     Examples:
         >>> best_first(np.array([1.0, 3.0, 3.0]), np.array([7, 9, 8]), depth=2)
@@ -28,7 +28,7 @@ def best_first(scores: NDArray[Any], documents: NDArray[np.integer[Any]], depth:
     """
     candidates = np.arange(len(scores))
     if len(scores) > depth:
-        # All that tie with the last place stay: the sort decides between them.
+        # Scores that tie with the last one are all kept, so that the sort below decides between them.
         candidates = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
     return candidates[np.lexsort((documents[candidates], -scores[candidates]))[:depth]]
 
@@ -36,16 +36,22 @@ def best_first(scores: NDArray[Any], documents: NDArray[np.integer[Any]], depth:
 def top_documents(
     queries: ConceptVectors, documents: ConceptVectors, width: int, depth: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Yields for each query its best documents and their scores.
+    """Finds the best documents of each query.
 
     Args:
-        queries: Their vectors.
-        documents: Theirs.
+        queries: The vectors of the queries.
+        documents: The vectors of the documents.
         width: The number of latents, M.
-        depth: Documents per query, at most; those that share no latent with it are none of them.
+        depth: The maximum number of documents per query. Documents that share no latent with it are not returned.
 
     Yields:
-        The documents' numbers, by falling score, of equal ones the first first; and the scores.
+        The numbers of the documents, in descending order of score, and their scores. Ties are broken by number.
+
+    Examples:
+        >>> documents = ConceptVectors.from_rows([([0], [1.0]), ([0, 2], [2.0, 1.0]), ([1], [1.0])])
+        >>> numbers, scores = next(top_documents(documents.take([0]), documents, width=3, depth=10))
+        >>> numbers.tolist(), scores.tolist()
+        ([1, 0], [2.0, 1.0])
     """
     by_latent = documents.to_csr(width).T.tocsr()
     matrix = queries.to_csr(width)

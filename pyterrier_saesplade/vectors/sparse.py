@@ -1,4 +1,4 @@
-"""Concept vectors of many texts, as plain numpy arrays in CSR layout."""
+"""The concept vectors of many texts, as plain numpy arrays in CSR layout."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pyterrier_saesplade.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class ConceptVectors:
-    """The concept vectors of ``n`` texts: for each text its latents, ascending, and their weights.
+    """The concept vectors of ``n`` texts: the active latents of each text, in ascending order, and their weights.
 
-    Nothing here is dense: a text costs 8 bytes per active latent (12 with positions), whatever the width of the
-    vocabulary.
+    Nothing is stored densely. A text takes 8 bytes per active latent (12 with positions), however large the vocabulary
+    is.
 
     Attributes:
         indptr: ``[n + 1]``; the latents of text ``i`` are ``latents[indptr[i]:indptr[i + 1]]``.
         latents: ``[nnz]``, ascending within a text, without repetition.
-        weights: ``[nnz]``, positive; ``float32``, or ``int32`` once quantised.
-        positions: ``[nnz]``, the position (in word pieces, markers included) of the token that gave the weight; only
-            on request.
+        weights: ``[nnz]``, positive; ``float32``, or ``int32`` after quantisation.
+        positions: ``[nnz]``, the position (in word pieces, including markers) of the token that gave the weight;
+            ``None`` unless requested.
 
     Examples:
         >>> import numpy as np
@@ -58,29 +58,33 @@ class ConceptVectors:
         return self.latents[span], self.weights[span]
 
     def take(self, order: NDArray[np.integer[Any]] | Sequence[int]) -> ConceptVectors:
-        """Returns the texts named by ``order`` (indexes, repetition allowed), in that order."""
+        """Returns the texts at the indexes ``order``, in that order; an index may occur more than once."""
         order = np.asarray(order, dtype=np.int64)
         lengths = np.diff(self.indptr)[order]
         indptr = _indptr(lengths)
-        # The source of each entry: the start of its row, plus how far it is from the start of its row in the result.
+        # The source of each entry: the start of its row, plus its offset within the row.
         source = np.repeat(self.indptr[:-1][order] - indptr[:-1], lengths) + np.arange(indptr[-1])
         positions = None if self.positions is None else self.positions[source]
         return ConceptVectors(indptr, self.latents[source], self.weights[source], positions)
 
     def where(self, keep: NDArray[np.bool_]) -> ConceptVectors:
-        """Returns the same texts with only the entries for which ``keep`` (``[nnz]``) holds."""
+        """Returns the same texts with only the entries for which ``keep`` (``[nnz]``) is true."""
         indptr = np.concatenate(([0], np.cumsum(keep)))[self.indptr]
         positions = None if self.positions is None else self.positions[keep]
         return ConceptVectors(indptr, self.latents[keep], self.weights[keep], positions)
 
     def hstack(self, other: ConceptVectors, width: int) -> ConceptVectors:
-        """Returns the same texts with the entries of ``other`` as well, whose latents come after ``width`` of these.
+        """Concatenates the vectors of the same texts over two vocabularies; positions are dropped.
+
+        Args:
+            other: Vectors of the same texts. Their latents are shifted by ``width``.
+            width: The number of latents in the first vocabulary.
 
         Raises:
-            ValueError: If these are vectors of more texts, or of fewer.
+            DataError: If the two have different numbers of texts.
         """
         if len(self) != len(other):
-            raise DataError(f"the vectors of {len(self)} texts and of {len(other)} do not belong together")
+            raise DataError(f"cannot combine the vectors of {len(self)} texts with those of {len(other)} texts")
         lengths, further = np.diff(self.indptr), np.diff(other.indptr)
         indptr = _indptr(lengths + further)
         first = np.repeat(indptr[:-1] - self.indptr[:-1], lengths) + np.arange(len(self.latents))
@@ -92,12 +96,12 @@ class ConceptVectors:
         return ConceptVectors(indptr, latents, weights)
 
     def to_csr(self, width: int) -> sparse.csr_array:
-        """Returns a scipy matrix of shape ``[n, width]`` over the same memory."""
+        """Returns a scipy matrix of shape ``[n, width]`` that shares this object's memory."""
         return sparse.csr_array((self.weights, self.latents, self.indptr), shape=(len(self), width))
 
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[Any, Any]]) -> ConceptVectors:
-        """Builds the vectors from one pair (ascending latents, float weights) per text."""
+        """Builds vectors from one pair per text: its latents, in ascending order, and their weights."""
         pairs = [(np.asarray(latents, np.int32), np.asarray(weights, np.float32)) for latents, weights in rows]
         return cls(
             _indptr(np.array([len(latents) for latents, _ in pairs], np.int64)),

@@ -1,4 +1,4 @@
-"""From concept vectors to what an inverted index holds: pseudo-terms, impacts, latent statistics."""
+"""From concept vectors to the content of an inverted index: pseudo-terms, impacts and latent statistics."""
 
 import lazy_loader
 

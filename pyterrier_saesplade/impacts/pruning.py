@@ -1,4 +1,4 @@
-"""Which of a text's weights are kept."""
+"""Static pruning: which weights of a text are kept."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 @dataclass(frozen=True)
 class Pruning:
-    """Static pruning of concept vectors, each text by itself: small weights are dropped, the others stay as they are.
+    """Static pruning of concept vectors: the small weights of each text are dropped, the others stay as they are.
 
-    The rules are the usual ones of learned sparse retrieval. On documents ``k`` is document-centric and ``threshold``
-    agnostic pruning (Lassance et al., *A Static Pruning Study on Sparse Neural Retrievers*, SIGIR 2023). ``mass`` gives
-    the α-mass subvector (Bruch et al., *Efficient Inverted Indexes for Approximate Retrieval over Learned Sparse
-    Representations*, SIGIR 2024). If several are given, what is kept is what each of them, applied to the whole text,
-    keeps. Of equal weights the first are kept: the smaller latents of a vector, the earlier terms of a dictionary.
+    The rules are the usual ones in learned sparse retrieval. Applied to documents, ``k`` is document-centric pruning
+    and ``threshold`` is agnostic pruning (Lassance et al., *A Static Pruning Study on Sparse Neural Retrievers*, SIGIR
+    2023). ``mass`` keeps the α-mass subvector (Bruch et al., *Efficient Inverted Indexes for Approximate Retrieval over
+    Learned Sparse Representations*, SIGIR 2024).
+
+    If several rules are given, each is applied to the whole text, and a weight is kept if all of them keep it. Ties are
+    broken in favour of the smaller latent of a vector, or the earlier term of a dictionary.
 
     Attributes:
         k: Keeps the ``k`` largest weights.
-        max_ratio: Keeps weights of at least this share of the text's largest, above 0 and at most 1.
-        mass: Keeps the fewest largest weights whose sum reaches this share of the sum of all, above 0 and at most 1.
-        threshold: Keeps weights of at least this much, positive.
+        max_ratio: Keeps weights of at least this share of the largest weight of the text; in (0, 1].
+        mass: Keeps the smallest number of the largest weights that add up to this share of the sum of all weights; in
+            (0, 1].
+        threshold: Keeps weights of at least this value; positive.
 
     Raises:
-        ValueError: If no rule is given, or one is out of its range.
+        SettingError: If no rule is given, or a value is out of range.
 
     Examples:
         >>> toks = {"c1": 2.0, "c2": 0.5, "c3": 1.0, "c4": 0.5}
@@ -51,18 +54,23 @@ class Pruning:
 
     def __post_init__(self) -> None:
         if all(rule is None for rule in astuple(self)):
-            raise SettingError("nothing says what to prune: give k, max_ratio, mass or threshold")
+            raise SettingError("no pruning rule is given: give k, max_ratio, mass or threshold")
         if self.k is not None and (isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1):
             raise SettingError(f"k must be a positive integer, not {self.k!r}")
         require_share(max_ratio=self.max_ratio, mass=self.mass)
         if self.threshold is not None and not 0 < self.threshold < np.inf:
-            raise SettingError(f"threshold must be a positive weight, not {self.threshold!r}")
+            raise SettingError(f"threshold must be a positive finite number, not {self.threshold!r}")
 
     def prune(self, vectors: ConceptVectors) -> ConceptVectors:
-        """Prunes concept vectors, floats or integers.
+        """Prunes concept vectors, whose weights may be floats or integers.
 
         Raises:
-            ValueError: If a weight is NaN or infinite.
+            DataError: If a weight is NaN or infinite.
+
+        Examples:
+            >>> vectors = ConceptVectors.from_rows([([3, 7, 9], [0.5, 2.0, 1.0])])
+            >>> Pruning(k=2).prune(vectors).latents
+            array([7, 9], dtype=int32)
         """
         require_finite(vectors.weights)
         texts = vectors.rows
@@ -72,17 +80,18 @@ class Pruning:
         return vectors.where(keep)
 
     def prune_toks(self, toks: Mapping[str, float]) -> dict[str, float]:
-        """Prunes one text's weights by term, keeping their order.
+        """Prunes the weights of one text, given by term; the order of the terms is preserved.
 
         Raises:
-            ValueError: If a weight is NaN or infinite.
+            DataError: If a weight is NaN or infinite.
         """
+        # Not converted to a vector, because ties are broken by the order of the terms, which need not be latents.
         if not toks:
             return {}
-        ranked = sorted(toks, key=toks.__getitem__, reverse=True)  # of equal weights the first stays the first
+        ranked = sorted(toks, key=toks.__getitem__, reverse=True)  # stable: terms with equal weights stay in order
         weights = [float(toks[term]) for term in ranked]
         require_finite(np.array(weights))
-        kept = len(ranked)  # every rule keeps the first so many
+        kept = len(ranked)  # each rule keeps a prefix of the ranking
         if self.k is not None:
             kept = min(kept, self.k)
         if self.max_ratio is not None:
@@ -96,7 +105,7 @@ class Pruning:
         return {term: weight for term, weight in toks.items() if term in largest}
 
     def _keeps(self, weights: NDArray[np.float64], indptr: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tells of the weights of texts, each text's in descending order, which are kept."""
+        """Returns which weights are kept; those of each text are in descending order."""
         lengths = np.diff(indptr)
         starts, ends = np.repeat(indptr[:-1], lengths), np.repeat(indptr[1:], lengths)
         keep = np.ones(len(weights), np.bool_)
@@ -115,10 +124,10 @@ class Pruning:
 
 
 def _running_sums(weights: NDArray[np.float64], indptr: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns for each weight the sum of its text's weights up to it.
+    """Returns the cumulative sum of the weights within each text.
 
-    Place after place for all texts, and not as one running sum less what it was at the start of a text: so a sum does
-    not depend, by rounding, on the texts before.
+    The sums are computed for all texts in parallel, one position at a time. Subtracting the start of each text from one
+    cumulative sum over all texts would be simpler, but its rounding would depend on the preceding texts.
     """
     sums = weights.copy()
     starts, lengths = indptr[:-1], np.diff(indptr)

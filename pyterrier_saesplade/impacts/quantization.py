@@ -1,4 +1,4 @@
-"""The one place where floats become integers."""
+"""Quantisation of weights: the only place where floats become integers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 @dataclass(frozen=True)
 class Quantization:
-    """How weights become impacts: ``round(weight * scale)``, zeros dropped.
+    """Converts weights to integer impacts, ``round(weight * scale)``, and drops zeros.
 
-    Every engine that stores integers truncates what it is given, and some damage their postings on a zero; so rounding
-    happens here alone, and its settings travel with the index.
+    Engines that store integers truncate floats, and some of them corrupt their postings if an impact is 0. Therefore
+    weights are only ever rounded here, and the settings are stored with the index.
 
     Attributes:
         scale: Levels per unit of weight, positive. The default of 10 suits Terrier, whose postings grow with the
-            impacts: a finer grid costs space and gains nothing measurable.
-        clip: The largest impact, for engines that have a ceiling (255 in one byte); larger ones are cut with a warning
-            that says how many. ``None``: no ceiling.
+            impacts: a finer scale takes more space without a measurable gain.
+        clip: The largest impact, for engines that have a limit (such as 255 for one byte). Larger impacts are clipped,
+            with a warning that says how many. ``None`` means no limit.
+
+    Raises:
+        SettingError: If ``scale`` is not positive and finite, or ``clip`` is not a positive integer.
 
     Examples:
         >>> Quantization(scale=10).quantize_toks({"c1": 0.04, "c2": 0.05, "c3": 1.26})
@@ -39,28 +42,35 @@ class Quantization:
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise SettingError(f"scale must be a positive number of levels per unit of weight, not {self.scale!r}")
         if self.clip is not None and (not isinstance(self.clip, int) or self.clip < 1):
-            raise SettingError(f"clip must be a whole number, at least 1, not {self.clip!r}")
+            raise SettingError(f"clip must be a positive integer, not {self.clip!r}")
 
     def quantize(self, vectors: ConceptVectors) -> ConceptVectors:
         """Quantises concept vectors.
 
         Args:
-            vectors: Float weights.
+            vectors: Vectors with float weights.
 
         Returns:
             The same texts with ``int32`` weights of at least 1.
 
         Raises:
             AlreadyQuantizedError: If the weights are integers.
+            DataError: If a weight is NaN or infinite.
+
+        Examples:
+            >>> vectors = ConceptVectors.from_rows([([3, 7], [0.5, 0.01])])
+            >>> Quantization(scale=10).quantize(vectors).row(0)
+            (array([3], dtype=int32), array([5], dtype=int32))
         """
         impacts = self._impacts(vectors.weights)
         return replace(vectors, weights=impacts).where(impacts > 0)
 
     def quantize_toks(self, toks: Mapping[str, float]) -> dict[str, int]:
-        """Quantises one text's weights by term, keeping their order.
+        """Quantises the weights of one text, given by term; the order of the terms is preserved.
 
         Raises:
-            AlreadyQuantizedError: If all the weights are integers (of Python or numpy).
+            AlreadyQuantizedError: If all weights are Python or numpy integers.
+            DataError: If a weight is NaN or infinite.
         """
         if not toks:
             return {}
@@ -74,7 +84,7 @@ class Quantization:
         if np.issubdtype(weights.dtype, np.integer):
             raise AlreadyQuantizedError
         require_finite(weights)
-        # Half up, in float64: numpy's rint rounds halves to even, so that 0.05 and 0.15 would differ by two levels.
+        # Rounds half up, in float64: numpy rounds half to even, so 0.05 and 0.15 would be two levels apart.
         levels = np.floor(weights.astype(np.float64) * self.scale + 0.5)
         ceiling = np.iinfo(np.int32).max if self.clip is None else self.clip
         clipped = int((levels > ceiling).sum())
@@ -84,6 +94,6 @@ class Quantization:
 
 
 def require_finite(weights: NDArray[Any]) -> None:
-    """Raises a :exc:`ValueError` if a weight is NaN or infinite."""
+    """Raises a :exc:`DataError` if a weight is NaN or infinite."""
     if not np.isfinite(weights).all():
-        raise DataError("weights must be finite: a model that gives NaN or infinity is broken")
+        raise DataError("weights must be finite: a model that produces NaN or infinity is broken")

@@ -1,4 +1,4 @@
-"""How often each latent occurs in a collection, and the idf that follows from it."""
+"""The document frequencies of latents in a collection, and their idf."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class LatentStatistics:
     """Document frequencies of the latents of an indexed collection.
 
     Args:
-        df: ``[M]``, the number of documents in which each latent occurs; not copied.
+        df: ``[M]``, the number of documents in which each latent is active; not copied.
         n_docs: The number of documents, N.
-        dropped: The latents that the index leaves out although documents have them, ascending; their ``df`` is 0.
+        dropped: The latents that are active in documents but left out of the index, ascending; their ``df`` is 0.
 
     Examples:
         >>> statistics = LatentStatistics.empty(width=3)
@@ -36,11 +36,11 @@ class LatentStatistics:
 
     @classmethod
     def empty(cls, width: int) -> LatentStatistics:
-        """Returns the statistics of no document, for a vocabulary of ``width`` latents."""
+        """Returns the statistics of an empty collection, for a vocabulary of ``width`` latents."""
         return cls(np.zeros(width, np.int64), 0)
 
     def __eq__(self, other: object) -> bool:
-        """Holds for the same counts."""
+        """Compares the counts."""
         return (
             isinstance(other, LatentStatistics)
             and self.n_docs == other.n_docs
@@ -49,34 +49,34 @@ class LatentStatistics:
         )
 
     def __hash__(self) -> int:
-        """Agrees with ``==``, and does not change when documents are added."""
+        """Is consistent with ``==``, and does not change when documents are added."""
         return hash(len(self.df))
 
     def update(self, vectors: ConceptVectors) -> None:
-        """Counts further documents."""
+        """Adds documents."""
         self.df += np.bincount(vectors.latents, minlength=len(self.df))
         self.n_docs += len(vectors)
 
     def drop_frequent(self, max_df: float) -> None:
-        """Drops the latents that more than the share ``max_df`` of the documents have."""
+        """Drops the latents that are active in more than a share ``max_df`` of the documents."""
         self.dropped = self.frequent(max_df)
         self.df[self.dropped] = 0
 
     def frequent(self, max_df: float) -> NDArray[np.int64]:
-        """Returns the latents that more than the share ``max_df`` of the documents have, and those dropped before."""
+        """Returns the latents active in more than a share ``max_df`` of the documents, and those already dropped."""
         return np.union1d(np.flatnonzero(self.df / self.n_docs > max_df), self.dropped)
 
     def idf(self) -> NDArray[np.float32]:
-        """Returns ``ln((N + 1) / (df + 0.5))`` of each latent: ``[M]``, positive even if it is in every document.
+        """Returns the idf of each latent, ``ln((N + 1) / (df + 0.5))``: ``[M]``, positive even if ``df`` is ``N``.
 
-        That of a dropped latent is 0, so that it counts nowhere: not in another index, nor in re-ranking.
+        The idf of a dropped latent is 0, so that it does not count in other indexes or in re-ranking either.
         """
         idf = idf_of(self.df, self.n_docs).astype(np.float32)
         idf[self.dropped] = 0.0
         return idf
 
     def weigh(self, queries: ConceptVectors) -> ConceptVectors:
-        """Returns ``queries`` with weights multiplied by their latents' :meth:`idf`, in float32; zeros are dropped."""
+        """Multiplies query weights by the :meth:`idf` of their latents, in float32, and drops zeros."""
         weighted = replace(queries, weights=queries.weights * self.idf()[queries.latents])
         return weighted.where(weighted.weights != 0)
 
@@ -87,9 +87,9 @@ class LatentStatistics:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LatentStatistics:
-        """Reads what :meth:`save` wrote."""
+        """Reads a file written by :meth:`save`."""
         with np.load(path, allow_pickle=False) as arrays:
-            # An index that was built by an earlier version dropped none, and does not say so.
+            # Indexes built by earlier versions have no such array, because they never dropped latents.
             return cls(arrays["df"], int(arrays["n_docs"]), arrays.get("dropped"))
 
 

@@ -1,4 +1,4 @@
-"""Pseudo-terms: what a latent is called in an index."""
+"""Pseudo-terms: the names of latents in an index."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 
 class Terms:
-    """The names of a model's latents: ``c`` + number for an SAE, the word piece itself for SPLADE.
+    """The names of a model's latents: ``c`` and a number for an SAE, the word piece itself for SPLADE.
 
-    Pseudo-terms travel in ``toks`` and ``query_toks`` alone, never as text: Terrier's tokeniser drops words with more
-    than four digits.
+    Pseudo-terms are only passed in ``toks`` and ``query_toks``, never as text, because Terrier's tokeniser drops words
+    with more than four digits.
 
     Args:
         width: The number of latents, M.
         pieces: The word pieces in the order of the vocabulary, for an MLM head; ``None`` for an SAE.
+
+    Raises:
+        SettingError: If the number of word pieces is not ``width``.
 
     Examples:
         >>> terms = Terms(16384)
@@ -31,7 +34,7 @@ class Terms:
 
     def __init__(self, width: int, pieces: Sequence[str] | None = None) -> None:
         if pieces is not None and len(pieces) != width:
-            raise SettingError(f"a vocabulary of {len(pieces)} word pieces does not name {width} latents")
+            raise SettingError(f"{len(pieces)} word pieces cannot name {width} latents: give one name per latent")
         self.pieces = None if pieces is None else list(pieces)
         self._names = self.pieces or [f"c{latent}" for latent in range(width)]
         self._latents = {name: latent for latent, name in enumerate(self._names)}
@@ -45,14 +48,14 @@ class Terms:
         return self._names[latent]
 
     def latent(self, name: str) -> int | None:
-        """Returns the latent that a pseudo-term names, or ``None`` if it names none."""
+        """Returns the latent with this pseudo-term, or ``None`` if there is none."""
         return self._latents.get(name)
 
 
 def terms_of(config: SaeSpladeConfig, tokenizer: PreTrainedTokenizerBase) -> Terms:
-    """Returns the names of a model's latents: of an MLM head's, its word pieces."""
+    """Returns the names of a model's latents; with an MLM head, they are the word pieces of the tokenizer."""
     if config.head == "sae":
         return Terms(config.width)
     pieces = list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
-    # Projections are often padded to a multiple of 8 or 64, or cover pieces that the tokenizer never gives.
+    # Vocabulary projections are often padded to a multiple of 8 or 64, and may differ in size from the tokenizer's.
     return Terms(config.width, (pieces + [f"[piece{i}]" for i in range(len(pieces), config.width)])[: config.width])

@@ -1,4 +1,4 @@
-"""Words as terms beside concepts: their vocabulary over a collection, and BM25's weights."""
+"""Words as terms next to concepts: the vocabulary of a collection, and BM25 weights."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ _STOP_WORDS = frozenset(
 )
 _WORD = re.compile(r"[^\W_]+")
 
-#: Bytes of UTF-8 of the longest stem: Terrier holds terms of 60 bytes at most, and Java may take half as many again.
-#: What is longer is an address, or a sentence of a language that does not write words apart.
+#: The length of the longest stem, in bytes of UTF-8. Terrier stores at most 60 bytes per term, and Java may need half
+#: as many bytes again. Longer stems are addresses, or sentences in a language without spaces between words.
 _LONGEST = 38
 
 
 class Words:
-    """The words of a collection, stemmed, and what BM25 needs to weigh them.
+    """The stemmed words of a collection, with the statistics that BM25 needs to weight them.
 
-    A document's weight of a word is BM25's saturated count, ``(k1 + 1) tf / (tf + k1 (1 - b + b length / mean))``; a
-    query's is its count. The word's idf, ``ln((N + 1) / (df + 0.5))`` as that of latents, is left to who multiplies.
+    The weight of a word in a document is BM25's saturated term frequency, ``(k1 + 1) tf / (tf + k1 (1 - b + b length /
+    mean))``. Its weight in a query is its count. Neither includes the idf, ``ln((N + 1) / (df + 0.5))`` as for latents,
+    by which the caller multiplies (see :meth:`idf`).
 
     Args:
-        df: The number of documents that hold each stem, by stem.
-        n_docs: The number of documents.
-        mean_length: Words of a document, in the mean; stop words aside.
-        language: Of the stemmer: an algorithm's name of PyStemmer (``"porter"``, ``"german"``, …), or ``"none"``. Words
-            are runs of letters and digits, so the language must write them apart; very long ones are left out.
-        k1: How late a word's count saturates.
-        b: How much the length of a document counts, from 0 to 1.
+        df: The number of documents that contain each stem, by stem.
+        n_docs: The number of documents, N.
+        mean_length: The average number of words per document, without stop words.
+        language: The name of a PyStemmer algorithm (``"porter"``, ``"german"``, …), or ``"none"`` for no stemming.
+            Words are runs of letters and digits, so the language must separate them with spaces. Very long words are
+            left out.
+        k1: Term-frequency saturation: the larger, the later a word's count saturates.
+        b: The strength of document-length normalisation, from 0 to 1.
 
     Raises:
-        ImportError: If PyStemmer is not installed.
-        ValueError: If there is no such language, or a setting is out of range.
+        MissingPackageError: If PyStemmer is not installed.
+        SettingError: If the language is unknown, or a setting is out of range.
 
     Examples:
         >>> words = Words.count([{"docno": "d1", "text": "The cats sat"}, {"docno": "d2", "text": "A cat"}])
@@ -72,7 +74,7 @@ class Words:
         b: float = 0.4,
     ) -> None:
         if not (math.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
-            raise SettingError(f"k1 must be at least 0 and b from 0 to 1, not {k1!r} and {b!r}")
+            raise SettingError(f"k1 must be at least 0 and b must be from 0 to 1, not {k1!r} and {b!r}")
         find_stemmer(language)
         self.stems = sorted(df)
         self.df = np.array([df[stem] for stem in self.stems], np.int64)
@@ -92,17 +94,19 @@ class Words:
         k1: float = 0.9,
         b: float = 0.4,
     ) -> Words:
-        """Reads a collection once; in memory is only its vocabulary.
+        """Counts the words of a collection in one pass. Only the vocabulary is held in memory.
 
         Args:
-            documents: Dictionaries with the text under ``text_field``; ``None`` and an empty text have no words.
-            text_field: The key.
-            language: See the class, as for ``k1`` and ``b``.
-            k1: See the class.
-            b: See the class.
+            documents: Dictionaries with the text under ``text_field``. ``None`` and empty strings have no words.
+            text_field: The key of the text.
+            language: As for the class.
+            k1: As for the class.
+            b: As for the class.
 
         Raises:
-            ValueError: If no document holds a word.
+            DataError: If no document contains a word.
+            MissingPackageError: If PyStemmer is not installed.
+            SettingError: If the language is unknown, or a setting is out of range.
         """
         stem = find_stemmer(language)
         df: Counter[str] = Counter()
@@ -113,44 +117,44 @@ class Words:
             length += len(stems)
             n_docs += 1
         if not df:
-            raise DataError("there are no words to count: the documents are empty, or there are none")
+            raise DataError("there are no words to count: there are no documents, or all of them are empty")
         return cls(df, n_docs, length / n_docs, language=language, k1=k1, b=b)
 
     def __len__(self) -> int:
-        """Returns the number of different stems."""
+        """Returns the number of distinct stems."""
         return len(self.stems)
 
     def idf(self) -> NDArray[np.float32]:
-        """Returns ``ln((N + 1) / (df + 0.5))`` of each stem."""
+        """Returns the idf of each stem, ``ln((N + 1) / (df + 0.5))``, in the order of ``stems``."""
         return idf_of(self.df, self.n_docs).astype(np.float32)
 
     def documents(self, texts: Sequence[str | None]) -> ConceptVectors:
-        """Returns the words of documents with their saturated counts; a word's number is its stem's in ``stems``."""
+        """Returns the words of documents with their saturated counts; a word's number is the index of its stem."""
         return ConceptVectors.from_rows(self._document(self._stems(text)) for text in texts)
 
     def queries(self, texts: Sequence[str | None]) -> ConceptVectors:
-        """Returns the words of queries with their counts; those that the collection does not hold are left out."""
+        """Returns the words of queries with their counts; words that the collection does not contain are left out."""
         return ConceptVectors.from_rows(self._row(self._stems(text)) for text in texts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, which JSON can hold."""
+        """Returns the arguments of the constructor, in a form that JSON can store."""
         return {"df": dict(zip(self.stems, self.df.tolist(), strict=True)), **self._settings()}
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the vectors of documents (hexadecimal): the vocabulary and the settings."""
+        """A hexadecimal digest of the vocabulary and the settings, which identifies the vectors of documents."""
         return sha256(json.dumps([self.stems, self._settings()]).encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
-        """Holds for the same counts and settings."""
+        """Compares the counts and settings."""
         return isinstance(other, Words) and self.digest == other.digest and np.array_equal(self.df, other.df)
 
     def __hash__(self) -> int:
-        """Agrees with ``==``."""
+        """Is consistent with ``==``."""
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        """Says how many words of how many documents."""
+        """Returns a summary with the numbers of words and documents."""
         return f"<{len(self):,} words of {self.n_docs:,} documents>"
 
     def _settings(self) -> dict[str, Any]:
@@ -179,26 +183,26 @@ def _stems(text: str | None, language: str, stem: Any) -> list[str]:
     words = _WORD.findall((text or "").lower())
     if language in ("porter", "english"):
         words = [word for word in words if word not in _STOP_WORDS]
-    # Of a lone "s", which a possessive leaves, Porter's stemmer leaves nothing.
+    # Porter's stemmer reduces a lone "s", which remains of a possessive, to the empty string.
     return [stemmed for stemmed in (stem(words) if stem else words) if 0 < len(stemmed.encode()) <= _LONGEST]
 
 
 @lru_cache
 def find_stemmer(language: str) -> Any:
-    """Returns a function that stems a list of words; ``None`` if nothing is stemmed.
+    """Returns a function that stems a list of words, or ``None`` for the language ``"none"``.
 
     Raises:
-        ImportError: If PyStemmer is not installed.
-        ValueError: If it has no such language.
+        MissingPackageError: If PyStemmer is not installed.
+        SettingError: If the language is unknown.
     """
     if language == "none":
         return None
     try:
         import Stemmer
     except ImportError as error:
-        raise MissingPackageError("words need PyStemmer: pip install 'pyterrier_saesplade[words]'") from error
+        raise MissingPackageError("stemming needs PyStemmer: pip install 'pyterrier_saesplade[words]'") from error
     try:
         return Stemmer.Stemmer(language).stemWords
     except KeyError:
         known = ", ".join(Stemmer.algorithms())
-        raise SettingError(f"there is no stemmer of {language!r}: give one of {known}, or 'none'") from None
+        raise SettingError(f"there is no stemmer for {language!r}: use one of {known}, or 'none'") from None

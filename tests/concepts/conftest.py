@@ -1,4 +1,4 @@
-"""A model of 2,048 latents on a collection of texts that repeat themselves."""
+"""A model of 2,048 latents, and a collection with repetitive texts."""
 
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ def documents(docstrings_path: Path) -> Documents:
 
 @pytest.fixture(scope="session")
 def model(random_model_path: Path) -> SaeSplade:
-    """Its heads are random, its queries weighted by idf."""
+    """A model with a random head, which weights queries by idf."""
     return SaeSplade.from_pretrained(random_model_path)
 
 

@@ -1,6 +1,5 @@
-"""Tokens and latents: counted again by hand, pair by pair."""
+"""Co-occurrences of tokens and latents, counted again pair by pair."""
 
-import doctest
 from collections import Counter
 
 import pytest
@@ -9,13 +8,10 @@ from scipy import stats
 from pyterrier_saesplade.concepts import cooccurrence
 from pyterrier_saesplade.concepts import cooccurrences as module
 from pyterrier_saesplade.concepts.cooccurrences import KINDS
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.saesplade import SaeSplade
 
 Documents = list[dict[str, str]]
-
-
-def test_the_docstrings_examples_hold() -> None:
-    assert doctest.testmod(module) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", ["model", "splade"])
@@ -63,8 +59,8 @@ def test_counted_by_hand(request: pytest.FixtureRequest, documents: Documents, k
     assert tuple(found.counts) == KINDS
 
 
-def test_passages_are_drawn(model: SaeSplade, documents: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same seed draws the same, another one others; windows change nothing; texts without a word are none."""
+def test_passages_are_sampled(model: SaeSplade, documents: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample depends on the seed and not on the chunk size. Blank texts are not sampled."""
     first = cooccurrence(model, iter(documents), 10)
     monkeypatch.setattr(module, "_WINDOW", 3)
     again = cooccurrence(model, iter(documents), 10)
@@ -74,8 +70,8 @@ def test_passages_are_drawn(model: SaeSplade, documents: Documents, monkeypatch:
     assert cooccurrence(model, [*documents[:5], {"docno": "d", "text": "  "}]).passages == 5
 
 
-def test_nothing_to_count(model: SaeSplade, documents: Documents) -> None:
-    with pytest.raises(ValueError, match="there is no document with a text"):
+def test_invalid_input(model: SaeSplade, documents: Documents) -> None:
+    with pytest.raises(SettingError, match="document"):
         cooccurrence(model, [])
-    with pytest.raises(ValueError, match="passages must be a positive integer"):
+    with pytest.raises(SettingError, match=r"passages .*\b0\b"):
         cooccurrence(model, documents, 0)

@@ -1,6 +1,5 @@
-"""Scores taken apart: the contributions are what the engines score."""
+"""Explained scores: the contributions sum to the scores of the engines."""
 
-import doctest
 import re
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.concepts import Lexicon, explanation
+from pyterrier_saesplade.concepts import Lexicon
+from pyterrier_saesplade.errors import ModelMismatchError, PathNotFoundError
 from pyterrier_saesplade.impacts import Pruning, Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.vectors import ConceptVectors
@@ -17,10 +17,6 @@ from pyterrier_saesplade.vectors import ConceptVectors
 Documents = list[dict[str, str]]
 
 QUERIES = ["return the eigenvalues of a matrix", "read a file, line by line", "raise an error"]
-
-
-def test_the_docstrings_examples_hold() -> None:
-    assert doctest.testmod(explanation) == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -39,9 +35,9 @@ def test_the_docstrings_examples_hold() -> None:
 def test_contributions_sum_to_the_score(
     request: pytest.FixtureRequest, documents: Documents, tmp_path: Path, kind: str, engine: str, settings: dict
 ) -> None:
-    """Of every engine, quantised and pruned as the index is, with the weighting that the model has.
+    """For several engines, with the quantisation and pruning of the index and the weighting of the model.
 
-    Each text is encoded by itself: those beside it change floats by a rounding.
+    Each text is encoded by itself, because the other texts of a batch change floats by rounding.
     """
     model: SaeSplade = request.getfixturevalue(kind)
     texts = {document["docno"]: document["text"] for document in documents}
@@ -61,7 +57,7 @@ def test_contributions_sum_to_the_score(
 
 
 def test_without_an_index_the_vectors_are_floats(model: SaeSplade, documents: Documents) -> None:
-    """Not weighted, not rounded; the tokens are where a latent is strongest, token by token."""
+    """They are neither weighted nor rounded. The tokens shown are those where a latent is strongest."""
     query, document = QUERIES[0], documents[0]["text"]
     explained = model.explain(query, document)
     query_vector, document_vector = (
@@ -76,14 +72,14 @@ def test_without_an_index_the_vectors_are_floats(model: SaeSplade, documents: Do
         assert concept.term == f"c{concept.latent}"
 
 
-def test_nothing_in_common(model: SaeSplade) -> None:
+def test_no_shared_latents(model: SaeSplade) -> None:
     explained = model.explain("", "a text")
     assert (explained.score, explained.shared, len(explained.frame)) == (0.0, (), 0)
     assert str(explained).splitlines() == ["query     ", "document  a text", "score     0.000"]
     assert "0 shared latents" in explained._repr_html_()
 
 
-def test_what_a_terminal_shows(model: SaeSplade, documents: Documents) -> None:
+def test_the_text_form(model: SaeSplade, documents: Documents) -> None:
     explained = model.explain(QUERIES[0], documents[0]["text"], lexicon=Lexicon.build(model, documents[:9]))
     header, document, score, *lines = str(explained).splitlines()
     assert header == f"query     {QUERIES[0]}"
@@ -93,8 +89,8 @@ def test_what_a_terminal_shows(model: SaeSplade, documents: Documents) -> None:
     assert re.match(r" +\d\.\d{3} +\d+\.\d%  c\d+ +\S+ = \S+  \(.+\)$", lines[0])
 
 
-def test_what_a_notebook_shows(model: SaeSplade) -> None:
-    """Texts are escaped, each word once; what was cut off is paler."""
+def test_the_html_form(model: SaeSplade) -> None:
+    """Texts are escaped, each word appears once, and truncated text is paler."""
     text = 'A <b>bold</b> & "quoted" unbelievably text' + " that goes on" * 20
     page = model.explain("<i>bold</i> unbelievably", text)._repr_html_()
     body = re.sub(r"<table.*</table>", "", page, flags=re.DOTALL)
@@ -106,12 +102,12 @@ def test_what_a_notebook_shows(model: SaeSplade) -> None:
     assert re.search(r'background: rgba\(255, 140, 0, 0\.60\); border-radius: 3px" title="c\d+ \d\.\d{3}', body)
 
 
-def test_another_models_index_and_lexicon(model: SaeSplade, documents: Documents, tmp_path: Path) -> None:
+def test_the_index_and_the_lexicon_of_another_model(model: SaeSplade, documents: Documents, tmp_path: Path) -> None:
     index = model.indexer(tmp_path / "index", "exact").index(documents[:5])
     other = SaeSplade.from_pretrained(model.source, k=4)
-    with pytest.raises(ValueError, match="was built by another model"):
+    with pytest.raises(ModelMismatchError, match=f"{index.path}.*{model.fingerprint[:8]}.*{other.fingerprint[:8]}"):
         other.explain("a", "b", index=index)
-    with pytest.raises(ValueError, match="the lexicon is of another model"):
+    with pytest.raises(ModelMismatchError, match=f"lexicon.*{model.fingerprint[:8]}.*{other.fingerprint[:8]}"):
         other.explain("a", "b", lexicon=Lexicon.build(model, documents[:5]))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(PathNotFoundError, match=str(tmp_path / "nowhere")):
         model.explain("a", "b", index=tmp_path / "nowhere")

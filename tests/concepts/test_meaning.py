@@ -1,6 +1,5 @@
-"""Synonyms, ambiguous words, translations: figures computed again by hand, and files that do not fit."""
+"""Synonymy, polysemy and translations: figures computed again by hand, and invalid files."""
 
-import doctest
 import gzip
 import json
 from collections.abc import Callable
@@ -11,7 +10,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pyterrier_saesplade.concepts import meaning
 from pyterrier_saesplade.concepts.meaning import (
     alignment,
     polysemy,
@@ -21,6 +19,7 @@ from pyterrier_saesplade.concepts.meaning import (
     synonymy,
     word_vectors,
 )
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.saesplade import SaeSplade
 
 PAIRS = pd.DataFrame(
@@ -50,13 +49,9 @@ def models(model: SaeSplade, splade: SaeSplade) -> dict[str, SaeSplade]:
     return {"concepts": model, "splade": splade}
 
 
-def test_the_docstrings_examples_hold() -> None:
-    assert doctest.testmod(meaning).failed == 0
-
-
 @pytest.mark.parametrize("kind", ["model", "splade"])
 def test_a_word_in_its_context(request: pytest.FixtureRequest, kind: str) -> None:
-    """All its pieces and nothing else; the whole text's vector is that of all tokens; what was cut off is nothing."""
+    """Its vector is made of its word pieces alone. Without a span, all tokens count. A truncated word has no vector."""
     model: SaeSplade = request.getfixturevalue(kind)
     text = "An unbelievably bright bank note."
     (encoded,), (tokens,) = model.encode_tokens([text]), model.tokens([text])
@@ -72,9 +67,9 @@ def test_a_word_in_its_context(request: pytest.FixtureRequest, kind: str) -> Non
     cut = word_vectors(model, [long], [(1000, 1004)])
     assert cut.concepts.nnz == 0
     assert not cut.states.any()
-    with pytest.raises(ValueError, match="there is no word from 3 to 99 in"):
+    with pytest.raises(DataError, match=r"\b3\b.*\b99\b"):
         word_vectors(model, [text], [(3, 99)])
-    with pytest.raises(ValueError, match="1 spans were given for 2 texts"):
+    with pytest.raises(DataError, match=r"\b1\b.*\b2\b"):
         word_vectors(model, [text, text], [(3, 9)])
 
 
@@ -99,7 +94,7 @@ def test_synonymy(models: dict[str, SaeSplade]) -> None:
 
 
 def test_polysemy(models: dict[str, SaeSplade]) -> None:
-    """The threshold is the best one for the training part; of other pairs it need not be."""
+    """The threshold is the one that is best on the training pairs."""
     pairs = occurrences()
     table = polysemy(models, pairs, pairs)
     other = polysemy(models, pairs, pairs.assign(same=~pairs["same"]))
@@ -128,7 +123,7 @@ def test_polysemy(models: dict[str, SaeSplade]) -> None:
 
 
 def test_alignment(models: dict[str, SaeSplade]) -> None:
-    """A text is its own translation: all latents are common, and all are found."""
+    """If each text is its own translation, all latents are shared and every translation is found."""
     texts = ["a bright bank note", "the river was muddy", "read a file line by line"]
     table = alignment(models, {"same": pd.DataFrame({"text": texts, "translation": texts})})
     of_latents = table[table["vectors"] != "states"]
@@ -146,13 +141,13 @@ def test_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "words.tsv").write_text("car\tauto\t3.5\ngem\tjewel\t4\n")
     assert read_word_pairs(tmp_path / "words.tsv").to_numpy().tolist() == [["car", "auto", 3.5], ["gem", "jewel", 4.0]]
     (tmp_path / "words.tsv").write_text("car\tauto\n")
-    with pytest.raises(ValueError, match=r"words.tsv:1: expected 3 columns with tabs between, found 2"):
+    with pytest.raises(DataError, match=r"words\.tsv:1\b.*\b3\b.*\b2\b"):
         read_word_pairs(tmp_path / "words.tsv")
     (tmp_path / "words.tsv").write_text("car\tauto\tsame\n")
-    with pytest.raises(ValueError, match="the third column must be a number, found 'same'"):
+    with pytest.raises(DataError, match=r"words\.tsv:1\b.*'same'"):
         read_word_pairs(tmp_path / "words.tsv")
     (tmp_path / "none.tsv").write_text("")
-    with pytest.raises(ValueError, match="has no line"):
+    with pytest.raises(DataError, match=r"none\.tsv"):
         read_word_pairs(tmp_path / "none.tsv")
     with gzip.open(tmp_path / "eng.tsv.gz", "wt") as file:
         file.write("Guten Tag\tHello\n")
@@ -165,12 +160,12 @@ def test_files_are_read(tmp_path: Path) -> None:
         *["the sit up", 4, 7, False],
     ]
     (tmp_path / "wic.jsonl").write_text('{"lemma": "sit"}')
-    with pytest.raises(ValueError, match=r"wic.jsonl:1: not a pair of MCL-WiC: KeyError"):
+    with pytest.raises(DataError, match=r"wic\.jsonl:1\b.*KeyError"):
         read_occurrences(tmp_path / "wic.jsonl")
 
 
-def test_judged_data_where_at_hand(model: SaeSplade, collection_folder: Callable[[str], Path]) -> None:
-    """The files of the data sets have the layout that is read; a clone without them has only those above."""
+def test_data_sets_of_judged_words_if_present(collection_folder: Callable[[str], Path]) -> None:
+    """The files of the data sets have the expected layout. Machines without them check the files above only."""
     data = collection_folder("wordsim").parent
     for path in data.glob("wordsim/*.tsv"):
         assert read_word_pairs(path)["score"].between(0, 10).all()

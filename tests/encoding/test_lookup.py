@@ -1,4 +1,4 @@
-"""Vectors of texts as sums of their word pieces'."""
+"""Vectors of texts as sums of the vectors of their word pieces."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def encoded(pieces: list[int], rows: list[tuple[list[int], list[float]]]) -> Enc
     )
 
 
-def test_a_piece_has_the_mean_of_its_occurrences_and_keeps_the_strongest() -> None:
+def test_a_word_piece_has_the_mean_of_its_occurrences_and_keeps_the_strongest() -> None:
     texts = [
         encoded([1, 3], [([0, 4], [2.0, 1.0]), ([2], [5.0])]),
         encoded([1], [([4], [5.0])]),
@@ -32,7 +32,7 @@ def test_a_piece_has_the_mean_of_its_occurrences_and_keeps_the_strongest() -> No
     ]
 
 
-def test_the_sum_of_what_is_looked_up_equals_the_dense_one() -> None:
+def test_looked_up_vectors_sum_to_the_dense_result() -> None:
     generator = np.random.default_rng(0)
     dense = generator.random((20, 12)).astype(np.float32) * (generator.random((20, 12)) < 0.3)
     table = ConceptVectors.from_rows([(np.flatnonzero(row), row[np.flatnonzero(row)]) for row in dense])

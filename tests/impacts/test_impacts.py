@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.errors import AlreadyQuantizedError
+from pyterrier_saesplade.errors import AlreadyQuantizedError, SettingError
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
 from pyterrier_saesplade.vectors import ConceptVectors
 
 
-def test_to_nearest_with_zeros_dropped() -> None:
+def test_weights_are_rounded_and_zeros_dropped() -> None:
     assert Quantization(10).quantize_toks({"c1": 0.049, "c2": 0.05, "c3": 0.15, "c4": 1.24, "c5": 0.0}) == {
         "c2": 1,
         "c3": 2,
@@ -25,7 +25,7 @@ def test_to_nearest_with_zeros_dropped() -> None:
 
 
 def test_weights_beyond_the_ceiling_are_clipped_and_counted() -> None:
-    with pytest.warns(UserWarning, match="2 of 3 impacts were above 255 and were clipped"):
+    with pytest.warns(UserWarning, match=r"2 of 3 .*\b255\b"):
         assert Quantization(100, clip=255).quantize_toks({"a": 2.55, "b": 2.56, "c": 700.0}) == {
             "a": 255,
             "b": 255,
@@ -35,29 +35,29 @@ def test_weights_beyond_the_ceiling_are_clipped_and_counted() -> None:
 
 @pytest.mark.parametrize("integers", [{"c1": 3}, {"c1": np.int64(3), "c2": 1}])
 def test_integers_are_not_scaled_again(integers: dict[str, int]) -> None:
-    with pytest.raises(AlreadyQuantizedError, match="scale them twice"):
+    with pytest.raises(AlreadyQuantizedError):
         Quantization(10).quantize_toks(integers)
 
 
 def test_quantised_vectors_are_not_scaled_again() -> None:
     once = Quantization(10).quantize(ConceptVectors.from_rows([([1], [1.0])]))
-    with pytest.raises(AlreadyQuantizedError, match="scale=None"):
+    with pytest.raises(AlreadyQuantizedError):
         Quantization(10).quantize(once)
 
 
-def test_empty_is_empty() -> None:
+def test_empty_vectors_stay_empty() -> None:
     assert Quantization(10).quantize_toks({}) == {}
     assert len(Quantization(10).quantize(ConceptVectors.from_rows([([], [])])).latents) == 0
 
 
 @pytest.mark.parametrize("scale", [0, -1, math.inf, math.nan])
 def test_impossible_scales(scale: float) -> None:
-    with pytest.raises(ValueError, match="scale must be a positive number"):
+    with pytest.raises(SettingError, match=rf"scale .*{scale}"):
         Quantization(scale)
 
 
-def test_weights_that_are_not_numbers() -> None:
-    with pytest.raises(ValueError, match="must be finite"):
+def test_weights_that_are_not_finite() -> None:
+    with pytest.raises(SettingError, match="finite"):
         Quantization(10).quantize_toks({"c1": math.nan})
 
 
@@ -84,5 +84,5 @@ def test_pseudo_terms() -> None:
     pieces = Terms(3, ["[PAD]", "dog", "##s"])
     assert pieces.name(2) == "##s"
     assert pieces.latent("dog") == 1
-    with pytest.raises(ValueError, match="2 word pieces does not name 3"):
+    with pytest.raises(SettingError, match=r"\b2\b.*\b3\b"):
         Terms(3, ["a", "b"])

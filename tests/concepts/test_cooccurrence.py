@@ -8,7 +8,7 @@ from scipy import stats
 from pyterrier_saesplade.concepts import cooccurrence
 from pyterrier_saesplade.concepts import cooccurrences as module
 from pyterrier_saesplade.concepts.cooccurrences import KINDS
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.saesplade import SaeSplade
 
 Documents = list[dict[str, str]]
@@ -71,7 +71,7 @@ def test_passages_are_sampled(model: SaeSplade, documents: Documents, monkeypatc
 
 
 def test_invalid_input(model: SaeSplade, documents: Documents) -> None:
-    with pytest.raises(SettingError, match="document"):
+    with pytest.raises(DataError, match="document"):
         cooccurrence(model, [])
     with pytest.raises(SettingError, match=r"passages .*\b0\b"):
         cooccurrence(model, documents, 0)

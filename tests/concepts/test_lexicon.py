@@ -157,12 +157,12 @@ def test_files_and_documents_that_make_no_lexicon(model: SaeSplade, tmp_path: Pa
     with pytest.raises(PathNotFoundError, match=str(tmp_path / "nowhere.parquet")):
         Lexicon.open(tmp_path / "nowhere.parquet")
     (tmp_path / "text.parquet").write_text("text")
-    with pytest.raises(SettingError, match=f"{tmp_path / 'text.parquet'}.*Parquet"):
+    with pytest.raises(DataError, match=f"{tmp_path / 'text.parquet'}.*Parquet"):
         Lexicon.open(tmp_path / "text.parquet")
     pq.write_table(pa.table({"docno": ["d1"]}), tmp_path / "store.parquet")
-    with pytest.raises(SettingError, match=f"{tmp_path / 'store.parquet'}.*docno"):
+    with pytest.raises(DataError, match=f"{tmp_path / 'store.parquet'}.*docno"):
         Lexicon.open(tmp_path / "store.parquet")
-    with pytest.raises(SettingError, match="documents"):
+    with pytest.raises(DataError, match="documents"):
         Lexicon.build(model, [])
     with pytest.raises(DataError, match=r"'d1'.*'text'"):
         Lexicon.build(model, [{"docno": "d1"}])

@@ -1,4 +1,4 @@
-"""A store with vectors made by hand, the odd ones among them."""
+"""Stores of vectors made by hand, including unusual ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MakeStore = Callable[..., StoredVectors]
 
 @dataclass(frozen=True)
 class KnownModel:
-    """What a store remembers of a model."""
+    """The properties of a model that a store records."""
 
     terms: Terms
     fingerprint: str = "0123456789abcdef"
@@ -30,7 +30,7 @@ class KnownModel:
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    """Makes a store of rows (latents, weights), some documents a window."""
+    """Makes a store of rows (latents, weights), a few documents per chunk."""
 
     def make(rows: list[tuple[Any, Any]], docnos: list[str], terms: Terms, window: int = 3) -> StoredVectors:
         folder = tmp_path / f"store-{len(list(tmp_path.glob('store-*')))}"
@@ -45,7 +45,7 @@ def make_store(tmp_path: Path) -> MakeStore:
 
 @pytest.fixture
 def store(make_store: MakeStore) -> StoredVectors:
-    """Six documents: one is empty, one is after quantisation; names with a dot, ``##`` and 東京."""
+    """Six documents. One is empty, one becomes empty by quantisation; names have a dot, ``##`` and 東京."""
     rows = [
         ([0, 2, 5], [1.26, 0.3, 7.0]),
         ([], []),
@@ -60,7 +60,7 @@ def store(make_store: MakeStore) -> StoredVectors:
 
 @pytest.fixture
 def random_store(make_store: MakeStore) -> StoredVectors:
-    """300 documents over 50 latents, of which the first is in every document."""
+    """300 documents over 50 latents. The first latent is in every document."""
     random = np.random.default_rng(0)
     rows = []
     for _ in range(300):

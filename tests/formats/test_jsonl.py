@@ -1,4 +1,4 @@
-"""JSON lines: short floats, exact there and back, and every bad line named."""
+"""JSON lines: short floats, exported and imported exactly, and every invalid line named."""
 
 import gzip
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.formats import export, import_vectors, read_queries
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.store import StoredVectors
@@ -14,8 +15,8 @@ from pyterrier_saesplade.store import StoredVectors
 Content = Callable[[StoredVectors], list[tuple[str, dict[str, float]]]]
 
 
-def test_what_is_written(store: StoredVectors, tmp_path: Path) -> None:
-    """Floats as short as they can be, or integers; empty documents stay; equal vectors make equal files."""
+def test_the_lines_of_a_file(store: StoredVectors, tmp_path: Path) -> None:
+    """Floats are as short as possible, empty documents stay, and equal vectors make equal files."""
     lines = export(store, "jsonl", tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()
     assert lines[0] == '{"docno": "d0", "vector": {"cat": 1.26, ".": 0.3, "never.": 7.0}}'
     assert lines[1] == '{"docno": "empty", "vector": {}}'
@@ -29,8 +30,10 @@ def test_what_is_written(store: StoredVectors, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
-def test_there_and_back(name: str, store: StoredVectors, content: Content, tmp_path: Path) -> None:
-    """Every weight to the last bit; with the model the same latents, without it the same names."""
+def test_exported_vectors_are_imported_unchanged(
+    name: str, store: StoredVectors, content: Content, tmp_path: Path
+) -> None:
+    """To the last bit. With the model the latents are the same, without it their names are."""
     path = export(store, "jsonl", tmp_path / name)
     again = import_vectors(path, "jsonl", tmp_path / "again", model=store)
     assert list(again.get_corpus_iter()) == list(store.get_corpus_iter())
@@ -42,8 +45,8 @@ def test_there_and_back(name: str, store: StoredVectors, content: Content, tmp_p
     assert unknown.terms.pieces == ["##ing", ".", "c12", "cat", "never.", "東京"]
 
 
-def test_integers_are_weights_again(tmp_path: Path) -> None:
-    """0 is no weight; the same integers follow from the scale."""
+def test_integers_become_weights(tmp_path: Path) -> None:
+    """Entries of 0 are dropped. Quantising with the same scale gives the same integers."""
     path = tmp_path / "x.jsonl"
     path.write_text('{"docno": "d", "vector": {"a": 0, "b": 153, "c": 255, "d": 256, "e": 70000}}\n', encoding="utf-8")
     store = import_vectors(path, "jsonl", tmp_path / "store", scale=100)
@@ -53,46 +56,46 @@ def test_integers_are_weights_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "error"),
+    ("line", "fact"),
     [
-        ("{", r"x\.jsonl:2: Expecting property name"),
-        ("[]", r"x\.jsonl:2: expected a JSON object with a text 'docno'"),
-        ('{"docno": 7, "vector": {}}', r"x\.jsonl:2: expected a JSON object with a text 'docno'"),
-        ('{"docno": "d", "text": "a"}', r"x\.jsonl:2: 'd' has no vector"),
-        ('{"docno": "d", "vector": ["a"]}', r"x\.jsonl:2: 'd' has no vector"),
-        ('{"docno": "d", "vector": {"a": "1"}}', r"x\.jsonl:2: 'd' has weights that are no numbers"),
-        ('{"docno": "d", "vector": {"a": 1, "b": null}}', r"x\.jsonl:2: 'd' has weights that are no numbers"),
-        ('{"docno": "d", "vector": {"a": -1}}', r"x\.jsonl:2: 'd' has weights that are no numbers"),
-        ('{"docno": "d", "vector": {"a": NaN}}', r"x\.jsonl:2: 'd' has weights that are no numbers"),
-        ('{"docno": "first", "vector": {"a": 1}}', "'first' occurs more than once"),
-        ('{"docno": "", "vector": {"a": 1}}', "a docno must be a text of one line"),
+        ("{", r"x\.jsonl:2\b.*Expecting property name"),  # the message of Python's json
+        ("[]", r"x\.jsonl:2\b.*'docno'"),
+        ('{"docno": 7, "vector": {}}', r"x\.jsonl:2\b.*'docno'"),
+        ('{"docno": "d", "text": "a"}', r"x\.jsonl:2\b.*'d'.*\bvector\b"),
+        ('{"docno": "d", "vector": ["a"]}', r"x\.jsonl:2\b.*'d'.*\bvector\b"),
+        ('{"docno": "d", "vector": {"a": "1"}}', r"x\.jsonl:2\b.*'d'.*\bweights\b"),
+        ('{"docno": "d", "vector": {"a": 1, "b": null}}', r"x\.jsonl:2\b.*'d'.*\bweights\b"),
+        ('{"docno": "d", "vector": {"a": -1}}', r"x\.jsonl:2\b.*'d'.*\bweights\b"),
+        ('{"docno": "d", "vector": {"a": NaN}}', r"x\.jsonl:2\b.*'d'.*\bweights\b"),
+        ('{"docno": "first", "vector": {"a": 1}}', "docno 'first'"),
+        ('{"docno": "", "vector": {"a": 1}}', r"docno .*''"),
     ],
 )
-def test_bad_lines(line: str, error: str, tmp_path: Path) -> None:
+def test_invalid_lines(line: str, fact: str, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"docno": "first", "vector": {"a": 1}}\n' + line, encoding="utf-8")
-    with pytest.raises(ValueError, match=error):
+    with pytest.raises(DataError, match=fact):
         import_vectors(path, "jsonl", tmp_path / "store")
     assert [file.name for file in tmp_path.iterdir()] == ["x.jsonl"]
 
 
-def test_bad_files(store: StoredVectors, tmp_path: Path) -> None:
+def test_invalid_files(store: StoredVectors, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     with pytest.raises(FileNotFoundError):
         import_vectors(path, "jsonl", tmp_path / "store")
     path.write_bytes(gzip.compress(b'{"docno": "d", "vector": {"dog": 1}}\n' * 99)[:-9])
-    with pytest.raises(ValueError, match=r"x\.jsonl\.gz:\d+: cannot be decompressed"):
+    with pytest.raises(DataError, match=r"x\.jsonl\.gz:100\b.*Compressed file ended"):  # Python's message
         import_vectors(path, "jsonl", tmp_path / "store")
     path.write_bytes(gzip.compress(b""))
-    with pytest.raises(ValueError, match="there are no documents"):
+    with pytest.raises(DataError, match="documents"):
         import_vectors(path, "jsonl", tmp_path / "store")
     path.write_bytes(gzip.compress(b'{"docno": "d", "vector": {"dog": 1}}'))
-    with pytest.raises(ValueError, match=r"x\.jsonl\.gz:1: 'dog' is not in the model's vocabulary"):
+    with pytest.raises(DataError, match=r"x\.jsonl\.gz:1\b.*'dog'"):
         import_vectors(path, "jsonl", tmp_path / "store", model=store)
 
 
 def test_queries(tmp_path: Path) -> None:
-    """Floats, so that they can be searched with; an empty one stays."""
+    """Their weights are floats, which retrievers need. An empty query stays."""
     path = tmp_path / "queries.jsonl"
     path.write_text('{"qid": "q1", "vector": {"a": 2, "b": 0}}\n{"qid": "q2", "vector": {}}\n', encoding="utf-8")
     queries = read_queries(path)
@@ -100,8 +103,8 @@ def test_queries(tmp_path: Path) -> None:
     assert queries["query_toks"].tolist() == [{"a": 2.0}, {}]
     assert type(queries["query_toks"][0]["a"]) is float
     path.write_text('{"qid": "q1", "vector": {}}\n{"qid": "q1", "vector": {}}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"queries\.jsonl:2: qid 'q1' stands in this file twice"):
+    with pytest.raises(DataError, match=r"queries\.jsonl:2\b.*'q1'"):
         read_queries(path)
     path.write_text("", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"queries\.jsonl has no queries"):
+    with pytest.raises(DataError, match=str(path)):
         read_queries(path)

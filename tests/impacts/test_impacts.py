@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.errors import AlreadyQuantizedError, SettingError
+from pyterrier_saesplade.errors import AlreadyQuantizedError, DataError, SettingError
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
 from pyterrier_saesplade.vectors import ConceptVectors
 
@@ -57,7 +57,7 @@ def test_impossible_scales(scale: float) -> None:
 
 
 def test_weights_that_are_not_finite() -> None:
-    with pytest.raises(SettingError, match="finite"):
+    with pytest.raises(DataError, match="finite"):
         Quantization(10).quantize_toks({"c1": math.nan})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.impacts import Pruning, Terms, to_toks
 from pyterrier_saesplade.vectors import ConceptVectors
 
@@ -116,7 +116,7 @@ def test_invalid_rules(rules: dict[str, Any], fact: str) -> None:
 
 def test_weights_that_are_not_finite() -> None:
     for weight in (math.nan, math.inf):
-        with pytest.raises(SettingError, match="finite"):
+        with pytest.raises(DataError, match="finite"):
             Pruning(k=1).prune_toks({"c1": 1.0, "c2": weight})
-        with pytest.raises(SettingError, match="finite"):
+        with pytest.raises(DataError, match="finite"):
             Pruning(k=1).prune(ConceptVectors.from_rows([([1, 2], [1.0, weight])]))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.impacts import Words
 
 DOCUMENTS = [
@@ -62,7 +62,7 @@ def test_order_does_not_matter_and_json_keeps_everything() -> None:
 
 
 def test_invalid_input() -> None:
-    with pytest.raises(SettingError, match="words"):
+    with pytest.raises(DataError, match="words"):
         Words.count([{"docno": "1", "text": "the of"}])
     with pytest.raises(SettingError, match=r"\bb\b.*\b2\b"):
         Words.count(DOCUMENTS, b=2)

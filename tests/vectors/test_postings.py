@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.vectors import ConceptVectors, Postings
 
 VECTORS = ConceptVectors.from_rows([([3, 7], [0.5, 2.0]), ([], []), ([0, 3, 9], [1.0, 4.0, 3.0]), ([3], [0.25])])
@@ -26,5 +26,5 @@ def test_postings_are_the_columns_of_the_matrix(tmp_path: Path, chunk: int, dtyp
 
 
 def test_there_must_be_vectors(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="vectors"):
+    with pytest.raises(DataError, match="vectors"):
         Postings.write(tmp_path, [], np.zeros(10, np.int64))

@@ -231,9 +231,9 @@ def test_evaluate_another_query_set(folder: Path, tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "out" / "about.json").read_text())["settings"]
     assert (settings["query_set"], settings["ignore_identical_ids"]) == ("own", True)
     assert "d3" not in pt.io.read_results(str(tmp_path / "out" / "runs" / "saesplade.trec.gz"))["docno"].tolist()
-    assert "--query-set is for a collection" in mistake(*arguments, "--suite", tmp_path)
+    assert "--query-set applies only to --collection" in mistake(*arguments, "--suite", tmp_path)
     del arguments[-3:-1]
-    assert "--ignore-identical-ids is for a collection" in mistake(*arguments, "--suite", tmp_path)
+    assert "--ignore-identical-ids applies only to --collection" in mistake(*arguments, "--suite", tmp_path)
 
 
 def test_explain_and_concepts(folder: Path, tmp_path: Path) -> None:
@@ -257,11 +257,11 @@ def test_explain_and_concepts(folder: Path, tmp_path: Path) -> None:
     assert "document  a sparse text" in saesplade(*asked, "--document", "a sparse text")
     assert "give either --document, or --docno" in mistake(*asked, "--docno", "d1")
     assert "give either --document, or --docno" in mistake(*asked)
-    assert "there is no document 'd99'" in mistake(*asked, *docs, "--docno", "d99")
+    assert "has no document 'd99'" in mistake(*asked, *docs, "--docno", "d99")
     assert "there is no lexicon at" in mistake(*asked, "--document", "a", "--lexicon", tmp_path / "none")
     assert "the lexicon is of another model" in mistake(*asked, "--document", "a", "--lexicon", lexicon, "--k", 2)
     assert "name a word, or give --collection" in mistake("concepts", *model, "--lexicon", lexicon)
-    assert "--collection is for a model" in mistake("concepts", *docs, "--lexicon", tmp_path / "new.parquet")
+    assert "--collection applies only to --model" in mistake("concepts", *docs, "--lexicon", tmp_path / "new.parquet")
 
 
 def test_a_model_keeps_its_lexicon(folder: Path, splade_path: Path, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_model_keeps_its_lexicon(folder: Path, splade_path: Path, tmp_path: Pa
     named = saesplade(*asked)
     assert named == saesplade(*asked, "--lexicon", model / "concepts.parquet")
     assert len(named) > len(saesplade(*asked, "--k", 2))  # another model's, which is passed over
-    assert "none: it is not there" in saesplade("concepts", "xyzzy", "--model", model)
+    assert "none: the word is missing" in saesplade("concepts", "xyzzy", "--model", model)
     assert "the lexicon is of another model" in mistake("concepts", "sparse", "--model", model, "--k", 2)
     assert "give --lexicon, or --model" in mistake("concepts", "sparse")
 
@@ -521,10 +521,10 @@ def test_bugs_are_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
             ["--model", "MODEL", "--collection", "docs", "--device", "nonsense"],
             "there is no device 'nonsense': say cpu, cuda or cuda:1",
         ),
-        ("index", ["--store", "x", "--k", "3"], "--k is for texts, not for a store"),
+        ("index", ["--store", "x", "--k", "3"], "--k applies only to texts, not to --store"),
         ("index", ["--model", "MODEL", "--collection", "docs", "--engine-option", "uri=["], "cannot be read"),
-        ("encode", ["--model", "MODEL", "--queries", "docs/queries.tsv", "--half"], "--half is for a collection"),
-        ("encode", ["--model", "MODEL", "--collection", "docs", "--overwrite"], "--overwrite is for queries"),
+        ("encode", ["--model", "MODEL", "--queries", "docs/queries.tsv", "--half"], "--half applies only to --collection"),
+        ("encode", ["--model", "MODEL", "--collection", "docs", "--overwrite"], "--overwrite applies only to --queries"),
         ("pretrain", ["--backbone", "MODEL", "--collection", "docs"], "is a SAE-SPLADE model: name the encoder"),
         (
             "pretrain",

@@ -18,7 +18,7 @@ app = typer.Typer(cls=SaespladeGroup, add_completion=False, rich_markup_mode=Non
 @app.callback()
 def _saesplade(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of any error, as SAESPLADE_DEBUG=1 does.")
+        bool, typer.Option("--debug", help="Show the traceback of every error, like SAESPLADE_DEBUG=1.")
     ] = False,
 ) -> None:
     """Learned sparse retrieval over the concepts of a sparse autoencoder (SAE-SPLADE)."""

@@ -1,4 +1,4 @@
-"""What concepts mean: explain, concepts."""
+"""The commands for the meaning of concepts: explain, concepts."""
 
 from __future__ import annotations
 
@@ -26,21 +26,25 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def explain(
     model: Model,
-    query: Annotated[str, typer.Option(help="The query.")],
-    document: Annotated[str | None, typer.Option(help="The document's text.")] = None,
-    docno: Annotated[str | None, typer.Option(help="Its docno in --collection, in place of the text.")] = None,
+    query: Annotated[str, typer.Option(help="Text of the query.")],
+    document: Annotated[str | None, typer.Option(help="Text of the document.")] = None,
+    docno: Annotated[
+        str | None, typer.Option(help="Docno of the document in --collection, instead of its text.")
+    ] = None,
     collection: Annotated[str | None, COLLECTION] = None,
-    index: Annotated[Path | None, typer.Option(help="Index whose score it is; else that of the vectors.")] = None,
+    index: Annotated[
+        Path | None, typer.Option(help="Index to explain the score of. By default, the dot product of the vectors.")
+    ] = None,
     lexicon: Annotated[
         Path | None,
-        typer.Option(help="Lexicon that names the latents' words; that in the model's folder if there is one."),
+        typer.Option(help="Lexicon with the words of the latents. By default, the one in the model's folder, if any."),
     ] = None,
     k: K = None,
     doc_max_length: DocMaxLength = None,
     device: Device = None,
     precision: Precision = "auto",
 ) -> None:
-    """Say why a document has its score: the latents that it shares with a query, and the words that light them.
+    """Explain the score of a document for a query. Prints the shared latents, and the words that activate them.
 
     Example: saesplade explain --index concepts.index --model model --query "a query" --document "a text"
     """
@@ -53,7 +57,7 @@ def explain(
         documents = open_collection(collection).get_corpus_iter()
         document = next((known["text"] for known in documents if known["docno"] == docno), None)
         if document is None:
-            raise typer.BadParameter(f"there is no document {docno!r} in {collection}")
+            raise typer.BadParameter(f"{collection} has no document {docno!r}")
     assert document is not None
     opened = open_model(model, k=k, doc_max_length=doc_max_length, device=device, precision=precision)
     words = Lexicon.of_model(opened) if lexicon is None else Lexicon.open(lexicon)
@@ -67,16 +71,16 @@ def concepts(
     collection: Annotated[str | None, COLLECTION] = None,
     lexicon: Annotated[
         Path | None,
-        typer.Option(help="File of the lexicon, made of --collection; MODEL/concepts.parquet unless given."),
+        typer.Option(help="Lexicon file, made from --collection if given. By default, MODEL/concepts.parquet."),
     ] = None,
-    limit: Annotated[int, typer.Option(help="Latents that are printed at most.", min=1)] = 5,
+    limit: Annotated[int, typer.Option(help="Maximum number of latents to print.", min=1)] = 5,
     k: K = None,
     doc_max_length: DocMaxLength = None,
     device: Device = None,
     precision: Precision = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Read off a collection what a model's latents stand for, or print those that a word lights.
+    """Show which words activate which latents of a model. With --collection, this makes the lexicon first.
 
     Example: saesplade concepts --model model --collection docstrings
     """
@@ -85,30 +89,30 @@ def concepts(
     from pyterrier_saesplade.files import require_new
 
     if word is None and collection is None:
-        raise typer.BadParameter("name a word, or give --collection to make the lexicon of")
+        raise typer.BadParameter("name a word, or give --collection to make a lexicon from")
     if model is None:
-        refuse("for a model", **{"--collection": collection, "--k": k, "--doc-max-length": doc_max_length})
+        refuse("--model", **{"--collection": collection, "--k": k, "--doc-max-length": doc_max_length})
     settings: dict[str, Any] = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
     opened = None if model is None else open_model(model, **settings)
     if lexicon is None:
         if opened is None:
-            raise typer.BadParameter("give --lexicon, or --model: a model has its lexicon in its folder")
+            raise typer.BadParameter("give --lexicon, or --model, which has its lexicon in its folder")
         lexicon = Lexicon.path(opened)
     if collection is None:
         found = Lexicon.open(lexicon)
     else:
-        assert opened is not None  # else --collection was refused
+        assert opened is not None  # --collection without --model was refused above
         require_new(lexicon, overwrite=overwrite)
         found = Lexicon.build(opened, open_collection(collection).get_corpus_iter(), verbose=True)
         found.write(lexicon, overwrite=overwrite)
     if word is None:
         return
     if opened is not None:
-        lit = found.activated_by(opened, word)[:limit]
-        print(f"latents that the model lights for {word!r}:")
-        for weight, concept in lit:
+        activated = found.activated_by(opened, word)[:limit]
+        print(f"latents that the model activates for {word!r}:")
+        for weight, concept in activated:
             print(f"{weight:5.2f}  {concept}")
         print()
-    print(f"latents that {word!r} lights in the collection:")
+    print(f"latents that {word!r} activates in the collection:")
     known = found.of_word(word)[:limit]
-    print(*known, sep="\n") if known else print("none: it is not there, or lights them less than other words do")
+    print(*known, sep="\n") if known else print("none: the word is missing, or other words activate them more")

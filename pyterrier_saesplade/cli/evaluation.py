@@ -1,4 +1,4 @@
-"""Evaluation: evaluate, compare, report, reproduce, demo."""
+"""The evaluation commands: evaluate, compare, report, reproduce, demo."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command(cls=SystemsCommand)
 def evaluate(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder of indexes and results.")],
+    out: Annotated[Path, typer.Option(help="Folder to write results and indexes to.")],
     baseline: Annotated[
         list[str],
         typer.Option(
             default_factory=lambda: ["bm25", "dense"],
-            help="System to compare with: see below; repeat for several.",
+            help="System to compare with, see below. Can be repeated.",
             show_default="bm25, dense",
         ),
     ],
@@ -39,49 +39,58 @@ def evaluate(
         list[str],
         typer.Option(
             default_factory=list,
-            help="Any ir_measures name, such as AP(rel=2); repeat for several.",
+            help="Measure by its name in ir_measures, such as AP(rel=2). Can be repeated.",
             show_default=f"{', '.join(DEFAULT_MEASURES)}, or the suite's",
         ),
     ],
     collection: Annotated[str | None, COLLECTION] = None,
-    query_set: Annotated[str | None, typer.Option(help="Query set of the collection, if not the main one.")] = None,
+    query_set: Annotated[
+        str | None, typer.Option(help="Query set of the collection. By default, its main one.")
+    ] = None,
     ignore_identical_ids: Annotated[
         bool,
-        typer.Option("--ignore-identical-ids", help="A query does not find the document that has its qid for docno."),
+        typer.Option("--ignore-identical-ids", help="Drop a document from the results of the query with the same id."),
     ] = False,
     language: Annotated[
         str | None,
         typer.Option(
-            help="Of the collection, two letters, such as de; English unless given, for systems that match words."
+            help="Language of the collection, two letters, such as de, for systems that match words. By default, "
+            "English, or what ir_datasets says."
         ),
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(help="beir, beir/scifact, mmarco-es, ...; a folder of collections, or a YAML file, of your own."),
+        typer.Option(
+            help="Suite of collections, such as beir, or one of its sets, such as beir/scifact or mmarco-es; a folder "
+            "of collections; or a YAML file."
+        ),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Set of the suite to evaluate, if not all; repeat for several.")
+        list[str] | None,
+        typer.Option(help="Set of the suite to evaluate. By default, all. Can be repeated."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="As for search; {set} in it is replaced by the name of a suite's set."),
+        typer.Option(
+            help="Folder or hub name of a SAE-SPLADE model; or splade=NAME, a SPLADE checkpoint. With --suite, {set} "
+            "is replaced by the name of each set."
+        ),
     ] = None,
     pretrain: Annotated[
-        str | None, typer.Option(help="Backbone: in place of a model, pre-train one for each set of a suite.")
+        str | None,
+        typer.Option(help="Backbone from which to pre-train a model for each set of the suite, instead of --model."),
     ] = None,
-    indexes: Annotated[
-        Path | None, typer.Option(help="Folder that indexes are kept in; OUT/indexes unless given.")
-    ] = None,
+    indexes: Annotated[Path | None, typer.Option(help="Folder to keep indexes in. By default, OUT/indexes.")] = None,
     k: K = None,
     doc_max_length: DocMaxLength = None,
     query_max_length: Annotated[
-        int | None, typer.Option(help="Word pieces kept per query, in place of the model's or the suite's.")
+        int | None, typer.Option(help="Number of word pieces kept per query. By default, the model's or the suite's.")
     ] = None,
     device: Device = None,
     precision: Precision = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare a model with baselines, and write a table, TREC runs and a figure; for a suite, of each of its sets.
+    """Compare a model with baselines on a collection or a suite. Writes tables, TREC runs and figures.
 
     Example: saesplade evaluate --collection docstrings --model model --baseline bm25 --out comparison
     """
@@ -102,14 +111,14 @@ def evaluate(
         from pyterrier_saesplade.evaluation import evaluate_suite
 
         given = {"--query-set": query_set, "--ignore-identical-ids": ignore_identical_ids, "--language": language}
-        refuse("for a collection: a suite says it of its sets", **given)
+        refuse("--collection: a suite has this setting for each of its sets", **given)
         print(
             evaluate_suite(
                 suite, model, out, sets=only or (), pretrain=pretrain, measures=measure or None, **common, **settings
             )
         )
         return
-    refuse("for a suite", **{"--only": only, "--pretrain": pretrain})
+    refuse("--suite", **{"--only": only, "--pretrain": pretrain})
     if model is None:
         raise typer.BadParameter("give --model")
     assert collection is not None
@@ -120,20 +129,30 @@ def evaluate(
 
 @app.command()
 def compare(
-    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.", show_default=False)],
-    baseline: Annotated[str | None, typer.Option(help="System to compare with; the first unless given.")] = None,
-    measure: Annotated[list[str] | None, typer.Option(help="Measure, if not all; repeat for several.")] = None,
-    test: Annotated[str, typer.Option(help="t, wilcoxon or randomisation.")] = "t",
-    correction: Annotated[str, typer.Option(help="holm or another of statsmodels; none for none.")] = "holm",
-    collection: Annotated[
-        str | None, typer.Option(help="Collection whose queries are shown: means by length, wins and losses.")
+    folder: Annotated[Path, typer.Argument(help="Folder written by saesplade evaluate.", show_default=False)],
+    baseline: Annotated[
+        str | None, typer.Option(help="System to compare the others with. By default, the first.")
     ] = None,
-    query_set: Annotated[str | None, typer.Option(help="Its query set, if not the main one.")] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="Measure to compare. By default, all. Can be repeated.")
+    ] = None,
+    test: Annotated[str, typer.Option(help="Significance test: t, wilcoxon or randomisation.")] = "t",
+    correction: Annotated[
+        str, typer.Option(help="Correction for multiple tests: holm or another method of statsmodels, or none.")
+    ] = "holm",
+    collection: Annotated[
+        str | None, typer.Option(help="Like --queries, with the queries of this collection, for a single comparison.")
+    ] = None,
+    query_set: Annotated[str | None, typer.Option(help="Query set of --collection. By default, its main one.")] = None,
     queries: Annotated[
-        bool, typer.Option("--queries", help="Show those of the collection evaluated; of a suite, of each set.")
+        bool,
+        typer.Option(
+            "--queries",
+            help="Also show means by query length and the queries won and lost by most, for each evaluated collection.",
+        ),
     ] = False,
 ) -> None:
-    """Test differences of systems for significance, with their sizes, and count queries won and lost.
+    """Test differences between systems for significance. Also counts the queries won and lost.
 
     Example: saesplade compare comparison --baseline bm25 --collection docstrings
     """
@@ -141,7 +160,7 @@ def compare(
     from pyterrier_saesplade.evaluation import comparisons
 
     if collection is None:
-        refuse("for --collection", **{"--query-set": query_set})
+        refuse("--collection", **{"--query-set": query_set})
     elif queries:
         raise typer.BadParameter("give either --collection or --queries")
     topics = None if collection is None else open_collection(collection).topics(query_set)
@@ -152,12 +171,12 @@ def compare(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Folders that evaluate wrote.", show_default=False)],
+    folders: Annotated[list[Path], typer.Argument(help="Folders written by saesplade evaluate.", show_default=False)],
     out: Annotated[Path, typer.Option(help="HTML page to write.")],
-    figure: Annotated[list[Path] | None, typer.Option(help="PNG or SVG to add; repeat for several.")] = None,
+    figure: Annotated[list[Path] | None, typer.Option(help="Additional figure, PNG or SVG. Can be repeated.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a report of comparisons: one HTML page with tables to sort and figures, which needs no network.
+    """Write an HTML report of comparisons. It is one self-contained page with sortable tables and figures.
 
     Example: saesplade report comparison --out report.html
     """
@@ -169,19 +188,17 @@ def report(
 @app.command()
 def reproduce(
     table: Annotated[
-        str | None, typer.Argument(help="Name of a table; without one, their names are printed.", show_default=False)
+        str | None, typer.Argument(help="Name of a table. Without one, the names are listed.", show_default=False)
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all that is made; tables share it.")] = Path("paper"),
-    data: Annotated[Path, typer.Option(help="Folder of the files that have to be brought.")] = Path("data"),
-    configs: Annotated[Path, typer.Option(help="Folder of the trainings' settings.")] = Path("examples/paper"),
-    gpus: Annotated[int, typer.Option(help="GPUs that a training runs on.", min=1)] = 1,
-    tables: Annotated[
-        Path | None, typer.Option(help="YAML file of tables of your own, in place of the paper's.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print all tables as a page.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder to write everything to; all tables share it.")] = Path("paper"),
+    data: Annotated[Path, typer.Option(help="Folder with the data that you must provide.")] = Path("data"),
+    configs: Annotated[Path, typer.Option(help="Folder with the training settings.")] = Path("examples/paper"),
+    gpus: Annotated[int, typer.Option(help="Number of GPUs to train on.", min=1)] = 1,
+    tables: Annotated[Path | None, typer.Option(help="YAML file with your own tables, instead of the paper's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Only print all tables, as a page in Markdown.")] = False,
 ) -> None:
-    """Make a table of the paper: train, evaluate and draw what is missing of it. Goes on if it was stopped.
+    """Reproduce a table of the paper. Runs all training, evaluation and drawing that is not done yet.
 
     Example: saesplade reproduce k --data my-data --out paper
     """
@@ -201,11 +218,15 @@ def reproduce(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder that everything is kept in.")] = Path("demo"),
-    backbone: Annotated[str | None, typer.Option(help="Encoder in place of MiniLM-L6, folder or hub name.")] = None,
-    splade: Annotated[str | None, typer.Option(help="SPLADE checkpoint to compare with, folder or hub name.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder to keep everything in.")] = Path("demo"),
+    backbone: Annotated[
+        str | None, typer.Option(help="Folder or hub name of the encoder. By default, MiniLM-L6.")
+    ] = None,
+    splade: Annotated[
+        str | None, typer.Option(help="Folder or hub name of the SPLADE checkpoint to compare with.")
+    ] = None,
 ) -> None:
-    """Pre-train on the docstrings of the installed libraries, compare, and explain three queries: some minutes.
+    """Pre-train, compare and explain on docstrings of installed libraries. This takes a few minutes.
 
     Example: saesplade demo --out demo
     """

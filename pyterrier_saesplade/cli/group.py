@@ -1,4 +1,4 @@
-"""The command's group: errors that the user can mend are reported in one line, bugs with their traceback."""
+"""How the command reports errors: one line for those that the user can fix, a traceback for bugs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typer.core import TyperGroup
 
 from pyterrier_saesplade.mistakes import one_line, wants_traceback
 
-#: Click's UsageError, which typer does not export.
+#: click's UsageError, which typer does not export.
 _UsageError: Any = typer.BadParameter.__base__
 
 _DEBUG = "--debug"
 
 
 class SaespladeGroup(TyperGroup):
-    """Reports a mistake in one line, without a traceback, and with exit code 2.
+    """Reports a user's error in one line, without a traceback and with exit code 2.
 
-    ``--debug`` is accepted anywhere on the command line. Commands find the line itself in ``ctx.obj``.
+    ``--debug`` is accepted anywhere on the command line. Commands find the command line in ``ctx.obj``.
     """
 
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]

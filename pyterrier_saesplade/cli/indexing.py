@@ -1,4 +1,4 @@
-"""Indexes and stores: encode, index, search, export, import, inspect."""
+"""The commands for indexes and stores: encode, index, search, export, import, inspect."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def encode(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Folder of the store; for queries a file that ends in .parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the store to; for queries, a file ending in .parquet.")],
     collection: Annotated[str | None, COLLECTION] = None,
-    queries: Annotated[Path | None, typer.Option(help="File of qid<TAB>query lines, in place of a collection.")] = None,
-    shard: Annotated[str, typer.Option(help="i/n: encode the i-th of n shares, i from 0; see the README.")] = "0/1",
-    workers: Annotated[int, typer.Option(help="Processes; on several GPUs, one for each.")] = 1,
+    queries: Annotated[Path | None, typer.Option(help="File of qid<TAB>query lines, instead of a collection.")] = None,
+    shard: Annotated[
+        str, typer.Option(help="i/n: encode the i-th of n parts of the collection, counted from 0.")
+    ] = "0/1",
+    workers: Annotated[int, typer.Option(help="Number of processes. With several GPUs, use one for each.")] = 1,
     half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits.")] = False,
     k: K = None,
     doc_max_length: DocMaxLength = None,
     device: Device = None,
     precision: Precision = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of queries.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file of queries.")] = False,
 ) -> None:
-    """Encode a collection once, for any engine; or a file of queries. A killed encoding goes on with the same command.
+    """Encode a collection once for all engines, or a file of queries. Resumes if interrupted.
 
     Example: saesplade encode --model model --collection docstrings --out vectors
     """
@@ -51,9 +53,9 @@ def encode(
     if (collection is None) == (queries is None):
         raise typer.BadParameter("give either --collection or --queries")
     if queries is None:
-        refuse("for queries", **{"--overwrite": overwrite})
+        refuse("--queries", **{"--overwrite": overwrite})
     else:
-        refuse("for a collection", **{"--shard": shard != "0/1", "--workers": workers != 1, "--half": half})
+        refuse("--collection", **{"--shard": shard != "0/1", "--workers": workers != 1, "--half": half})
     share = re.fullmatch(r"(\d+)/(\d+)", shard)
     if share is None:
         raise typer.BadParameter(f"--shard must be i/n, such as 0/4, not {shard}")
@@ -66,31 +68,33 @@ def encode(
     documents = open_collection(collection)
     store = encode_corpus(opened, documents, out, shard=numbers, workers=workers, half=half, verbose=True)
     if store is None:
-        logging.getLogger(__name__).info("shard %s is done; the store is complete when the others are", shard)
+        logging.getLogger(__name__).info("shard %s is done; the store is complete once all shards are", shard)
 
 
 @app.command()
 def index(
-    out: Annotated[Path, typer.Option(help="Folder that the index will be.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the index to.")],
     collection: Annotated[str | None, COLLECTION] = None,
     model: Annotated[str | None, MODEL] = None,
-    store: Annotated[Path | None, typer.Option(help="Store of vectors, in place of collection and model.")] = None,
-    engine: Annotated[str, typer.Option(help="terrier, anserini, pisa, bmp, seismic, milvus or exact.")] = "terrier",
+    store: Annotated[Path | None, typer.Option(help="Store of vectors, instead of a collection and a model.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="Search engine: terrier, anserini, pisa, bmp, seismic, milvus or exact.")
+    ] = "terrier",
     engine_option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, a build option of the engine; repeat for several.")
+        list[str] | None, typer.Option(help="Build option NAME=VALUE of the engine. Can be repeated.")
     ] = None,
     prune_k: Annotated[
-        int | None, typer.Option(help="Keep this many weights of a document, the largest.", min=1)
+        int | None, typer.Option(help="Keep only this many weights per document, the largest.", min=1)
     ] = None,
     prune_ratio: Annotated[
-        float | None, typer.Option(help="Keep weights of at least this share of a document's largest.")
+        float | None, typer.Option(help="Keep weights of at least this share of the document's largest weight.")
     ] = None,
     prune_mass: Annotated[
-        float | None, typer.Option(help="Keep the fewest weights that have this share of a document's sum.")
+        float | None, typer.Option(help="Keep the largest weights that make up this share of the document's sum.")
     ] = None,
-    prune_threshold: Annotated[float | None, typer.Option(help="Keep weights of at least this much.")] = None,
+    prune_threshold: Annotated[float | None, typer.Option(help="Keep weights of at least this value.")] = None,
     max_df: Annotated[
-        float | None, typer.Option(help="Drop latents that more than this share of the documents have.")
+        float | None, typer.Option(help="Drop latents that occur in more than this share of the documents.")
     ] = None,
     k: K = None,
     doc_max_length: DocMaxLength = None,
@@ -98,7 +102,7 @@ def index(
     precision: Precision = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Index the documents of a collection, or of a store.
+    """Index the documents of a collection or of a store.
 
     Example: saesplade index --collection docstrings --model model --out concepts.index
     """
@@ -115,7 +119,7 @@ def index(
     options["engine_options"] = assigned("--engine-option", engine_option)
     if store is not None:
         given = {"--collection": collection, "--model": model, "--k": k, "--doc-max-length": doc_max_length}
-        refuse("for texts, not for a store", **given, **{"--device": device})
+        refuse("texts, not to --store", **given, **{"--device": device})
         vectors = StoredVectors(store)
         ConceptIndexer(vectors, out, engine, **options).index(vectors)
         return
@@ -128,12 +132,14 @@ def index(
 @app.command()
 def search(
     index: Annotated[Path, typer.Option(help="Folder of an index.")],
-    topics: Annotated[Path, typer.Option(help="File of qid<TAB>query lines, or of vectors (.parquet, .jsonl[.gz]).")],
+    topics: Annotated[
+        Path, typer.Option(help="File of qid<TAB>query lines, or of encoded queries (.parquet, .jsonl[.gz]).")
+    ],
     out: Annotated[Path, typer.Option(help="TREC run file to write; compressed if it ends in .gz.")],
     model: Annotated[str | None, MODEL] = None,
-    num_results: Annotated[int, typer.Option(help="Documents per query.")] = 1000,
+    num_results: Annotated[int, typer.Option(help="Maximum number of documents per query.")] = 1000,
     engine_option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, a search option of the engine; repeat for several.")
+        list[str] | None, typer.Option(help="Search option NAME=VALUE of the engine. Can be repeated.")
     ] = None,
     tag: Annotated[str, typer.Option(help="Name of the run.")] = "saesplade",
     k: K = None,
@@ -142,7 +148,7 @@ def search(
     precision: Precision = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Search an index with the model that built it (k and doc-max-length included), and write a TREC run.
+    """Search an index and write a TREC run. Use the model, --k and --doc-max-length that built the index.
 
     Example: saesplade search --index concepts.index --model model --topics queries.tsv --out run.trec
     """
@@ -150,7 +156,7 @@ def search(
 
     settings: dict[str, Any] = {"k": k, "doc_max_length": doc_max_length, "device": device, "precision": precision}
     if model is None:
-        refuse("for a model", **{"--k": k, "--doc-max-length": doc_max_length, "--device": device})
+        refuse("--model", **{"--k": k, "--doc-max-length": doc_max_length, "--device": device})
     opened = None if model is None else open_model(model, **settings)
     options = assigned("--engine-option", engine_option)
     search_index(
@@ -161,16 +167,20 @@ def search(
 @app.command()
 def export(
     store: Annotated[Path, typer.Option(help="Folder of a store of vectors.")],
-    format: Annotated[str, typer.Option(help="anserini, ciff, jsonl, npz, opensearch or elasticsearch.")],
-    out: Annotated[Path, typer.Option(help="File to write (ciff, jsonl; .jsonl.gz is compressed), else folder.")],
-    queries: Annotated[Path | None, typer.Option(help="File of encoded queries (.parquet), for anserini.")] = None,
+    format: Annotated[str, typer.Option(help="Format: anserini, ciff, jsonl, npz, opensearch or elasticsearch.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write (ciff, jsonl; compressed if it ends in .jsonl.gz), or folder (others).")
+    ],
+    queries: Annotated[
+        Path | None, typer.Option(help="File of encoded queries (.parquet) to export as well; anserini only.")
+    ] = None,
     scale: Annotated[
         float | None,
-        typer.Option(help="Levels per unit of weight; 10 for anserini and ciff, else floats stay."),
+        typer.Option(help="Integer levels per unit of weight. By default, 10 for anserini and ciff, else floats."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a store's vectors in the format of another tool.
+    """Write the vectors of a store in the format of another tool.
 
     Example: saesplade export --store vectors --format ciff --out concepts.ciff
     """
@@ -184,12 +194,14 @@ def export(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Option(help="File of vectors.")],
-    format: Annotated[str, typer.Option(help="ciff or jsonl.")],
-    out: Annotated[Path, typer.Option(help="Folder of the store to make.")],
+    format: Annotated[str, typer.Option(help="Format of the file: ciff or jsonl.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the store to.")],
     model: Annotated[str | None, MODEL] = None,
-    scale: Annotated[float, typer.Option(help="Levels per unit of weight in the file: weights are divided by it.")] = 1,
+    scale: Annotated[
+        float, typer.Option(help="Integer levels per unit of weight in the file: its weights are divided by this.")
+    ] = 1,
 ) -> None:
-    """Make a store of vectors that another tool made, for any engine. Name the model, if there is one.
+    """Make a store from vectors of another tool, for any engine. If a model made them, name it.
 
     Example: saesplade import --file docs.jsonl.gz --format jsonl --scale 100 --out vectors
     """
@@ -200,10 +212,10 @@ def import_(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder of an index or of a store.")],
+    path: Annotated[Path, typer.Argument(help="Folder of an index or a store.")],
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Print what an index or a store holds: model, quantisation, counts, density, the most frequent latents.
+    """Print a summary of an index or a store. It has the model, quantisation, counts, density and frequent latents.
 
     Example: saesplade inspect concepts.index
     """

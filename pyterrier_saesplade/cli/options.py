@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they are read by."""
+"""Options that several commands share, and the functions that read their values."""
 
 from __future__ import annotations
 
@@ -14,41 +14,46 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.saesplade import SaeSplade
 
 COLLECTION: Any = typer.Option(
-    help="Folder with docs.jsonl[.gz], queries.tsv, qrels.txt; a data set of PyTerrier or ir_datasets; docstrings."
+    help="Folder with docs.jsonl[.gz], queries.tsv and qrels.txt; a dataset of PyTerrier or ir_datasets, such as "
+    "irds:beir/scifact/test; or docstrings, made from the installed Python libraries."
 )
 Collection = Annotated[str, COLLECTION]
-MODEL: Any = typer.Option(help="SAE-SPLADE model, folder or hub name; splade=NAME for a SPLADE checkpoint.")
+MODEL: Any = typer.Option(help="Folder or hub name of a SAE-SPLADE model; or splade=NAME, a SPLADE checkpoint.")
 Model = Annotated[str, MODEL]
-K = Annotated[int | None, typer.Option(help="Latents kept per token, in place of the model's.")]
-DocMaxLength = Annotated[int | None, typer.Option(help="Word pieces kept per document, in place of the model's.")]
-Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1; the first GPU if there is one.")]
-Precision = Annotated[types.Precision, typer.Option(help="Number format to compute in.")]
+K = Annotated[int | None, typer.Option(help="Number of latents kept per token. By default, the model's.")]
+DocMaxLength = Annotated[
+    int | None, typer.Option(help="Number of word pieces kept per document. By default, the model's.")
+]
+Device = Annotated[
+    str | None, typer.Option(help="Device, such as cpu or cuda:1. By default, the first GPU if there is one.")
+]
+Precision = Annotated[types.Precision, typer.Option(help="Number format of the computation.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="NAME=VALUE, a setting in place of the file's; repeat for several."),
+    typer.Option("--set", help="Setting NAME=VALUE, which overrides the one in the file. Can be repeated."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Figure = Annotated[Path, typer.Option("--out", help="File to write: .png, .pdf or .svg.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+Figure = Annotated[Path, typer.Option("--out", help="Figure to write, ending in .png, .pdf or .svg.")]
 
-#: For the help of arguments that :func:`named` reads.
-NAMED = "NAME=FOLDER gives it a name"
+#: Help on arguments that :func:`named` reads.
+NAMED = "NAME=FOLDER sets the name that the figure shows"
 
 
 def named(text: str) -> tuple[str | None, Path]:
-    """Returns the folder of ``NAME=FOLDER``, and the name; an existing path is a folder as it is written."""
+    """Returns the name and the folder of ``NAME=FOLDER``; without a name, or for an existing path, ``None`` and it."""
     name, equals, folder = text.partition("=")
     return (None, Path(text)) if not equals or Path(text).exists() else (name, Path(folder))
 
 
-def refuse(purpose: str, **options: Any) -> None:
-    """Reports an option that was given but would have no effect."""
+def refuse(scope: str, **options: Any) -> None:
+    """Reports an option that was given but would have no effect, as it applies only to ``scope``."""
     for name, value in options.items():
         if value is not None and value is not False:
-            raise typer.BadParameter(f"{name} is {purpose}")
+            raise typer.BadParameter(f"{name} applies only to {scope}")
 
 
 def assigned(option: str, texts: list[str] | None) -> dict[str, Any]:
-    """Returns the values of ``NAME=VALUE``, which are read as YAML."""
+    """Returns the names and values of ``NAME=VALUE`` texts; values are read as YAML."""
     values = {}
     for text in texts or []:
         name, equals, value = text.partition("=")
@@ -62,7 +67,7 @@ def assigned(option: str, texts: list[str] | None) -> dict[str, Any]:
 
 
 def open_model(model: str, **settings: Any) -> SaeSplade:
-    """Opens a model by the name that ``--model`` has."""
+    """Opens the model that ``--model`` names."""
     from pyterrier_saesplade.saesplade import open_model as open_by_name
 
     return open_by_name(model, **settings)

@@ -1,4 +1,4 @@
-"""Figures: the verbs of saesplade plot."""
+"""The commands that draw figures: ``saesplade plot``."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback()
 def _plots() -> None:
-    """Draw figures, as wide as a column of a paper."""
+    """Draw figures, at the width of a column in a paper."""
 
 
 @app.command()
 def tradeoff(
     folders: Annotated[
-        list[str], typer.Argument(help=f"Folders that evaluate wrote; {NAMED}, and those of one name are a sweep.")
+        list[str],
+        typer.Argument(
+            help=f"Folders written by saesplade evaluate. {NAMED}; folders with the same name are joined by a line."
+        ),
     ],
     out: Figure,
     measure: Annotated[
-        str | None, typer.Option(help="Measure on the vertical axis; RR@10, or if that is missing the first one.")
+        str | None,
+        typer.Option(help="Measure on the vertical axis. By default, RR@10, or the first measure if it is missing."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw effectiveness against QD-FLOPs; with RR@10 there are lines of equal ΔE.
+    """Draw effectiveness against QD-FLOPs. For RR@10, lines of equal ΔE are added.
 
     Example: saesplade plot tradeoff comparison --out tradeoff.pdf
     """
@@ -37,7 +41,7 @@ def tradeoff(
     from pyterrier_saesplade.figures import plot_tradeoff, require_figure
 
     require_figure(out, overwrite=overwrite)
-    # Of a suite the means: its sets have points of their own, which are no sweep.
+    # For a suite, only the means: points for its sets would look like a sweep.
     results = [(name, read_summary(folder)) for name, folder in map(named, folders)]
     first = results[0][1].measures
     measure = measure or ("RR@10" if "RR@10" in first else first[0])
@@ -48,13 +52,13 @@ def tradeoff(
 def sweep(
     table: Annotated[Path, typer.Argument(help="CSV file with the columns name, k, qd_flops and the measure.")],
     out: Figure,
-    measure: Annotated[str, typer.Option(help="Column on the vertical axis.")] = "nDCG@10",
+    measure: Annotated[str, typer.Option(help="Column to draw on the vertical axis.")] = "nDCG@10",
     weights: Annotated[
-        bool, typer.Option("--weights", help="A line for each k: its rows are in the order of the FLOPS weight.")
+        bool, typer.Option("--weights", help="Draw a line for each k; its rows must be ordered by the FLOPS weight.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw a sweep of k, or of k and the FLOPS weight.
+    """Draw a sweep over k, or over k and the FLOPS weight.
 
     Example: saesplade plot sweep k.csv --out k.pdf
     """
@@ -67,14 +71,14 @@ def sweep(
 
 @app.command()
 def differences(
-    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.")],
+    folder: Annotated[Path, typer.Argument(help="Folder written by saesplade evaluate.")],
     out: Figure,
     baseline: Annotated[str, typer.Option(help="System to compare with.")] = "bm25",
-    system: Annotated[str, typer.Option(help="System that is compared.")] = "saesplade",
-    measure: Annotated[str, typer.Option(help="Measure of the differences.")] = "nDCG@10",
+    system: Annotated[str, typer.Option(help="System to compare.")] = "saesplade",
+    measure: Annotated[str, typer.Option(help="Measure to compare.")] = "nDCG@10",
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw what each query gains and loses, in order.
+    """Draw the gains and losses of queries over a baseline. They are in descending order.
 
     Example: saesplade plot differences comparison --baseline bm25 --out differences.pdf
     """
@@ -89,13 +93,15 @@ def differences(
 
 @app.command("precision-recall")
 def precision_recall(
-    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote, with its runs.")],
+    folder: Annotated[Path, typer.Argument(help="Folder written by saesplade evaluate, with its runs.")],
     collection: Collection,
     out: Figure,
-    query_set: Annotated[str | None, typer.Option(help="Its query set, if not the main one was evaluated.")] = None,
+    query_set: Annotated[
+        str | None, typer.Option(help="Query set that was evaluated. By default, the main one of the collection.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw interpolated precision at eleven levels of recall, a curve for each run.
+    """Draw precision against recall, a curve for each run. Precision is interpolated at eleven levels of recall.
 
     Example: saesplade plot precision-recall comparison --collection my-collection --out curves.pdf
     """
@@ -112,11 +118,11 @@ def precision_recall(
 
 @app.command()
 def postings(
-    indexes: Annotated[list[str], typer.Argument(help=f"Folders of indexes; {NAMED}.")],
+    indexes: Annotated[list[str], typer.Argument(help=f"Folders of indexes. {NAMED}.")],
     out: Figure,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the lengths of posting lists, the longest first.
+    """Draw the lengths of posting lists, in descending order.
 
     Example: saesplade plot postings concepts.index splade=words.index --out postings.pdf
     """
@@ -134,7 +140,7 @@ def document_frequencies(
     out: Figure,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw in how many documents latents occur, and the share of those that occur in none.
+    """Draw the document frequencies of latents. The share of latents that occur in no document is added.
 
     Example: saesplade plot document-frequencies concepts.index --out frequencies.pdf
     """
@@ -148,12 +154,12 @@ def document_frequencies(
 @app.command()
 def anisotropy(
     collection: Collection,
-    backbone: Annotated[list[str], typer.Option(help="Encoder, folder or hub name; repeat for several.")],
+    backbone: Annotated[list[str], typer.Option(help=f"Folder or hub name of an encoder. {NAMED}. Can be repeated.")],
     out: Figure,
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw how alike the states of two random tokens are, layer by layer.
+    """Draw how similar the hidden states of tokens are. It is the mean cosine of two random tokens, layer by layer.
 
     Example: saesplade plot anisotropy --backbone distilbert-base-uncased --collection docstrings --out anisotropy.pdf
     """
@@ -171,11 +177,11 @@ def anisotropy(
 
 @app.command()
 def training(
-    models: Annotated[list[str], typer.Argument(help=f"Folders of models; {NAMED}.")],
+    models: Annotated[list[str], typer.Argument(help=f"Folders of models. {NAMED}.")],
     out: Figure,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the learning curves of trainings.
+    """Draw the learning curves of training runs.
 
     Example: saesplade plot training my-model --out curves.pdf
     """

@@ -1,4 +1,4 @@
-"""Commands that take systems by name: their help ends with the names that there are."""
+"""Commands that take systems by name: their help ends with a list of these names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typer.core import TyperCommand
 
 
 class SystemsCommand(TyperCommand):
-    """Lists the systems below its help. They are looked up when the help is shown, because that imports all of them."""
+    """Lists the systems below its help. They are imported only when the help is shown, which takes time."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Writes the list."""

@@ -1,4 +1,4 @@
-"""Training: pretrain, finetune, mine, queries."""
+"""The training commands: pretrain, finetune, mine, queries."""
 
 from __future__ import annotations
 
@@ -17,18 +17,32 @@ app = typer.Typer(rich_markup_mode=None)
 def pretrain(
     collection: Collection,
     backbone: Annotated[str, typer.Option(help="Folder or hub name of any Hugging Face encoder.")],
-    out: Annotated[Path, typer.Option(help="Folder that the model will be.")],
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings; the paper's is in examples/.")] = None,
-    width: Annotated[int | None, typer.Option(help="Number of latents; 16384 unless the file says otherwise.")] = None,
-    k: Annotated[int | None, typer.Option(help="Latents kept per token; 8 likewise.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps; 250 likewise.")] = None,
-    doc_max_length: Annotated[int | None, typer.Option(help="Word pieces kept per document; 128 likewise.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random; 42 likewise.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings. The paper's settings are in examples/paper/.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Number of latents. By default, that of the file, or 16384.")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(help="Number of latents kept per token. By default, that of the file, or 8.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Number of optimiser steps. By default, that of the file, or 250.")
+    ] = None,
+    doc_max_length: Annotated[
+        int | None, typer.Option(help="Number of word pieces kept per document. By default, that of the file, or 128.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of everything random. By default, that of the file, or 42.")
+    ] = None,
     set: Settings = None,
-    queries: Annotated[Path | None, typer.Option(help="File of qid<TAB>query lines, whose texts are mixed in.")] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="File of qid<TAB>query lines, to train on queries as well.")
+    ] = None,
     device: Device = None,
 ) -> None:
-    """Learn a vocabulary of concepts from a collection, without labels.
+    """Learn concepts from a collection of documents, without labels.
 
     Example: saesplade pretrain --collection docstrings --backbone distilbert-base-uncased --out model
     """
@@ -58,35 +72,42 @@ def pretrain(
 @app.command()
 def finetune(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Folder that the new model will be.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the new model to.")],
     collection: Annotated[str | None, COLLECTION] = None,
     query_set: Annotated[
         str,
-        typer.Option(help="Query set of the collection: its judgements are learned from, or --examples are of it."),
+        typer.Option(help="Query set of the collection: the source of the qrels, or of the queries of --examples."),
     ] = "train",
     examples: Annotated[
         list[Path] | None,
-        typer.Option(help="Distillation file (.json, .jsonl), or triples of identifiers (.tsv); repeat for several."),
+        typer.Option(help="Distillation file (.json, .jsonl), or triples of identifiers (.tsv). Can be repeated."),
     ] = None,
     passages: Annotated[
         list[str] | None,
-        typer.Option(help="File of pid<TAB>text lines (.tsv), or a collection; one for each --examples."),
+        typer.Option(help="For each --examples, its passages: a file of pid<TAB>text lines (.tsv), or a collection."),
     ] = None,
     queries: Annotated[
-        list[str] | None, typer.Option(help="File of qid<TAB>query lines (.tsv), or a collection; likewise.")
+        list[str] | None,
+        typer.Option(help="For each --examples, its queries: a file of qid<TAB>query lines (.tsv), or a collection."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Data set of texts (query, positive, negative, score): folder, file or hub name.")
+        str | None,
+        typer.Option(help="Dataset of texts (query, positive, negative, score): a folder, a file or a hub name."),
     ] = None,
     validation_set: Annotated[
-        str | None, typer.Option(help="Query set of the collection to validate with; else some queries are held out.")
+        str | None,
+        typer.Option(help="Query set of the collection for validation. By default, some queries are held out."),
     ] = None,
-    on_error: Annotated[str, typer.Option(help="What a broken line does: report or raise.")] = "report",
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings; the paper's are in examples/.")] = None,
+    on_error: Annotated[
+        str, typer.Option(help="What a malformed line causes: report (it is skipped and counted) or raise (an error).")
+    ] = "report",
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings. The paper's settings are in examples/paper/.")
+    ] = None,
     set: Settings = None,
     device: Device = None,
 ) -> None:
-    """Train a model to rank, on judged queries, on a teacher's scores or on triples.
+    """Train a model for ranking on qrels, teacher scores or triples.
 
     Example: saesplade finetune --model model --collection my-collection --out tuned
     """
@@ -96,9 +117,9 @@ def finetune(
     settings = FinetuneConfig.from_yaml(config) if config else FinetuneConfig()
     settings = settings.changed(assigned("--set", set), where="--set")
     if validation_set is not None and collection is None:
-        raise typer.BadParameter("--validation-set is a query set of --collection: give that too")
+        raise typer.BadParameter("--validation-set is a query set of --collection: give --collection too")
     data = read_training_data(
-        # Beside a data set of texts the collection has the queries to validate with, and no others.
+        # With a dataset of texts, the collection only supplies the validation queries.
         None if dataset is not None and validation_set is not None else collection,
         query_set=query_set,
         examples=examples or (),
@@ -114,20 +135,18 @@ def finetune(
 @app.command(cls=SystemsCommand)
 def mine(
     collection: Collection,
-    retriever: Annotated[str, typer.Option(help="System that finds candidates: see below.")],
-    teacher: Annotated[str, typer.Option(help="System that scores them.")],
+    retriever: Annotated[str, typer.Option(help="System that finds candidates, see below.")],
+    teacher: Annotated[str, typer.Option(help="System that scores the candidates, see below.")],
     out: Annotated[Path, typer.Option(help="Distillation file to write (.jsonl).")],
     queries: Annotated[
-        Path | None, typer.Option(help="File of qid<TAB>query lines without judgements, in place of the collection's.")
+        Path | None, typer.Option(help="File of qid<TAB>query lines without qrels, instead of a query set.")
     ] = None,
-    query_set: Annotated[str, typer.Option(help="Query set of the collection, with its judgements.")] = "train",
-    nway: Annotated[int, typer.Option(help="Passages of a query, the positive included.")] = 32,
-    indexes: Annotated[
-        Path | None, typer.Option(help="Folder that indexes are kept in; OUT.indexes unless given.")
-    ] = None,
+    query_set: Annotated[str, typer.Option(help="Query set of the collection, with qrels.")] = "train",
+    nway: Annotated[int, typer.Option(help="Maximum number of passages per query, the positive included.")] = 32,
+    indexes: Annotated[Path | None, typer.Option(help="Folder to keep indexes in. By default, OUT.indexes.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write training data: candidates that one system finds, with the scores of another. Resumes if it was killed.
+    """Mine training data: one system retrieves, another one scores. Resumes if interrupted.
 
     Example: saesplade mine --collection my-collection --retriever bm25 --teacher cross-encoder=NAME --out mined.jsonl
     """
@@ -155,15 +174,15 @@ def queries(
         list[str],
         typer.Option(
             default_factory=lambda: ["titles", "keywords"],
-            help="titles, sentences, keywords or spans; repeat for several.",
+            help="What queries are made from: titles, sentences, keywords or spans. Can be repeated.",
             show_default="titles, keywords",
         ),
     ],
-    count: Annotated[int, typer.Option(help="How many.", min=1)] = 2000,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 42,
+    count: Annotated[int, typer.Option(help="Number of queries.", min=1)] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 42,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make queries from a collection's documents, for `saesplade mine`, where there are none.
+    """Make queries from the documents of a collection. `saesplade mine` takes them with --queries.
 
     Example: saesplade queries --collection my-collection --out pseudo.tsv
     """

@@ -15,7 +15,7 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.settings import make_settings, read_yaml, settings_class
 from pyterrier_saesplade.types import Precision
 
-#: A length in word pieces, with room for two special tokens, a marker and a word piece of the text.
+#: A length in word pieces: at least two special tokens, a marker and one word piece of the text.
 _Length = Annotated[int, Field(ge=4)]
 
 #: Where a Matryoshka dictionary is cut by default, in 32nds of its width. With the paper's 2^16 latents this gives
@@ -24,17 +24,17 @@ _CUTS = (1, 3, 7, 15, 32)
 
 
 class _Stage:
-    """What the settings of both stages share: reading them from YAML, and changing some of them.
+    """Base class of the settings of both stages, which reads them from YAML and changes some of them.
 
-    A file has one section for each stage that it configures. It may name a base, another file in its folder, and then
-    holds only what differs from that::
+    A file has one section for each stage that it configures. It may name a base, which is another file in its folder.
+    Then it holds only what differs from the base::
 
         base: main.yaml
         pretrain:
           width: 32768
     """
 
-    #: The section of a file.
+    #: The name of this stage's section in a file.
     _STAGE: ClassVar[str]
 
     @classmethod
@@ -46,8 +46,14 @@ class _Stage:
             **overrides: Settings that take precedence over those in the file.
 
         Raises:
-            FileNotFoundError: If the file or its base does not exist.
-            ValueError: If the file is not valid YAML or has no such section, or a setting is unknown or not allowed.
+            PathNotFoundError: If the file or its base does not exist.
+            SettingError: If the file is not valid YAML or has no such section, or a setting is unknown or not allowed.
+
+        Examples:
+            >>> _ = Path("small.yaml").write_text("pretrain: {width: 1024, k: 4}")
+            >>> config = PretrainConfig.from_yaml("small.yaml", k=6)
+            >>> config.width, config.k
+            (1024, 6)
         """
         files = _with_bases(Path(path))
         sections = [section for file in files.values() if (section := getattr(file, cls._STAGE)) is not None]
@@ -60,10 +66,14 @@ class _Stage:
 
         Args:
             settings: The new values by name.
-            where: Where they come from, for errors.
+            where: Where they come from, for error messages.
 
         Raises:
-            ValueError: If a setting is unknown or not allowed.
+            SettingError: If a setting is unknown or not allowed.
+
+        Examples:
+            >>> PretrainConfig().changed({"k": 4}, where="--set").k
+            4
         """
         return make_settings(type(self), vars(self) | dict(settings), where)
 
@@ -79,10 +89,10 @@ class PretrainConfig(_Stage):
         width: Number of latents, M.
         k: Number of activations kept per token (k_SAE).
         variant: What reconstructs a token. ``"topk"``: its ``k`` strongest activations. ``"hierarchical"``: its ``j``
-            strongest, for every ``j`` up to ``k``, so that one SAE also serves every smaller k. ``"matryoshka"``: the
-            first latents, for each of ``prefixes``, so that each prefix is a smaller dictionary in itself.
-        prefixes: Where a Matryoshka dictionary is cut: numbers of latents in ascending order, ending with ``width``.
-            ``None``: 1/32, 3/32, 7/32, 15/32 and all of ``width``, as in the paper.
+            strongest activations, for every ``j`` up to ``k``, so that one SAE also serves every smaller k.
+            ``"matryoshka"``: the first latents, for each of ``prefixes``, so that each prefix is a smaller dictionary.
+        prefixes: Sizes at which a Matryoshka dictionary is cut: numbers of latents in ascending order, ending with
+            ``width``. ``None``: 1/32, 3/32, 7/32, 15/32 and all of ``width``, as in the paper.
         layer: Which token states are read: ``"last"``, the number of a layer, or ``"h"``.
         markers: Whether to prepend the paper's ``[Q]`` and ``[D]`` markers. Leave this off for a backbone that was not
             trained with them.
@@ -90,9 +100,9 @@ class PretrainConfig(_Stage):
         doc_marker: The word piece that marks documents.
         doc_max_length: Documents are truncated to this many word pieces.
         query_max_length: Queries are truncated to this many word pieces.
-        input_norm: Whether token states are centred, and scaled by their mean norm.
+        input_norm: Whether token states are centred, then divided by their mean norm.
         init: How the dictionary is initialised. ``"data"``: with token states of the corpus, which leaves few latents
-            dead. ``"linear"``: as :class:`torch.nn.Linear`, as in the paper.
+            dead. ``"linear"``: like :class:`torch.nn.Linear`, as in the paper.
         steps: Number of optimiser steps. With 0 the SAE keeps its initial weights; together with ``init="linear"``
             this is the paper's random baseline.
         batch_tokens: Token states per step, summed over all processes.
@@ -107,18 +117,18 @@ class PretrainConfig(_Stage):
         normalise_error: Whether the squared error of each token is divided by its squared norm.
         dead_after: A latent is dead after this many tokens without an activation, or after 10 % of the run's tokens if
             that is fewer. With ``batch_documents`` the run's tokens are not known, and only the former applies.
-        seed: Seed of everything random.
+        seed: Seed of all random choices.
         precision: As in :class:`~pyterrier_saesplade.encoding.Encoder`, except that ``"auto"`` also runs the backbone
             in bfloat16 where the device supports it: token states are stored in bfloat16 in any case.
         states_gigabytes: Disk space for token states, in 10^9 bytes. A corpus that fits is encoded once. A larger one
             is encoded in parts of this size, and shuffled within each part.
         log_steps: Steps between two entries of the log.
-        eval_steps: Steps between two evaluations on whole documents; 0: only at the end.
+        eval_steps: Steps between two evaluations on whole documents; 0: evaluate only at the end.
         save_steps: Steps between two checkpoints.
         report_to: Where the Trainer reports in addition to the log, such as ``("tensorboard",)`` or ``("wandb",)``.
 
     Raises:
-        ValueError: If a setting is unknown or not allowed.
+        SettingError: If a setting is unknown or not allowed.
 
     Examples:
         >>> PretrainConfig(width=65536, variant="matryoshka").cuts
@@ -170,7 +180,7 @@ class PretrainConfig(_Stage):
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """The sizes of the prefixes that each reconstruct a token; without Matryoshka, only ``width``."""
+        """Sizes of the dictionary's prefixes that reconstruct tokens; without Matryoshka, only ``width``."""
         if self.variant != "matryoshka":
             return (self.width,)
         return tuple(self.prefixes or (max(1, self.width * cut // _CUTS[-1]) for cut in _CUTS))
@@ -184,8 +194,8 @@ class FinetuneConfig(_Stage):
     settings. All settings are keyword arguments.
 
     Attributes:
-        k: Number of activations kept per token from now on (k_SPLADE); the model's width keeps all of them. ``None``:
-            the model's.
+        k: Number of activations kept per token from now on (k_SPLADE); a value equal to the width keeps all of them.
+            ``None``: the model's.
         width: Number of latents to keep, the first ones of a Matryoshka dictionary; ``None``: all.
         doc_max_length: Documents are truncated to this many word pieces; ``None``: the model's.
         query_max_length: Queries are truncated to this many word pieces; ``None``: the model's.
@@ -193,10 +203,10 @@ class FinetuneConfig(_Stage):
         query_marker: The word piece that marks queries; ``None``: the model's.
         doc_marker: The word piece that marks documents; ``None``: the model's.
         alpha: Initial value of the factor that scales all weights, unless it is calibrated; ``None``: the model's.
-        query_weights: A weight per latent that query weights are multiplied by. ``"none"``: no such weight. ``"idf"``:
-            the idf of the latent in the training passages, fixed. ``"learned"``: initialised with the idf and trained.
-            A model that was not fine-tuned relies on the idf that an index supplies; these weights are part of the
-            model instead.
+        query_weights: A factor per latent that multiplies its weights in queries. ``"none"``: no such factor.
+            ``"idf"``: the idf of the latent in the training passages, fixed. ``"learned"``: initialised with the idf
+            and trained. These factors are part of the model, whereas a model that was not fine-tuned relies on the idf
+            that an index supplies.
         dropout: Dropout of the backbone, below 1; ``None``: as in its configuration.
         train: What is trained. ``"all"``: everything. ``"head"``: the head; the backbone is frozen, and encodes each
             query and passage only once. ``"lora"``: the head and low-rank additions to the backbone (extra ``lora``).
@@ -206,20 +216,21 @@ class FinetuneConfig(_Stage):
         margin_mse_weight: Weight of the squared error of the teacher's margins; ignored if the data has no scores.
         contrastive_weight: Weight of InfoNCE, the positive against the other passages; ``None``: 0 if the data has a
             teacher's scores, else 1.
-        in_batch_negatives: Whether InfoNCE also takes the passages of the other queries in the batch as negatives, as
-            far as they are in the same process; ``None``: only if the data has no scores.
+        in_batch_negatives: Whether InfoNCE also takes the passages of the other queries in the batch as negatives.
+            Only queries of the same process count. ``None``: only if the data has no scores.
         doc_flops: Weight of the FLOPS penalty on passages, lambda_d.
         query_flops: Weight of the FLOPS penalty on queries, lambda_q.
         flops_warmup_steps: Steps over which both FLOPS weights grow quadratically to their full value.
         reconstruction_weight: Weight of the SAE's reconstruction error, for joint training; the model needs its
             decoder.
-        calibrate: Whether to set ``alpha`` before the first step, so that the model's scores of the passages of a query
-            are spread as widely as the teacher's, or with a standard deviation of 1 if there is no teacher.
+        calibrate: Whether to set ``alpha`` before the first step, so that the scores of a query's passages have the
+            same standard deviation as the teacher's scores, or 1 if there is no teacher.
         nway: Passages per query in a step: one positive, and others drawn at random from the query's candidates.
         batch_queries: Queries per step, summed over all processes.
         batch_tokens: Word pieces in one forward pass of the backbone, padding included.
-        gradient_checkpointing: Whether to keep the activations of only ``batch_tokens`` word pieces at a time and to
-            compute the others again in the backward pass: less memory, a third more time, the same loss.
+        gradient_checkpointing: Whether to keep the activations of only ``batch_tokens`` word pieces at a time, and to
+            recompute the others in the backward pass. This takes less memory and a third more time; the loss is the
+            same.
         steps: Number of optimiser steps.
         learning_rate: Learning rate of AdamW for the backbone.
         head_learning_rate: Learning rate for the head.
@@ -230,14 +241,14 @@ class FinetuneConfig(_Stage):
         adam_epsilon: AdamW's epsilon.
         weight_decay: AdamW's weight decay; it applies to matrices only.
         max_grad_norm: Gradients are clipped to this norm.
-        seed: Seed of everything random.
+        seed: Seed of all random choices.
         precision: Number format of the backbone: ``"float32"``, ``"bfloat16"``, ``"float16"`` (GPUs only), or
             ``"auto"``, which is bfloat16 where the device supports it. A frozen backbone always runs in float32, as it
             does when the model is used.
         states_gigabytes: Disk space for the token states of a frozen backbone, in 10^9 bytes.
         eval_steps: Steps between two validations; 0: no validation.
-        eval_queries: Number of queries held out for validation, at most a tenth of them; ignored if a validation set is
-            given.
+        eval_queries: Number of queries held out for validation, limited to a tenth of all queries; ignored if a
+            validation set is given.
         eval_pool: Number of passages that a validation searches: the candidates of its queries, filled up with others
             drawn at random.
         patience: Training stops after this many validations in a row without a better RR@10; ``None``: never.
@@ -250,7 +261,7 @@ class FinetuneConfig(_Stage):
         report_to: Where the Trainer reports in addition to the log, such as ``("tensorboard",)`` or ``("wandb",)``.
 
     Raises:
-        ValueError: If a setting is unknown or not allowed.
+        SettingError: If a setting is unknown or not allowed.
 
     Examples:
         >>> FinetuneConfig(steps=1000, train="head").learning_rate
@@ -313,18 +324,22 @@ class FinetuneConfig(_Stage):
                 "joint training (reconstruction_weight above 0) needs a backbone that is trained, not train='head'"
             )
         if self.patience is not None and not self.eval_steps:
-            raise SettingError("patience counts validations, and there are none: set eval_steps too")
+            raise SettingError("patience counts validations, but there are none: set eval_steps too")
         if self.use != "last" and not self.eval_steps:
-            raise SettingError(f"use={self.use!r} needs validations, and there are none: set eval_steps too")
+            raise SettingError(f"use={self.use!r} needs validations, but there are none: set eval_steps too")
 
     def resolved(self, *, scored: bool) -> FinetuneConfig:
-        """Returns a copy in which everything that depends on the data is set.
+        """Returns a copy with all settings filled in that depend on the data.
 
         Args:
             scored: Whether the data has a teacher's scores.
 
         Raises:
-            ValueError: If the weights of all ranking losses are 0.
+            SettingError: If the weights of all ranking losses are 0.
+
+        Examples:
+            >>> FinetuneConfig().resolved(scored=False).in_batch_negatives
+            True
         """
         weight = self.contrastive_weight
         resolved = dataclasses.replace(
@@ -349,7 +364,7 @@ class _File:
 
 
 def _with_bases(path: Path) -> dict[Path, _File]:
-    """Returns a file, its base, the base of that, and so on, by their paths."""
+    """Returns the content of a file, of its base, of the base's base and so on, by path."""
     files: dict[Path, _File] = {}
     while True:
         if path.resolve() in (known.resolve() for known in files):

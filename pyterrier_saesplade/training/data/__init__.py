@@ -1,4 +1,4 @@
-"""What models are fine-tuned on: queries, passages, and which passages a query has."""
+"""Training data for fine-tuning: queries, passages, and which passages belong to a query."""
 
 import lazy_loader
 

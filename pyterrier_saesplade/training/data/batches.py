@@ -1,4 +1,4 @@
-"""Batches of queries with their passages, the same after every restart and for every number of processes."""
+"""Batches of queries and passages, which depend neither on restarts nor on the number of processes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pyterrier_saesplade.training.data.examples import TrainingData
 from pyterrier_saesplade.training.data.frozen import FrozenStates
 from pyterrier_saesplade.types import Side
 
-#: What draws a query's passages is seeded with its number and with this, so that it is not what orders the queries.
+#: Part of the seed for drawing a query's passages, which keeps it different from the seeds that order the queries.
 _DRAW = 1
 
 
 class Source(NamedTuple):
-    """Where queries are drawn from.
+    """Training data to draw queries from.
 
     Attributes:
         data: The queries and passages.
-        numbers: The examples that are drawn.
+        numbers: Numbers of the examples to draw from.
         states: The token states of their texts; ``None``: the backbone computes them.
     """
 
@@ -36,22 +36,25 @@ class Source(NamedTuple):
 
 
 class RankingBatches(IterableDataset[dict[str, Any]]):
-    """An endless stream of batches, each of queries with ``nway`` of their passages.
+    """An endless stream of batches, each of which has queries with ``nway`` passages each.
 
-    Queries come in a new random order in every pass; of several sources they are taken in turn. A query's positive and
-    its other passages are drawn at random. All of this follows from the seed and the number of the query in the stream:
-    whether one process takes a batch, or several share it.
+    Queries come in a new random order in every pass, and in turn from each of several sources. A query's positive and
+    its other passages are drawn at random. All of this depends only on the seed and on the query's number in the
+    stream, so that processes that share a batch get the same queries and passages as a single process.
 
     Args:
-        sources: Where queries are drawn from.
+        sources: The data to draw queries from.
         tokenize: The model's tokenizer.
-        nway: Passages of a query.
-        batch: Queries in a batch, over all processes.
-        group_tokens: Word pieces that the backbone reads at one time.
-        seed: Of everything random.
-        pad_id: The word piece that pads.
-        shard: Which of ``shards`` equal parts of every batch: one per process.
-        shards: See ``shard``.
+        nway: Number of passages per query.
+        batch: Number of queries per batch, summed over all processes.
+        group_tokens: Number of word pieces in one forward pass of the backbone.
+        seed: Seed of all random choices.
+        pad_id: Id of the word piece used for padding.
+        shard: Index of the part of every batch that this process takes.
+        shards: Number of equal parts, one per process.
+
+    Attributes:
+        start: Number of the batch that the next iteration starts with.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class RankingBatches(IterableDataset[dict[str, Any]]):
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yields batches from number ``start`` on, without end; several workers take turns."""
+        """Yields batches endlessly, starting with number ``start``. Several workers take turns."""
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         number = self.start + first
@@ -89,7 +92,7 @@ class RankingBatches(IterableDataset[dict[str, Any]]):
             number += step
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """Returns this process's part of a batch, as :class:`Ranker` takes it."""
+        """Returns this process's part of a batch, as keyword arguments of :class:`Ranker`."""
         size = self.batch // self.shards
         first = number * self.batch + self.shard * size
         drawn = [self._draw(query) for query in range(first, first + size)]
@@ -101,7 +104,7 @@ class RankingBatches(IterableDataset[dict[str, Any]]):
         return batch
 
     def _draw(self, number: int) -> _Drawn:
-        """Returns query ``number`` of the stream, with its passages."""
+        """Returns query ``number`` of the stream and the passages drawn for it."""
         source = number % len(self.sources)
         data, numbers, _ = self.sources[source]
         epoch, place = divmod(number // len(self.sources), len(numbers))
@@ -122,10 +125,10 @@ class RankingBatches(IterableDataset[dict[str, Any]]):
         return self._orders[source][1]
 
     def _ignored(self, drawn: Sequence[_Drawn]) -> Tensor:
-        """Returns which of the batch's passages answer a query too, its own positive left out: ``[B, N]``."""
+        """Returns ``[B, N]``: for each query, the batch's passages that are further positives of it."""
         columns = [(one.source, row) for one in drawn for row in one.passages]
         positives: dict[tuple[int, int], set[int]] = defaultdict(set)
-        for one in drawn:  # a query may be in several examples
+        for one in drawn:  # the same query may come from several examples
             positives[one.source, one.query] |= one.positives
         ignored = torch.zeros((len(drawn), len(columns)), dtype=torch.bool)
         for i, one in enumerate(drawn):
@@ -136,23 +139,23 @@ class RankingBatches(IterableDataset[dict[str, Any]]):
         return ignored
 
     def _groups(self, places: Sequence[tuple[int, int]], side: Side) -> list[dict[str, Any]]:
-        """Returns texts, named by source and row, in groups of similar length that the backbone reads at one time."""
+        """Returns the texts at some places (source and row) in groups of similar length, one per forward pass."""
         if self.sources[0].states is not None:
             return [self._states(places, side)]
         texts: list[str] = [""] * len(places)
         for source in {source for source, _ in places}:
-            mine = [i for i, place in enumerate(places) if place[0] == source]
+            chosen = [i for i, place in enumerate(places) if place[0] == source]
             table = self.sources[source].data.queries if side == "query" else self.sources[source].data.passages
-            for i, text in zip(mine, table.texts([places[i][1] for i in mine]), strict=True):
+            for i, text in zip(chosen, table.texts([places[i][1] for i in chosen]), strict=True):
                 texts[i] = text
         ids = self.tokenize(texts, side)
-        full = np.array([i for i, pieces in enumerate(ids) if pieces], np.int64)
-        lengths = np.array([len(ids[i]) for i in full], np.int64)
+        nonempty = np.array([i for i, pieces in enumerate(ids) if pieces], np.int64)
+        lengths = np.array([len(ids[i]) for i in nonempty], np.int64)
         groups = []
-        for chosen in token_batches(lengths, self.group_tokens):
-            input_ids, mask = pad([ids[i] for i in full[chosen]], self.pad_id)
-            bounds = np.concatenate(([0], np.cumsum(lengths[chosen]))).tolist()
-            group = {"texts": torch.from_numpy(full[chosen]), "bounds": bounds}
+        for members in token_batches(lengths, self.group_tokens):
+            input_ids, mask = pad([ids[i] for i in nonempty[members]], self.pad_id)
+            bounds = np.concatenate(([0], np.cumsum(lengths[members]))).tolist()
+            group = {"texts": torch.from_numpy(nonempty[members]), "bounds": bounds}
             groups.append(group | {"input_ids": input_ids, "attention_mask": mask})
         return groups
 
@@ -160,14 +163,14 @@ class RankingBatches(IterableDataset[dict[str, Any]]):
         parts = []
         for source, row in places:
             states = self.sources[source].states
-            assert states is not None, "either all sources have states or none has"
+            assert states is not None, "either all sources have states, or none of them"
             parts.append(states.of(side, row))
         bounds = np.concatenate(([0], np.cumsum([len(part) for part in parts]))).tolist()
         return {"texts": torch.arange(len(places)), "bounds": bounds, "states": torch.cat(parts)}
 
 
 class _Drawn(NamedTuple):
-    """A query of the stream with the passages that were drawn, of its source by row; the positive comes first."""
+    """A query of the stream and the passages drawn for it, the positive first; all are rows in its source's tables."""
 
     source: int
     query: int

@@ -1,4 +1,4 @@
-"""Training data in one form, whatever file it comes from: rows of queries and of passages, on disk."""
+"""Training data on disk, in the same format for all sources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import atomic_write
 from pyterrier_saesplade.training.extra import ArrowWriter, Dataset, Features, ListOf, Value
 
-#: Examples whose identifiers are looked up together.
+#: Number of examples whose identifiers are looked up at a time.
 _WINDOW = 4096
 
 _FEATURES = Features(
@@ -32,14 +32,14 @@ _FEATURES = Features(
 
 
 class Candidates(NamedTuple):
-    """A query's passages as a file gives them, by identifiers.
+    """A query and its passages by their identifiers, as read from a file.
 
     Attributes:
-        where: The file and the line.
-        qid: The query.
-        pids: The passages, the positives first.
-        scores: A teacher's score of each; empty: there are none.
-        positives: How many of the passages are positives.
+        where: The file and the line, for error messages.
+        qid: The query's identifier.
+        pids: The passages' identifiers, positives first.
+        scores: A teacher's score of each passage; empty if there is no teacher.
+        positives: Number of passages that are positives.
     """
 
     where: str
@@ -50,13 +50,13 @@ class Candidates(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A query's passages, by rows.
+    """A query and its passages by their rows in the tables of texts.
 
     Attributes:
-        query: The row of the query.
-        passages: The rows of its passages, the positives first.
-        scores: A teacher's score of each, or none.
-        positives: How many of the passages are positives.
+        query: The query's row.
+        passages: The passages' rows, positives first.
+        scores: A teacher's score of each passage; empty if there is no teacher.
+        positives: Number of passages that are positives.
     """
 
     query: int
@@ -67,14 +67,15 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Queries, passages, and which passages each query is trained on; all on disk.
+    """Queries, passages, and the passages that each query is trained on; all on disk.
 
-    Make it with :func:`~pyterrier_saesplade.training.data.sources.read_distillation` or one of its neighbours.
+    The functions :func:`~pyterrier_saesplade.read_distillation`, :func:`~pyterrier_saesplade.read_triples`,
+    :func:`~pyterrier_saesplade.read_labels` and :func:`~pyterrier_saesplade.read_dataset` return it.
 
     Attributes:
-        queries: The queries.
-        passages: The passages.
-        folder: Where the examples are.
+        queries: The queries' texts.
+        passages: The passages' texts.
+        folder: The folder of the examples.
 
     Examples:
         >>> data = read_labels("my-collection")
@@ -105,40 +106,40 @@ class TrainingData:
 
     @property
     def has_negatives(self) -> bool:
-        """Whether the examples have passages beside the positives."""
+        """Whether any example has passages other than positives."""
         return bool(self.description["negatives"])
 
     @property
     def problems(self) -> list[str]:
-        """What was left out when the files were read, a line for each kind of problem."""
+        """What was left out when the files were read, one line per kind of problem."""
         return [*self.queries.problems, *self.passages.problems, *self.description["problems"]]
 
     @property
     def on_error(self) -> OnError:
-        """What an example that cannot be used does, when the data was read and when it is trained on."""
+        """What happens to examples that cannot be used, both in reading the data and in training on it."""
         on_error: OnError = self.description["on_error"]
         return on_error
 
     @property
     def source(self) -> dict[str, Any]:
-        """What the data was made of."""
+        """Where the data comes from: files, collections and, if mined, the pipelines."""
         return dict(self.description["source"])
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What :func:`write_examples` noted, and what tells the data from others."""
+        """What :func:`write_examples` recorded, and a digest that identifies the data."""
         description: dict[str, Any] = json.loads((self.folder / "description.json").read_text())
         return description | {"digest": self.folder.name}
 
     def numbers(self, nway: int) -> NDArray[np.int64]:
-        """Returns the examples that have at least a positive and ``nway - 1`` other passages."""
+        """Returns the numbers of the examples with at least ``nway - 1`` passages that are not positives."""
         passages = self._examples.data.column("passages")
         lengths = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in passages.chunks] or [np.empty(0)])
         positives = self._examples.data.column("positives").to_numpy()
         return np.flatnonzero(lengths - positives >= nway - 1)
 
     def query_rows(self) -> NDArray[np.int64]:
-        """Returns the row of each example's query; examples of triples have many in common."""
+        """Returns the row of each example's query. Triples often share a query."""
         rows: NDArray[np.int64] = self._examples.data.column("query").to_numpy()
         return rows
 
@@ -150,35 +151,37 @@ class TrainingData:
 def look_up(
     candidates: Iterable[Candidates], queries: TextTable, passages: TextTable, problems: Problems
 ) -> Iterator[Example]:
-    """Yields examples by rows, without those whose query or positive is unknown, and without unknown passages.
+    """Replaces identifiers by rows.
+
+    Unknown passages are left out, and so are examples whose query is unknown or that have no known positive.
 
     Args:
         candidates: The examples by identifiers.
-        queries: Their queries.
-        passages: Their passages.
-        problems: Takes note of what is left out.
+        queries: The queries' texts.
+        passages: The passages' texts.
+        problems: Counts what is left out.
     """
     for window in chunked(candidates, _WINDOW):
         query_rows = queries.rows([one.qid for one in window]).tolist()
-        rows = passages.rows([pid for one in window for pid in one.pids])
+        passage_rows = passages.rows([pid for one in window for pid in one.pids])
         ends = np.cumsum([len(one.pids) for one in window])
-        for one, query, own in zip(window, query_rows, np.split(rows, ends[:-1]), strict=True):
-            example = _example(one, query, own, problems)
+        for one, query, rows in zip(window, query_rows, np.split(passage_rows, ends[:-1]), strict=True):
+            example = _example(one, query, rows, problems)
             if example is not None:
                 yield example
 
 
 def write_examples(folder: Path, examples: Iterable[Example], problems: Problems, source: Mapping[str, Any]) -> None:
-    """Writes examples to a folder, which exists; its description comes last.
+    """Writes examples to an existing folder, and at the end a description of them.
 
     Args:
         folder: The folder.
         examples: The examples.
-        problems: What was left out on the way to them.
-        source: What they are made of.
+        problems: What was left out in making them.
+        source: Where they come from.
 
     Raises:
-        ValueError: If there is none, or some have scores and others have none.
+        DataError: If there are no examples, or only some of them have scores.
     """
     scored: set[bool] = set()
     negatives = False
@@ -192,7 +195,7 @@ def write_examples(folder: Path, examples: Iterable[Example], problems: Problems
         reasons = "; ".join(problems.report()) or "there are none"
         raise DataError(f"no example of {dict(source)} can be used: {reasons}")
     if len(scored) > 1:
-        raise DataError(f"some examples of {dict(source)} have scores and others have none")
+        raise DataError(f"some examples of {dict(source)} have scores and others have none: use one kind per file")
     description: dict[str, Any] = {"scored": scored == {True}, "negatives": negatives}
     description |= {"problems": problems.report(), "on_error": problems.on_error, "source": dict(source)}
     with atomic_write(folder / "description.json") as partial:

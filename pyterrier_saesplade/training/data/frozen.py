@@ -1,4 +1,4 @@
-"""The token states of a frozen backbone: each text goes through it once, and lies on disk from then on."""
+"""Token states of a frozen backbone, computed once per text and kept on disk."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pyterrier_saesplade.files import atomic_write
 from pyterrier_saesplade.types import Side
 from pyterrier_saesplade.vectors import create_array
 
-#: Texts that are sorted by length together.
+#: Number of texts that are tokenised at a time.
 _WINDOW = 2048
 
 
 class FrozenStates:
-    """The states of queries and passages, in float32: what the backbone gives when the model is used.
+    """Token states of queries and passages in float32, the same as when the model encodes texts.
 
     Args:
-        folder: Where the files are; those that an earlier run left there are used.
+        folder: The folder that :meth:`encode` wrote.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,17 +43,17 @@ class FrozenStates:
         max_bytes: float,
         verbose: bool = False,
     ) -> FrozenStates:
-        """Encodes texts.
+        """Computes the states of texts and writes them to a folder.
 
         Args:
-            folder: Where to write.
-            encoder: The model; its backbone is run as it is when texts are encoded.
-            texts: Of each side a table and the rows that are wanted.
-            max_bytes: Disk that the states may take.
+            folder: The folder. Files that an earlier run left there are used.
+            encoder: The model whose backbone computes the states.
+            texts: For each side, a table of texts and the rows to encode.
+            max_bytes: Disk space that the states may take, in bytes.
             verbose: Whether to show progress.
 
         Raises:
-            ValueError: If they would take more.
+            SettingError: If the states would take more disk space.
         """
         if all((folder / side).exists() for side in texts):
             return cls(folder)
@@ -67,7 +67,7 @@ class FrozenStates:
                 if left < 0:
                     raise SettingError(
                         f"the token states of this data take more than the {max_bytes / 1e9:.1f} GB that "
-                        "states_gigabytes allows: allow more, or train with fewer examples, or with train='all'"
+                        "states_gigabytes allows: raise it, train with fewer examples, or use train='all'"
                     )
         folder.mkdir(parents=True, exist_ok=True)
         for side, (_, rows) in texts.items():
@@ -82,7 +82,7 @@ class FrozenStates:
 
 
 class _States:
-    """States of texts by row, memory-mapped."""
+    """Memory-mapped states of the texts of one side, by row."""
 
     def __init__(self, folder: Path) -> None:
         rows, starts = np.load(folder / "rows.npy"), np.load(folder / "starts.npy")

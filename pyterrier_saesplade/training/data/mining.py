@@ -1,4 +1,4 @@
-"""Training data from pipelines of PyTerrier: one finds candidates, another is the teacher that scores them."""
+"""Training data from PyTerrier pipelines: a retriever finds candidates, and a teacher scores them."""
 
 from __future__ import annotations
 
@@ -35,33 +35,34 @@ def mine(
     overwrite: bool = False,
     verbose: bool = False,
 ) -> Path:
-    """Writes a distillation file: for each query a positive, the candidates beside it, and what a teacher says of them.
+    """Writes a distillation file with a positive, other candidates and a teacher's scores for each query.
 
-    A line is ``[qid, [docno, score], [docno, score], …]``, the positive first; the first line is an object with the
-    pipelines. Without judgements the positive is what the teacher ranks first. A query with fewer than two candidates,
-    or with judgements but without a relevant document that the teacher scores, gets a line that is an object and says
-    so. A run that is killed goes on when it is called again.
+    Each line is ``[qid, [docno, score], [docno, score], …]``, the positive first. The first line of the file is an
+    object that names the pipelines. Without qrels the positive is the document that the teacher ranks first. A query
+    gets an object with the reason instead of candidates if it has fewer than two candidates, or if there are qrels but
+    the teacher scored no relevant document or no other document. If the call is killed, the same call resumes it.
 
     Args:
-        topics: The queries: ``qid`` and ``query``.
+        topics: The queries, a frame with the columns ``qid`` and ``query``.
         retriever: Any pipeline from queries to results.
-        teacher: Any pipeline that scores results (``qid``, ``query``, ``docno``) again: a cross-encoder, ColBERT, a
-            dense re-ranker. If it needs texts, put what loads them in front: ``dataset.text_loader() >> reranker``.
-        out: The file.
-        qrels: Judgements; of a query's relevant documents the one that the teacher prefers is the positive, and the
-            others are left out.
-        nway: Passages of a line at most: the positive, and the first that the retriever finds.
-        batch_size: Queries that are searched together; after each batch the file is complete up to there.
-        names: What the file calls retriever and teacher, if not what ``repr`` says.
-        overwrite: Replace an existing file.
+        teacher: Any pipeline that re-scores results (``qid``, ``query``, ``docno``), such as a cross-encoder, ColBERT
+            or a dense re-ranker. If it needs texts, put a text loader first: ``dataset.text_loader() >> reranker``.
+        out: The file to write.
+        qrels: Qrels of the queries. The positive of a query is the relevant document with the teacher's highest score;
+            its other relevant documents are left out.
+        nway: Maximum number of passages per line: the positive, and the first ones that the retriever finds.
+        batch_size: Number of queries per batch. A resumed call starts with the first unfinished batch.
+        names: Names of the retriever and the teacher in the file; ``None``: their ``repr``.
+        overwrite: Whether to replace an existing file.
         verbose: Whether to show progress.
 
     Returns:
         ``out``.
 
     Raises:
-        FileExistsError: If the file exists and ``overwrite`` is false.
-        ValueError: If an unfinished file was made by other pipelines, of other queries, or with other settings.
+        PathExistsError: If the file exists and ``overwrite`` is false.
+        SettingError: If ``nway`` or ``batch_size`` is too small, or an unfinished file was written with other
+            pipelines, queries or settings.
 
     Examples:
         >>> teacher = dataset.text_loader() >> model.scorer()
@@ -96,39 +97,58 @@ def mine(
             lines = _lines(batch, retriever, teacher, None if qrels is None else relevant, nway)
             file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
             file.flush()
-    os.replace(partial, out)
+    partial.replace(out)
     return out
 
 
 def with_known_documents(qrels: pd.DataFrame, passages: TextTable) -> pd.DataFrame:
-    """Returns the judgements of documents that there are; says how many others were left out."""
+    """Returns the qrels of documents that exist, and logs how many others were left out.
+
+    Args:
+        qrels: A frame with the column ``docno``.
+        passages: The texts of the documents that exist.
+
+    Examples:
+        >>> data = read_labels("my-collection")
+        >>> with_known_documents(pd.DataFrame({"docno": ["d4", "unknown"]}), data.passages)
+          docno
+        0    d4
+    """
     known = passages.rows(qrels["docno"].tolist()) >= 0
     if not known.all():
-        _log.warning("left out: %s judgements of documents that the collection has not", f"{(~known).sum():,}")
+        _log.warning("left out: %s qrels of documents missing from the collection", f"{(~known).sum():,}")
     return qrels[known]
 
 
 def relevant_documents(qrels: pd.DataFrame) -> dict[str, list[str]]:
-    """Returns the relevant documents of each query that has some."""
+    """Returns the relevant documents of each query that has at least one.
+
+    Args:
+        qrels: A frame with the columns ``qid``, ``docno`` and ``label``.
+
+    Examples:
+        >>> relevant_documents(qrels)["q3"]
+        ['d2', 'd9']
+    """
     found = qrels[qrels["label"] > 0]
     return {str(qid): docnos.tolist() for qid, docnos in found.groupby("qid")["docno"]}
 
 
 def _done(partial: Path, header: dict[str, Any]) -> int:
-    """Returns how many topics an unfinished file has, or begins one; a line that was not written to its end goes."""
+    """Returns how many topics an unfinished file holds, after removing an incomplete last line; or starts a file."""
     if not partial.exists():
         partial.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(header) + "\n", encoding="utf-8")
         return 0
     content = partial.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    lines = whole.splitlines()
+    complete = content[: content.rfind(b"\n") + 1]
+    lines = complete.splitlines()
     if not lines or json.loads(lines[0]) != header:
         raise SettingError(
-            f"{partial} was begun by other pipelines, with other queries or settings: finish that, or remove it"
+            f"{partial} was started with other pipelines, queries or settings: finish that run, or remove the file"
         )
     with partial.open("r+b") as file:
-        file.truncate(len(whole))
+        file.truncate(len(complete))
     return len(lines) - 1
 
 
@@ -142,9 +162,9 @@ def _lines(
     found = retriever.transform(topics)
     candidates = _candidates(topics, found, relevant or {}, nway)
     scored = teacher.transform(candidates) if len(candidates) else candidates.assign(score=[])
-    of_query = dict(iter(scored.groupby("qid")))
+    scored_of = dict(iter(scored.groupby("qid")))
     for qid in topics["qid"]:
-        frame = of_query.get(qid)
+        frame = scored_of.get(qid)
         if relevant is not None and qid not in relevant:
             yield {"qid": qid, "left out": "no relevant document"}
         elif frame is None or len(frame) < 2:
@@ -158,21 +178,21 @@ def _lines(
 
 
 def _candidates(topics: pd.DataFrame, found: pd.DataFrame, relevant: dict[str, list[str]], nway: int) -> pd.DataFrame:
-    """Returns the documents to be scored: all that are relevant, and others up to ``nway - 1``."""
-    if "rank" in found.columns:  # the union of two pipelines has none
+    """Returns the documents to score: all relevant ones, and up to ``nway - 1`` others."""
+    if "rank" in found.columns:  # PyTerrier's union of two pipelines has no ranks
         found = found.sort_values(["qid", "rank"], kind="stable")
-    of_query = {qid: docnos.tolist() for qid, docnos in found.groupby("qid")["docno"]}
+    found_of = {qid: docnos.tolist() for qid, docnos in found.groupby("qid")["docno"]}
     rows = []
     for qid, query in zip(topics["qid"], topics["query"], strict=True):
         positives = relevant.get(qid, [])
-        others = [docno for docno in of_query.get(qid, []) if docno not in set(positives)]
+        others = [docno for docno in found_of.get(qid, []) if docno not in set(positives)]
         rows += [(qid, query, docno) for docno in [*positives, *others[: nway - bool(positives)]]]
     frame = pd.DataFrame(rows, columns=["qid", "query", "docno"])
     return frame.assign(score=0.0, rank=frame.groupby("qid").cumcount())
 
 
 def _pairs(scored: pd.DataFrame, positives: set[str] | None) -> list[tuple[str, float]]:
-    """Returns documents with their scores, the best positive first, the others by falling score."""
+    """Returns documents and scores: the best positive, then all that are not positive, in descending order."""
     ordered = scored.sort_values(["score", "docno"], ascending=[False, True])
     pairs = [(docno, round(float(score), 5)) for docno, score in zip(ordered["docno"], ordered["score"], strict=True)]
     if positives is None:

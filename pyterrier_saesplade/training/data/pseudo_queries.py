@@ -1,4 +1,4 @@
-"""Queries made from the documents themselves, for collections that have none."""
+"""Queries made from documents, for collections without queries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Kind = Literal["titles", "sentences", "keywords", "spans"]
 
 _WORD = re.compile(r"\w+(?:['-]\w+)*")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
-#: Words of a span, of a sentence, and of a list of keywords, at least and at most.
+#: Minimum and maximum number of words of a span, a sentence and a list of keywords.
 _SPAN, _SENTENCE_WORDS, _KEYWORDS = (5, 14), (4, 30), (3, 8)
 
 
@@ -33,21 +33,23 @@ def pseudo_queries(
     kinds: Sequence[Kind] = ("titles", "keywords"),
     seed: int = 42,
 ) -> pd.DataFrame:
-    """Makes queries from documents that are drawn at random.
+    """Makes queries from randomly drawn documents.
 
     Args:
-        documents: ``docno``, ``text`` and, if there is one, ``title``; read once and held in memory.
-        count: How many queries.
-        kinds: What they are, in turn: ``"titles"`` (of a document without one its first sentence), ``"sentences"``
-            (one at random), ``"keywords"`` (words that are rare in the collection and frequent in the document, in its
-            order), ``"spans"`` (5 to 14 words in a row, drawn by their idf).
-        seed: Of everything random.
+        documents: Dictionaries with ``docno``, ``text`` and optionally ``title``. They are read once and held in
+            memory.
+        count: Number of queries.
+        kinds: The kinds of queries, which take turns. ``"titles"``: the document's title, or its first sentence if it
+            has no title. ``"sentences"``: a random sentence. ``"keywords"``: words that are rare in the collection and
+            frequent in the document, in the document's order. ``"spans"``: 5 to 14 consecutive words; spans with rare
+            words are more likely.
+        seed: Seed of all random choices.
 
     Returns:
-        A frame of ``qid``, ``query``, and ``made_from``, the docno of the document.
+        A frame with the columns ``qid``, ``query`` and ``made_from``, the docno of the document.
 
     Raises:
-        ValueError: If a kind is unknown, or no document has enough words.
+        SettingError: If a kind is unknown, there are no kinds, or no document has enough words.
 
     Examples:
         >>> pseudo_queries(documents, 2, kinds=["titles"])
@@ -60,15 +62,15 @@ def pseudo_queries(
         raise SettingError(f"kinds must be some of {', '.join(get_args(Kind))}, not {unknown or 'none'}")
     held = [document for document in documents if len(_WORD.findall(document["text"])) >= _SPAN[0]]
     if not held:
-        raise SettingError("no document has enough words to make a query of")
+        raise SettingError("no document has enough words to make a query from")
     idf = _idf(document["text"] for document in held)
     generator = np.random.default_rng(seed)
     rows: list[tuple[str, str, str]] = []
     order: Iterator[int] = _endless(len(held), generator)
-    empty = 0  # in a row
+    empty = 0  # consecutive documents that gave no query
     while len(rows) < count:
         if empty == len(held):
-            raise SettingError(f"no document has what a query of the kind {kinds[len(rows) % len(kinds)]} is made of")
+            raise SettingError(f"no document yields a query of the kind {kinds[len(rows) % len(kinds)]}")
         document = held[next(order)]
         kind = kinds[len(rows) % len(kinds)]
         query = _make(kind, document, idf, generator)
@@ -87,10 +89,27 @@ def write_pseudo_queries(
     seed: int = 42,
     overwrite: bool = False,
 ) -> Path:
-    """Writes :func:`pseudo_queries` to a file of ``qid<TAB>query`` lines.
+    """Writes the queries of :func:`pseudo_queries` to a file of ``qid<TAB>query`` lines.
+
+    Args:
+        documents: As for :func:`pseudo_queries`.
+        out: The file to write.
+        count: As for :func:`pseudo_queries`.
+        kinds: As for :func:`pseudo_queries`.
+        seed: As for :func:`pseudo_queries`.
+        overwrite: Whether to replace an existing file.
+
+    Returns:
+        ``out``.
 
     Raises:
-        FileExistsError: If the file exists and ``overwrite`` is false.
+        PathExistsError: If the file exists and ``overwrite`` is false.
+        SettingError: As for :func:`pseudo_queries`.
+
+    Examples:
+        >>> written = write_pseudo_queries(documents, "pseudo.tsv", 2, kinds=["titles"])
+        >>> written.read_text().split()[:4]
+        ['titles-0', 'The', 'river', 'bank']
     """
     out = Path(out)
     require_new(out, overwrite=overwrite)
@@ -131,7 +150,7 @@ def _make(kind: Kind, document: Mapping[str, str], idf: Mapping[str, float], gen
 
 
 def _keywords(words: Sequence[str], idf: Mapping[str, float], count: int) -> list[str]:
-    """Returns the words with the largest tf-idf, in the order in which they first occur."""
+    """Returns the words with the highest tf-idf, in order of their first occurrence."""
     frequencies = Counter(word.lower() for word in words)
     weight = {word: (1 + math.log(tf)) * idf[word] for word, tf in frequencies.items() if len(word) > 2}
     best = set(sorted(weight, key=lambda word: -weight[word])[:count])

@@ -1,4 +1,4 @@
-"""The files that training data is read from."""
+"""Readers of training data."""
 
 from __future__ import annotations
 
@@ -30,32 +30,33 @@ from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.training.data.examples import Candidates, TrainingData, look_up, write_examples
 from pyterrier_saesplade.training.extra import Dataset, load_dataset, load_from_disk
 
-#: A change of these functions that changes what they write changes this, so that nothing old is taken from the cache.
+#: Increase it when a change here changes what is written, so that nothing old is taken from the cache.
 _VERSION = 3
 
-#: Rows of a data set that are read together.
+#: Number of rows of a data set that are read at a time.
 _WINDOW = 1000
 
 
 def read_distillation(
     examples: str | os.PathLike[str], passages: Texts, queries: Texts | pd.DataFrame, *, on_error: OnError = "report"
 ) -> TrainingData:
-    """Reads a distillation file as ColBERTv2 publishes it for MS MARCO, or as ``saesplade mine`` writes it.
+    """Reads a distillation file in the format of ColBERTv2's for MS MARCO, which ``saesplade mine`` also writes.
 
-    A line is a JSON list: ``[qid, [pid, score], [pid, score], …]``, the first passage the positive. Lines that are JSON
-    objects, such as a header, are passed over. What is read is kept in the cache of ``datasets``, and opened from there
+    Each line is a JSON list ``[qid, [pid, score], [pid, score], …]`` whose first passage is the positive. Lines that
+    are JSON objects, such as a header, are skipped. The data is kept in the cache of ``datasets`` and opened from there
     the next time.
 
     Args:
-        examples: The file; compressed if it ends in ``.gz``.
-        passages: A file of ``pid<TAB>text`` lines (``.tsv[.gz]``), or a collection or its name.
-        queries: The same of queries, or a frame of ``qid`` and ``query``.
-        on_error: ``"report"``: leave out what cannot be used (broken lines, unknown identifiers), and say how much it
-            was; ``"raise"``: an error that names the line.
+        examples: The file; compressed if its name ends in ``.gz``.
+        passages: A file of ``pid<TAB>text`` lines (``.tsv[.gz]``), or a collection, its folder or its name.
+        queries: A file of ``qid<TAB>query`` lines (``.tsv[.gz]``), a collection, its folder or its name, or a frame
+            with the columns ``qid`` and ``query``.
+        on_error: What happens if something cannot be used, such as a broken line or an unknown identifier.
+            ``"report"``: leave it out, and count it in ``problems``. ``"raise"``: raise an error that names the line.
 
     Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If nothing can be used, or with ``"raise"`` something cannot.
+        PathNotFoundError: If a file is missing.
+        DataError: If nothing can be used, or with ``on_error="raise"`` if anything cannot be used.
 
     Examples:
         >>> _ = Path("mined.jsonl").write_text('["q2", ["d4", 0.75], ["d3", 0.5], ["d11", 0.25]]')
@@ -72,7 +73,17 @@ def read_distillation(
 def read_triples(
     examples: str | os.PathLike[str], passages: Texts, queries: Texts | pd.DataFrame, *, on_error: OnError = "report"
 ) -> TrainingData:
-    """Reads lines of ``qid pid+ pid-``, separated by blanks or tabs; see :func:`read_distillation`.
+    """Reads a file of triples: lines of query, positive and negative identifiers, separated by spaces or tabs.
+
+    Args:
+        examples: The file of ``qid pid+ pid-`` lines; compressed if its name ends in ``.gz``.
+        passages: As for :func:`read_distillation`.
+        queries: As for :func:`read_distillation`.
+        on_error: As for :func:`read_distillation`.
+
+    Raises:
+        PathNotFoundError: If a file is missing.
+        DataError: If nothing can be used, or with ``on_error="raise"`` if anything cannot be used.
 
     Examples:
         >>> _ = Path("triples.tsv").write_text("q2 d4 d11")
@@ -86,19 +97,19 @@ def read_triples(
 def read_labels(
     collection: Collection | str | os.PathLike[str], query_set: str | None = "train", *, on_error: OnError = "report"
 ) -> TrainingData:
-    """Takes the judged queries of a collection: what is relevant is positive, and negatives are to be found.
+    """Reads the judged queries of a collection; their relevant documents become positives.
 
-    Fine-tuning searches the collection with the model that it starts from: what that ranks high and was not judged
-    relevant is a negative.
+    The data has no negatives. Fine-tuning finds them with the model that it starts from: documents that this model
+    ranks high and that were not judged relevant.
 
     Args:
-        collection: A collection, or its folder or name.
-        query_set: Which of its query sets, such as ``"train"``; ``None``: that of the collection itself.
+        collection: A collection, its folder or its name.
+        query_set: Name of one of its query sets, such as ``"train"``; ``None``: the collection's own queries.
         on_error: As for :func:`read_distillation`.
 
     Raises:
-        FileNotFoundError: If there is no such query set.
-        ValueError: If no query has a relevant document.
+        PathNotFoundError: If there is no such query set.
+        DataError: If no query has a relevant document.
 
     Examples:
         >>> len(read_labels("my-collection", "train"))
@@ -123,19 +134,26 @@ def read_labels(
 
 
 def read_dataset(dataset: Dataset | str | os.PathLike[str], *, on_error: OnError = "report") -> TrainingData:
-    """Reads a data set of texts, as sentence-transformers trains on.
+    """Reads a data set of texts in the format of sentence-transformers.
+
+    The columns are:
+
+    * ``query``, ``anchor`` or ``question``: the query's text.
+    * ``positive``: the positive's text.
+    * Columns whose names begin with ``negative``, such as ``negatives`` or ``negative_1``, if there are any: texts, or
+      lists of texts.
+    * ``score``, ``scores``, ``label`` or ``labels``, if there is one: a list with a teacher's scores of the positive
+      and the negatives in order, or a number, the margin between the positive and the only negative.
 
     Args:
-        dataset: A data set of ``datasets``; a folder that ``save_to_disk`` wrote, a file (``.parquet``, ``.jsonl``,
-            ``.json``, ``.csv``), or a name on the hub. Its columns: ``query`` (or ``anchor``, ``question``);
-            ``positive``; ``negative`` or ``negatives``, also numbered, texts or lists of them, if there are any; and
-            ``score``, ``scores``, ``label`` or ``labels`` with a teacher's scores of the positive and the negatives in
-            order, or with the margin between them.
+        dataset: A ``datasets.Dataset``, a folder that ``save_to_disk`` wrote, a file (``.parquet``, ``.jsonl``,
+            ``.json``, ``.csv``), or a name on the hub, whose split ``train`` is read.
         on_error: As for :func:`read_distillation`.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If a column is missing, or nothing can be used.
+        PathNotFoundError: If the file does not exist.
+        FileNotFoundError: If ``datasets`` does not find the data set.
+        DataError: If a column is missing, or nothing can be used.
 
     Examples:
         >>> texts = {"query": ["young cat"], "positive": ["A kitten is a young cat."], "negative": ["Cats sleep."]}
@@ -150,11 +168,11 @@ def read_dataset(dataset: Dataset | str | os.PathLike[str], *, on_error: OnError
 
     def build(folder: Path) -> None:
         problems = Problems(on_error)
-        # Three passes, so that texts are never in memory; the last takes note of what is left out.
-        of_queries = (one.qid for one in _rows(opened, columns, Problems()))
-        queries = TextTable.write(folder / "queries.utf8", _distinct(of_queries))
-        of_passages = (text for one in _rows(opened, columns, Problems()) for text in one.pids)
-        passages = TextTable.write(folder / "passages.utf8", _distinct(of_passages))
+        # Three passes, so that texts never fill the memory; only the last one counts problems.
+        query_texts = (one.qid for one in _rows(opened, columns, Problems()))
+        queries = TextTable.write(folder / "queries.utf8", _distinct(query_texts))
+        passage_texts = (text for one in _rows(opened, columns, Problems()) for text in one.pids)
+        passages = TextTable.write(folder / "passages.utf8", _distinct(passage_texts))
         found = look_up(_rows(opened, columns, problems), queries, passages, problems)
         source = {"dataset": name} | ({"licence": opened.info.license} if opened.info.license else {})
         write_examples(folder, found, problems, source)
@@ -173,39 +191,52 @@ def read_training_data(
     dataset: Dataset | str | os.PathLike[str] | None = None,
     on_error: OnError = "report",
 ) -> list[TrainingData]:
-    """Reads whatever is given, as ``saesplade finetune`` takes it.
+    """Reads training data from any of the sources that ``saesplade finetune`` takes.
 
     Args:
-        collection: A collection. Without examples, the judgements of its ``query_set`` are learned from; with examples,
-            its documents and the queries of that set are theirs, unless passages or queries are given.
-        query_set: See ``collection``.
-        examples: Distillation files, or triples if their names end in ``.tsv[.gz]``.
-        passages: For each file of examples its passages.
-        queries: For each file of examples its queries.
-        dataset: In place of all these a data set of texts.
+        collection: A collection, its folder or its name. Without ``examples``, the qrels of its ``query_set`` are the
+            training data. With ``examples``, it supplies the passages and queries, unless these are given.
+        query_set: Name of a query set of ``collection``; ``None``: the collection's own queries.
+        examples: Distillation files, or files of triples if their names end in ``.tsv[.gz]``.
+        passages: The source of passages for each file of examples, as for :func:`read_distillation`.
+        queries: The source of queries for each file of examples, as for :func:`read_distillation`.
+        dataset: A data set of texts, as for :func:`read_dataset`, instead of all the above.
         on_error: As for :func:`read_distillation`.
 
+    Returns:
+        The data of each file of examples; or one element, the data set's or the collection's.
+
     Raises:
-        ValueError: If too little is given, or too much.
+        PathNotFoundError: If a file or the query set does not exist.
+        DataError: If arguments are missing or exclude each other, or the data cannot be used.
+
+    Examples:
+        >>> _ = Path("triples.tsv").write_text("q2 d4 d11")
+        >>> (data,) = read_training_data("my-collection", examples=["triples.tsv"])
+        >>> len(data)
+        1
     """
     if dataset is not None:
         if collection is not None or examples or passages or queries:
-            raise DataError("a data set of texts brings its queries and passages: give no other data beside it")
+            raise DataError("a data set of texts has its own queries and passages: give no other data as well")
         return [read_dataset(dataset, on_error=on_error)]
     if not examples:
         if collection is None or passages or queries:
-            raise DataError("give a collection with judgements, files of examples, or a data set")
+            raise DataError("give a collection with qrels, files of examples, or a data set")
         return [read_labels(collection, query_set, on_error=on_error)]
     if collection is not None:
         opened = as_collection(collection)
         passages = passages or [opened] * len(examples)
         queries = queries or [opened.topics(query_set)] * len(examples)
     if not len(examples) == len(passages) == len(queries):
-        raise DataError(f"{len(examples)} files of examples need as many sources of passages, and of queries")
+        raise DataError(
+            f"each of the {len(examples)} files of examples needs a source of passages and a source of queries, not "
+            f"{len(passages)} and {len(queries)} in all"
+        )
     read = []
-    for file, of_passages, of_queries in zip(examples, passages, queries, strict=True):
+    for file, its_passages, its_queries in zip(examples, passages, queries, strict=True):
         reader = read_triples if str(file).endswith((".tsv", ".tsv.gz")) else read_distillation
-        read.append(reader(file, of_passages, of_queries, on_error=on_error))
+        read.append(reader(file, its_passages, its_queries, on_error=on_error))
     return read
 
 
@@ -214,16 +245,16 @@ def _read_file(
 ) -> TrainingData:
     if not file.is_file():
         raise PathNotFoundError(f"there is no file of examples at {file}")
-    of_passages, (of_queries, query_identity) = passages_of(passages, on_error), queries_of(queries, on_error)
+    passage_table, (query_table, query_identity) = passages_of(passages, on_error), queries_of(queries, on_error)
     parts = {"kind": kind, "passages": identity_of(passages), "queries": query_identity, "on_error": on_error}
 
     def build(folder: Path) -> None:
         problems = Problems(on_error)
-        found = look_up(_parsed(file, parse, problems), of_queries, of_passages, problems)
+        found = look_up(_parsed(file, parse, problems), query_table, passage_table, problems)
         write_examples(folder, found, problems, {kind: file.name} | _header(file))
 
     folder = cached(parts | file_identity(file) | {"version": _VERSION}, build)
-    return TrainingData(of_queries, of_passages, folder)
+    return TrainingData(query_table, passage_table, folder)
 
 
 def _parsed(file: Path, parse: Any, problems: Problems) -> Iterator[Candidates]:
@@ -240,7 +271,7 @@ def _parsed(file: Path, parse: Any, problems: Problems) -> Iterator[Candidates]:
 
 
 def _parse_distillation(where: str, line: str) -> Candidates | str | None:
-    """Returns what a line holds: candidates, why ``mine`` has none for a query, or nothing (a header)."""
+    """Returns a line's candidates, or the reason why ``mine`` left the query out, or ``None`` for a header."""
     record = json.loads(line)
     if isinstance(record, dict):
         return record.get("left out")
@@ -250,7 +281,7 @@ def _parse_distillation(where: str, line: str) -> Candidates | str | None:
     if len(pids) < 2:
         raise DataError("expected [qid, [pid, score], [pid, score], …] with at least two passages")
     if not all(map(math.isfinite, scores)):
-        raise DataError("a score is no finite number")
+        raise DataError("a score is not a finite number")
     return Candidates(where, str(qid), pids, scores, 1)
 
 
@@ -262,7 +293,7 @@ def _parse_triple(where: str, line: str) -> Candidates:
 
 
 def _header(file: Path) -> dict[str, Any]:
-    """Returns what ``saesplade mine`` wrote of the pipelines that made a file."""
+    """Returns the header in which ``mine`` records the pipelines, or an empty one if the file has none."""
     for _, line in decoded_lines(file, Problems()):
         try:
             record = json.loads(line)
@@ -294,7 +325,7 @@ def _columns(dataset: Dataset) -> dict[str, Any]:
 
 
 def _rows(dataset: Dataset, columns: dict[str, Any], problems: Problems) -> Iterator[Candidates]:
-    """Yields a data set's rows, with texts as identifiers."""
+    """Yields the rows of a data set; texts are their own identifiers."""
     number = 0
     for table in dataset.iter(batch_size=_WINDOW):
         for row in (dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)):
@@ -310,13 +341,13 @@ def _parse_row(where: str, row: dict[str, Any], columns: dict[str, Any]) -> Cand
     for name in columns["negatives"]:
         texts += [row[name]] if isinstance(row[name], str) else list(row[name] or [])
     if not all(isinstance(text, str) and text.strip() for text in (query, *texts)):
-        raise DataError("text missing or empty")
+        raise DataError("a text is missing or empty")
     score = row[columns["score"]] if columns["score"] else []
     scores = [float(value) for value in score] if isinstance(score, Sequence) else [float(score), 0.0]
     if len(scores) not in (0, len(texts)):
-        raise DataError(f"as many scores as texts are needed, not {len(scores)} for {len(texts)}")
+        raise DataError(f"there must be one score per text, not {len(scores)} for {len(texts)}")
     if not all(map(math.isfinite, scores)):
-        raise DataError("a score is no finite number")
+        raise DataError("a score is not a finite number")
     return Candidates(where, query, texts, scores, 1)
 
 

@@ -12,5 +12,6 @@ from .registry import describe_systems as describe_systems
 from .registry import make_system as make_system
 from .registry import make_systems as make_systems
 from .registry import systems_table as systems_table
+from .stages import DropIdenticalIds as DropIdenticalIds
 from .stages import ResetQueries as ResetQueries
 from .stages import TextLoader as TextLoader

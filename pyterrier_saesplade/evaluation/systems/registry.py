@@ -41,13 +41,18 @@ _SHORT = {"doc_max_length": "doc", "query_max_length": "query", "max_length": ""
 _IMPORTED = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*"
 
 
-@cache
 def kinds() -> dict[str, Kind]:
-    """Returns all kinds by their names, in alphabetical order; the files of this folder are imported for that."""
+    """Returns all kinds by their names, in alphabetical order. Other packages may have declared some of them."""
+    _import_files()
+    return dict(sorted(KINDS.items()))
+
+
+@cache
+def _import_files() -> None:
+    """Imports the files of this folder, which declare their kinds."""
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules(import_module(package).__path__):
         import_module(f"{package}.{module.name}")
-    return dict(sorted(KINDS.items()))
 
 
 def check_systems(names: Iterable[str]) -> None:

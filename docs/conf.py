@@ -25,6 +25,10 @@ REPOSITORY = HERE.parent
 for source, copy in (("pyterrier_saesplade/pt_docs", "pages"), ("examples", "notebooks")):
     shutil.rmtree(HERE / copy, ignore_errors=True)
     shutil.copytree(REPOSITORY / source, HERE / copy, ignore=shutil.ignore_patterns("paper", "*.yaml"))
+# Files of the repository's root link to the pages where these are in the repository.
+for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+    text = (REPOSITORY / name).read_text("utf-8").replace("(pyterrier_saesplade/pt_docs/", "(pages/")
+    (HERE / name.lower()).write_text(text.replace("(CHANGELOG.md)", "(changelog.md)"), encoding="utf-8")
 
 project = "pyterrier_saesplade"
 author = "The pyterrier_saesplade developers"

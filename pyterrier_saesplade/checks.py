@@ -44,8 +44,7 @@ def require_same_model(given: str, fingerprint: str, other: str, expected: str, 
         >>> require_same_model("the queries", "0123456789ab", "my-index", "ba9876543210", "encode them again")
         Traceback (most recent call last):
         ...
-        pyterrier_saesplade.errors.ModelMismatchError: the queries (fingerprint 01234567…) and my-index (fingerprint \
-        ba987654…) come from different models: encode them again
+        pyterrier_saesplade.errors.ModelMismatchError: the queries (fingerprint 01234567…) and my-index ...
     """
     if fingerprint != expected:
         raise ModelMismatchError(

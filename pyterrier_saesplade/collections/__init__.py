@@ -1,4 +1,4 @@
-"""Test collections: their documents, topics and relevance judgements, and their texts in tables on disk."""
+"""Test collections: documents, topics and qrels, and tables of texts on disk."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What every test collection is: documents, topics and relevance judgements."""
+"""The base class of test collections: documents, topics and qrels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,26 @@ if TYPE_CHECKING:
 
 
 class Collection(ABC):
-    """Documents with the topics and judgements that belong to them.
+    """Documents with their topics and qrels.
 
     Attributes:
-        name: What the collection is called in tables and messages.
-        language: That of its documents, two letters.
+        name: The name of the collection in tables and messages.
+        language: The language of the documents, as a two-letter code.
+
+    Examples:
+        >>> class Tiny(Collection):
+        ...     name = "tiny"
+        ...
+        ...     def get_corpus_iter(self):
+        ...         yield {"docno": "d1", "text": "sparse vectors"}
+        ...
+        ...     def topics(self, query_set=None):
+        ...         return pd.DataFrame([["q1", "what is sparse"]], columns=["qid", "query"])
+        ...
+        ...     def qrels(self, query_set=None):
+        ...         return pd.DataFrame([["q1", "d1", 1]], columns=["qid", "docno", "label"])
+        >>> Tiny()
+        Tiny('tiny')
     """
 
     name: str
@@ -28,12 +43,12 @@ class Collection(ABC):
 
     @property
     def source(self) -> str:
-        """What `open_collection` takes to open it again: its name, unless it is a folder."""
+        """The argument with which ``open_collection`` opens it again: its name, or the path of its folder."""
         return self.name
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What distinguishes its documents from others; of a class of one's own, a digest of all documents."""
+        """What distinguishes its documents from those of other collections: by default, a digest of all of them."""
         digest = sha256()
         for document in self.get_corpus_iter():
             digest.update(json.dumps([document["docno"], document["text"]]).encode())
@@ -41,26 +56,27 @@ class Collection(ABC):
 
     @abstractmethod
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
-        """Iterate over the documents; every call starts again at the first.
+        """Iterates over the documents; every call starts again with the first.
 
         Yields:
-            `docno`, `text` (title and text, joined by a blank) and, where the document has one, `title`.
+            Dictionaries with ``docno``, ``text`` (title and text, joined by a space) and, if the document has one,
+            ``title``.
         """
 
     @abstractmethod
     def topics(self, query_set: str | None = None) -> pd.DataFrame:
-        """Return the queries as a frame of `qid` and `query`.
+        """Returns the queries, as a frame of ``qid`` and ``query``.
 
         Args:
-            query_set: A further query set over the same documents, such as `"train"`.
+            query_set: Another query set over the same documents, such as ``"train"``.
         """
 
     @abstractmethod
     def qrels(self, query_set: str | None = None) -> pd.DataFrame:
-        """Return the relevance judgements as a frame of `qid`, `docno` and `label` (an integer).
+        """Returns the qrels, as a frame of ``qid``, ``docno`` and ``label`` (an integer).
 
         Args:
-            query_set: A further query set over the same documents, such as `"train"`.
+            query_set: Another query set over the same documents, such as ``"train"``.
         """
 
     def __repr__(self) -> str:
@@ -75,15 +91,21 @@ def make_document(docno: str, text: str, title: str | None) -> dict[str, str]:
 
 
 def check_identifier(where: str, column: str, value: object) -> None:
-    """Refuse what cannot stand in a column of a run or of qrels, which white space separates.
+    """Checks an identifier. Runs and qrels separate their columns by whitespace, so it must not contain any.
 
     Args:
-        where: Where the value stands, such as `file:number`, for the message.
-        column: What it is, such as `docno`.
+        where: Where the value was found, such as ``file:number``, for the message.
+        column: The name of the value, such as ``docno``.
         value: The value.
 
     Raises:
-        ValueError: The value is no string, empty, or holds white space.
+        DataError: If the value is not a string, is empty, or contains whitespace.
+
+    Examples:
+        >>> check_identifier("docs.jsonl:3", "docno", "d 3")
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.DataError: docs.jsonl:3: docno must be a non-empty string ..., not 'd 3'
     """
     if not isinstance(value, str) or value.split() != [value]:
-        raise DataError(f"{where}: {column} must be a string that is not empty and free of blanks, found {value!r}")
+        raise DataError(f"{where}: {column} must be a non-empty string without whitespace, not {value!r}")

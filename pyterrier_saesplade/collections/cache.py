@@ -1,4 +1,4 @@
-"""The cache of what was read from files, in the cache folder of the library ``datasets``."""
+"""A cache of tables read from files, in the cache folder of the ``datasets`` library."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pyterrier_saesplade.files import atomic_write
 
 
 def cached(parts: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
-    """Returns a cached folder, which one process builds once while the others wait.
+    """Returns a cached folder. If it does not exist, one process builds it while the others wait.
 
     Args:
-        parts: Everything that its content depends on, as JSON.
-        build: Fills an empty folder.
+        parts: Everything that the content depends on, in a form that JSON can store.
+        build: A function that fills an empty folder.
     """
     digest = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
     folder = _home() / "saesplade" / digest
@@ -40,5 +40,5 @@ def file_identity(path: Path) -> dict[str, Any]:
 
 
 def _home() -> Path:
-    """Returns the cache folder of ``datasets``, which is not imported: only training needs it."""
+    """Returns the cache folder of ``datasets``, without importing it, because only training requires it."""
     return Path(os.environ.get("HF_DATASETS_CACHE") or Path(HF_HOME, "datasets")).expanduser()

@@ -1,4 +1,4 @@
-"""Collections that PyTerrier and ``ir_datasets`` know by name."""
+"""Collections from the catalogues of PyTerrier and ``ir_datasets``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ if TYPE_CHECKING:
 
 
 class DatasetCollection(Collection):
-    """A collection that PyTerrier or `ir_datasets` knows by name.
+    """A collection from the catalogue of PyTerrier or ``ir_datasets``.
 
-    Documents and queries of `ir_datasets` become text as their `default_text()` says. A query set is a variant of
-    the topics (`"title"`) in PyTerrier's own data sets, a part of the data set (`"test"`) in those of `ir_datasets`.
+    The text of documents and queries from ``ir_datasets`` is their ``default_text()``. A query set is a variant of the
+    topics (such as ``"title"``) in PyTerrier's own datasets, and a subset of the dataset (such as ``"test"``) in
+    ``ir_datasets``.
 
     Args:
-        name: A name that `pt.get_dataset` takes, such as `"vaswani"` or `"irds:beir/scifact/test"`.
+        name: A name that ``pt.get_dataset`` accepts, such as ``"vaswani"`` or ``"irds:beir/scifact/test"``.
 
     Raises:
-        ValueError: There is no such data set.
+        SettingError: If there is no such dataset.
+
+    Examples:
+        >>> collection = DatasetCollection("irds:beir/scifact/test")
+        >>> collection.identity
+        {'collection': 'irds:beir/scifact/test'}
     """
 
     def __init__(self, name: str) -> None:
@@ -36,14 +42,14 @@ class DatasetCollection(Collection):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Its name: the documents of a data set do not change."""
+        """Its name, because the documents of a dataset do not change."""
         return {"collection": self.name}
 
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
-        """Stream the documents; see `Collection.get_corpus_iter`.
+        """Streams the documents; see :meth:`Collection.get_corpus_iter`.
 
         Raises:
-            ValueError: The data set has none.
+            DataError: If the dataset has no documents.
         """
         source = _ir_dataset(self._dataset)
         if source is None:
@@ -57,16 +63,17 @@ class DatasetCollection(Collection):
             if not source.has_docs():
                 raise _lacks(self.name, "corpus")
             for document in source.docs_iter():
-                # default_text() holds the title already
+                # default_text() already includes the title.
                 title = getattr(document, "title", None)
                 named = {"title": title} if title else {}
                 yield {"docno": document.doc_id, "text": document.default_text(), **named}
 
     def topics(self, query_set: str | None = None) -> pd.DataFrame:
-        """Return the queries; see `Collection.topics`.
+        """Returns the queries; see :meth:`Collection.topics`.
 
         Raises:
-            ValueError: The data set has none, or no such query set.
+            DataError: If the dataset has no queries.
+            SettingError: If it has no such query set.
         """
         source = self._ir_query_set(query_set)
         if source is None:
@@ -80,10 +87,11 @@ class DatasetCollection(Collection):
         return pd.DataFrame(rows, columns=["qid", "query"], dtype=str)
 
     def qrels(self, query_set: str | None = None) -> pd.DataFrame:
-        """Return the judgements; see `Collection.qrels`.
+        """Returns the qrels; see :meth:`Collection.qrels`.
 
         Raises:
-            ValueError: The data set has none, or no such query set.
+            DataError: If the dataset has no qrels.
+            SettingError: If it has no such query set.
         """
         source = self._ir_query_set(query_set)
         if source is None:
@@ -113,14 +121,14 @@ def _get_dataset(name: str) -> Dataset:
     try:
         return pt.get_dataset(name)
     except KeyError as error:
-        message = f"{name!r} is neither a folder with docs.jsonl or docs.jsonl.gz nor a data set that PyTerrier knows"
+        message = f"{name!r} is neither a folder with docs.jsonl or docs.jsonl.gz nor the name of a PyTerrier dataset"
         raise SettingError(f"{message} ({error.args[0]})") from error
 
 
 def _lacks(name: str, part: str) -> DataError:
-    return DataError(f"the data set {name!r} has no {part}: name another data set, or a part of this one that has")
+    return DataError(f"the dataset {name!r} has no {part}: name another dataset, or a subset of this one that has it")
 
 
 def _ir_dataset(dataset: Dataset) -> Any:
-    """Return what `ir_datasets` gives for a data set, or None where it is not one of its own."""
+    """Returns the ``ir_datasets`` object behind a dataset, or ``None`` if it is one of PyTerrier's own."""
     return dataset.irds_ref() if hasattr(dataset, "irds_ref") else None

@@ -1,7 +1,7 @@
-"""A test collection that every Python installation holds: the docstrings of its libraries.
+"""A test collection that every Python installation contains: the docstrings of its libraries.
 
-Known-item search: the first line of a docstring is a query, the rest of it the one document that answers it. The
-sources are parsed, never imported.
+The task is known-item search: the first line of a docstring is a query, and the rest of it is the only relevant
+document. The source files are parsed, never imported.
 """
 
 import ast
@@ -22,7 +22,7 @@ from pyterrier_saesplade.collections.folder import FolderCollection, write_colle
 from pyterrier_saesplade.errors import DataError, SettingError
 
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "sklearn")
-"""The packages that are read beside the standard library; one that is not installed is passed over."""
+"""The packages that are read as well as the standard library; those that are not installed are skipped."""
 
 _NOT_READ = frozenset({"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"})
 _MIN_QUERY_WORDS = 4
@@ -30,7 +30,7 @@ _MIN_DOCUMENT_WORDS = 30
 
 
 class Docstring(NamedTuple):
-    """A documented module, class or function: its dotted name, the first line, and the rest."""
+    """A documented module, class or function: its dotted name, and the first line and the rest of its docstring."""
 
     name: str
     summary: str
@@ -40,29 +40,32 @@ class Docstring(NamedTuple):
 def docstring_collection(
     folder: str | os.PathLike[str], *, documents: int = 4000, queries: int = 300, seed: int = 0
 ) -> Collection:
-    """Return the collection in `folder`, made from the installed libraries if the folder is not there yet.
+    """Opens the collection in a folder, which is created from the installed libraries if it does not exist.
 
-    The same libraries and seed make the same files. Delete the folder to have it made anew, with other sizes or after
-    libraries were updated.
+    The same libraries, sizes and seed give the same files. To create the collection again, with other sizes or after
+    libraries were updated, delete the folder.
 
     Args:
-        folder: Where the collection is kept.
-        documents: How many documents are drawn.
-        queries: For how many of them the first line becomes a query.
-        seed: Seed of both draws.
+        folder: The folder of the collection.
+        documents: The number of documents to sample.
+        queries: The number of documents whose first line becomes a query.
+        seed: The random seed.
 
     Raises:
-        ValueError: There are more queries than documents, or fewer docstrings installed than `documents`.
+        SettingError: If there are more queries than documents.
+        DataError: If the installed libraries have fewer docstrings than ``documents``.
     """
     if Path(folder).exists():
         return FolderCollection(folder)
     if queries > documents:
-        raise SettingError(f"each query needs its document: {queries} queries from {documents} documents")
+        raise SettingError(
+            f"cannot make {queries} queries from {documents} documents: each query needs a different document"
+        )
     found = sorted(installed_docstrings())
     if len(found) < documents:
         raise DataError(
-            f"the installed libraries hold {len(found)} docstrings, and {documents} were asked for: "
-            f"ask for fewer, or install more of {', '.join(LIBRARIES)}"
+            f"the installed libraries have {len(found)} docstrings, fewer than the {documents} requested: "
+            f"request fewer, or install more of {', '.join(LIBRARIES)}"
         )
     draw = random.Random(seed)
     drawn = draw.sample(found, documents)
@@ -78,14 +81,14 @@ def docstring_collection(
     except OSError:
         if not Path(folder).exists():
             raise
-        return FolderCollection(folder)  # another process was faster, of torchrun's for one
+        return FolderCollection(folder)  # another process, such as one of torchrun's, was faster
 
 
 def installed_docstrings() -> Iterator[Docstring]:
-    """Yield the public docstrings of the standard library and of `LIBRARIES`, without duplicates.
+    """Yields the public docstrings of the standard library and of :data:`LIBRARIES`, without duplicates.
 
-    A docstring counts if its first line has four words at least and the rest thirty. Of those that share a name, a
-    first line or a rest, the first is taken.
+    A docstring is included if its first line has at least four words and the rest has at least thirty. Of several that
+    share a name, a first line or the rest, only the first is included.
     """
     seen: set[tuple[str, str]] = set()
     for package, folder in _packages():
@@ -93,7 +96,7 @@ def installed_docstrings() -> Iterator[Docstring]:
             path = file.relative_to(folder).with_suffix("")
             if _is_public(path.parent):
                 for docstring in _docstrings(file, ".".join((*package, *path.parts)).removesuffix(".__init__")):
-                    # beside its field's name: a first line that equals another docstring's name is no duplicate
+                    # Paired with the name of the field, because only equal values of the same field are duplicates.
                     keys = set(zip(docstring._fields, docstring, strict=True))
                     if seen.isdisjoint(keys):
                         yield docstring
@@ -101,12 +104,12 @@ def installed_docstrings() -> Iterator[Docstring]:
 
 
 def _is_public(package: Path) -> bool:
-    # files with an underscore stay: half of scipy's documented functions live in such
+    # Only folders are checked: half of scipy's documented functions are in files that begin with an underscore.
     return not any(part in _NOT_READ or part.startswith("_") for part in package.parts)
 
 
 def _packages() -> Iterator[tuple[tuple[str, ...], Path]]:
-    """Yield the start of the dotted names and the folder of each source tree."""
+    """Yields the prefix of the dotted names, and the folder, of each source tree."""
     yield (), Path(sysconfig.get_path("stdlib"))
     for library in LIBRARIES:
         spec = importlib.util.find_spec(library)
@@ -119,7 +122,7 @@ def _docstrings(file: Path, module: str) -> Iterator[Docstring]:
         with warnings.catch_warnings(), tokenize.open(file) as source:
             warnings.simplefilter("ignore", SyntaxWarning)  # other people's invalid escapes
             tree = ast.parse(source.read())
-    except (SyntaxError, UnicodeDecodeError):  # templates, and sources for another version of Python
+    except (SyntaxError, UnicodeDecodeError):  # templates, and source files for other versions of Python
         return
     for name, docstring in _documented(tree, module):
         summary, _, rest = docstring.partition("\n")

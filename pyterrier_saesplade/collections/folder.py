@@ -1,16 +1,4 @@
-"""Collections in folders: documents, topics and relevance judgements in files.
-
-The layout of a collection's folder:
-
-| file | content |
-| --- | --- |
-| `docs.jsonl` or `docs.jsonl.gz` | one JSON object a line: `docno`, `text` and, where there is one, `title` |
-| `queries.tsv` | `qid<TAB>query`, no header |
-| `qrels.txt` | TREC: `qid 0 docno rel` |
-| `NAME/` | a further query set over the same documents: its own `queries.tsv` and `qrels.txt` |
-
-All are UTF-8. Empty lines are passed over; whatever else does not fit is an error that names file and line.
-"""
+"""Collections in folders: documents, topics and qrels in files."""
 
 from __future__ import annotations
 
@@ -30,13 +18,28 @@ from pyterrier_saesplade.files import atomic_write, numbered_lines
 
 
 class FolderCollection(Collection):
-    """A collection in a folder of the layout above.
+    """A collection in a folder.
+
+    The folder contains these files, all in UTF-8:
+
+    - ``docs.jsonl`` or ``docs.jsonl.gz``: one JSON object per line, with ``docno``, ``text`` and, optionally, ``title``
+    - ``queries.tsv``: lines of ``qid<TAB>query``, without a header
+    - ``qrels.txt``: lines of ``qid 0 docno rel``, as in TREC
+    - ``NAME/``: another query set over the same documents, with its own ``queries.tsv`` and ``qrels.txt``
+
+    Empty lines are skipped. Any other deviation is an error that names the file and the line.
 
     Args:
         folder: The folder.
 
     Raises:
-        FileNotFoundError: The folder holds neither `docs.jsonl` nor `docs.jsonl.gz`.
+        PathNotFoundError: If the folder contains neither ``docs.jsonl`` nor ``docs.jsonl.gz``.
+        DataError: If it contains both.
+
+    Examples:
+        >>> collection = FolderCollection("my-collection")
+        >>> len(collection), len(collection.topics()), len(collection.qrels("train"))
+        (12, 4, 7)
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -44,89 +47,98 @@ class FolderCollection(Collection):
         self.name = self.folder.resolve().name
         documents = documents_file(self.folder)
         if documents is None:
-            raise PathNotFoundError(f"{self.folder} is no collection: it holds neither docs.jsonl nor docs.jsonl.gz")
+            raise PathNotFoundError(
+                f"{self.folder} is not a collection: it contains neither docs.jsonl nor docs.jsonl.gz"
+            )
         self._documents = documents
 
     @property
     def source(self) -> str:
-        """The folder's path, from the root."""
+        """The absolute path of the folder."""
         return str(self.folder.resolve())
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What distinguishes its file of documents from others."""
+        """What distinguishes its file of documents from other files, and from earlier versions of itself."""
         return {file.name: file_identity(file) for file in sorted(self.folder.glob("docs.jsonl*"))}
 
     def get_corpus_iter(self) -> Iterator[dict[str, str]]:
-        """Stream the documents; see `Collection.get_corpus_iter`.
+        """Streams the documents; see :meth:`Collection.get_corpus_iter`.
 
         Raises:
-            ValueError: A line is not a JSON object with a `docno` free of blanks and a `text`.
+            DataError: If a line is not a JSON object with a ``text`` and a ``docno`` without whitespace.
         """
         for where, line in _lines(self._documents):
             yield _parse_document(where, line)
 
     def topics(self, query_set: str | None = None) -> pd.DataFrame:
-        """Read the queries; see `Collection.topics`.
+        """Reads the queries; see :meth:`Collection.topics`.
 
         Raises:
-            FileNotFoundError: There are none, or no such query set.
-            ValueError: A line is not `qid<TAB>query`, or a qid stands twice.
+            PathNotFoundError: If there are no queries, or there is no such query set.
+            DataError: If a line is not ``qid<TAB>query``, or a qid occurs twice.
         """
         return read_topics(self._query_set_file(query_set, "queries.tsv"))
 
     def qrels(self, query_set: str | None = None) -> pd.DataFrame:
-        """Read the judgements; see `Collection.qrels`.
+        """Reads the qrels; see :meth:`Collection.qrels`.
 
         Raises:
-            FileNotFoundError: There are none, or no such query set.
-            ValueError: A line is not `qid 0 docno rel` with an integer `rel`, or a pair is judged twice.
+            PathNotFoundError: If there are no qrels, or there is no such query set.
+            DataError: If a line is not ``qid 0 docno rel`` with an integer ``rel``, or a pair is judged twice.
         """
         labels: dict[tuple[str, str], int] = {}
         for where, line in _lines(self._query_set_file(query_set, "qrels.txt")):
             columns = line.split()
             if len(columns) != 4:
-                raise DataError(f"{where}: expected `qid 0 docno rel`, found {len(columns)} column(s)")
+                raise DataError(f"{where}: expected 4 columns, 'qid 0 docno rel', found {len(columns)}")
             qid, _, docno, rel = columns
             if (qid, docno) in labels:
-                raise DataError(f"{where}: qid {qid!r} and docno {docno!r} are judged twice")
+                raise DataError(f"{where}: the pair of qid {qid!r} and docno {docno!r} is judged twice")
             try:
                 labels[qid, docno] = int(rel)
             except ValueError:
-                raise DataError(f"{where}: rel must be an integer, found {rel!r}") from None
+                raise DataError(f"{where}: rel must be an integer, not {rel!r}") from None
         pairs = pd.DataFrame(list(labels), columns=["qid", "docno"], dtype=str)
         return pairs.assign(label=pd.Series(list(labels.values()), dtype="int64"))
 
     def __len__(self) -> int:
-        """Count the documents, one pass over the file."""
+        """Counts the documents, in one pass over the file."""
         return sum(1 for _ in _lines(self._documents))
 
     def _query_set_file(self, query_set: str | None, name: str) -> Path:
         path = self.folder / (query_set or "") / name
         if not path.is_file():
             sets = sorted(file.parent.name for file in self.folder.glob(f"*/{name}"))
-            raise PathNotFoundError(f"{path} does not exist; further query sets here: {', '.join(sets) or 'none'}")
+            raise PathNotFoundError(
+                f"{path} does not exist; the query sets with such a file are: {', '.join(sets) or 'none'}"
+            )
         return path
 
 
 def read_topics(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a file of topics, `qid<TAB>query` a line in UTF-8; empty lines are passed over.
+    """Reads a UTF-8 file of topics, with lines of ``qid<TAB>query``; empty lines are skipped.
 
     Returns:
-        A frame of `qid` and `query`.
+        A frame of ``qid`` and ``query``.
 
     Raises:
-        ValueError: A line is not `qid<TAB>query`, a qid stands twice, or there is no line.
+        DataError: If a line is not ``qid<TAB>query``, a qid occurs twice, or the file is empty.
+
+    Examples:
+        >>> read_topics("my-collection/queries.tsv").head(1)
+          qid       query
+        0  q1  river bank
     """
     queries: dict[str, str] = {}
     for where, line in _lines(Path(path)):
         columns = line.split("\t")
         if len(columns) != 2:
-            raise DataError(f"{where}: expected qid<TAB>query, found {len(columns)} column(s)")
+            raise DataError(f"{where}: expected 2 columns, qid<TAB>query, found {len(columns)}")
         qid, query = columns
         check_identifier(where, "qid", qid)
         if qid in queries:
-            raise DataError(f"{where}: qid {qid!r} stands in this file twice")
+            raise DataError(f"{where}: the qid {qid!r} occurs twice in this file")
         queries[qid] = query
     if not queries:
         raise DataError(f"{path} has no topics")
@@ -139,38 +151,42 @@ def write_collection(
     topics: pd.DataFrame,
     qrels: pd.DataFrame,
 ) -> Collection:
-    """Write a collection's folder, beside its place first, and move it there when it is complete.
+    """Writes a collection to a folder, which appears when it is complete.
 
     Args:
-        folder: Where to; must not exist.
-        documents: `docno` and `text`. A `title` is not written on its own, for `text` holds it
-            (see `Collection.get_corpus_iter`).
-        topics: `qid` and `query`; white space in a query becomes single blanks.
-        qrels: `qid`, `docno` and `label`.
+        folder: The folder, which must not exist.
+        documents: Dictionaries with ``docno`` and ``text``. A ``title`` is not written separately, because ``text``
+            includes it (see :meth:`Collection.get_corpus_iter`).
+        topics: A frame of ``qid`` and ``query``. Whitespace in queries is reduced to single spaces.
+        qrels: A frame of ``qid``, ``docno`` and ``label``.
 
     Returns:
-        The collection, opened.
+        The new collection.
 
     Raises:
-        FileExistsError: The folder is there already.
-        ValueError: A docno or qid is empty or holds white space.
+        PathExistsError: If the folder exists.
+        DataError: If a docno or qid is empty or contains whitespace.
+
+    Examples:
+        >>> write_collection("copy", collection.get_corpus_iter(), collection.topics(), collection.qrels())
+        FolderCollection('copy')
     """
     folder = Path(folder)
     if folder.exists():
-        raise PathExistsError(f"{folder} exists: choose another folder, or delete it first")
-    with atomic_write(folder) as beside:
-        beside.mkdir()
-        # mtime=0: equal documents make equal files
-        with gzip.GzipFile(beside / "docs.jsonl.gz", "wb", mtime=0) as stream:
+        raise PathExistsError(f"{folder} exists already: choose another folder, or delete it first")
+    with atomic_write(folder) as partial:
+        partial.mkdir()
+        # mtime=0, so that the same documents give the same file.
+        with gzip.GzipFile(partial / "docs.jsonl.gz", "wb", mtime=0) as stream:
             for document in documents:
                 record = {"docno": document["docno"], "text": document["text"]}
                 check_identifier("documents", "docno", record["docno"])
                 stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-        with open(beside / "queries.tsv", "w", encoding="utf-8", newline="\n") as text:
+        with open(partial / "queries.tsv", "w", encoding="utf-8", newline="\n") as text:
             for qid, query in zip(topics["qid"], topics["query"], strict=True):
                 check_identifier("topics", "qid", qid)
                 text.write(f"{qid}\t{' '.join(query.split())}\n")
-        with open(beside / "qrels.txt", "w", encoding="utf-8", newline="\n") as text:
+        with open(partial / "qrels.txt", "w", encoding="utf-8", newline="\n") as text:
             for qid, docno, label in zip(qrels["qid"], qrels["docno"], qrels["label"], strict=True):
                 check_identifier("qrels", "qid", qid)
                 check_identifier("qrels", "docno", docno)
@@ -179,20 +195,24 @@ def write_collection(
 
 
 def documents_file(folder: Path) -> Path | None:
-    """Returns the file of documents in a folder; ``None`` if it holds none."""
+    """Returns the file of documents in a folder, or ``None`` if there is none.
+
+    Raises:
+        DataError: If there are two.
+    """
     files = [file for file in (folder / "docs.jsonl", folder / "docs.jsonl.gz") if file.is_file()]
     if len(files) == 2:
-        raise DataError(f"{folder} holds docs.jsonl and docs.jsonl.gz: delete one of them")
+        raise DataError(f"{folder} contains both docs.jsonl and docs.jsonl.gz: delete one of them")
     return files[0] if files else None
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield `file:number` and text of each line that is not empty."""
+    """Yields ``file:number`` and the text of each line that is not empty."""
     for where, line in numbered_lines(path):
         try:
             text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise DataError(f"{where}: not UTF-8: {error.reason}") from error
+            raise DataError(f"{where}: invalid UTF-8: {error.reason}") from error
         if text:
             yield where, text
 
@@ -201,13 +221,13 @@ def _parse_document(where: str, line: str) -> dict[str, str]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON: {error.msg} at character {error.pos + 1}") from error
+        raise DataError(f"{where}: invalid JSON: {error.msg} at character {error.pos + 1}") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected a JSON object with docno and text")
     check_identifier(where, "docno", record.get("docno"))
     text, title = record.get("text"), record.get("title")
     if not isinstance(text, str):
-        raise DataError(f"{where}: text must be a string, found {text!r}")
+        raise DataError(f"{where}: text must be a string, not {text!r}")
     if not isinstance(title, str | None):
-        raise DataError(f"{where}: title must be a string, found {title!r}")
+        raise DataError(f"{where}: title must be a string, not {title!r}")
     return make_document(record["docno"], text, title)

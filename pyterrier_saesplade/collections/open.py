@@ -1,4 +1,4 @@
-"""Opening a collection by its folder or its name."""
+"""Opening a collection by folder or name."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ DOCSTRINGS = "docstrings"
 
 
 def open_collection(name: str | os.PathLike[str], language: str | None = None) -> Collection:
-    """Open a test collection.
+    """Opens a test collection.
 
     Args:
-        name: A folder of this module's layout; a name that `pt.get_dataset` takes (`"vaswani"`,
-            `"irds:beir/scifact/test"`); or `"docstrings"`, the collection made of the installed Python libraries
-            (see `docstrings.docstring_collection`), which is kept in PyTerrier's home folder.
-        language: That of the documents, two letters; `None`: what `ir_datasets` says of a data set, else English.
+        name: One of three things: a folder with documents, topics and qrels (see
+            :class:`~pyterrier_saesplade.collections.FolderCollection`); a name that ``pt.get_dataset`` accepts, such as
+            ``"vaswani"`` or ``"irds:beir/scifact/test"``; or ``"docstrings"``, for a collection made from the installed
+            Python libraries, which is stored in PyTerrier's home folder.
+        language: The language of the documents, as a two-letter code; ``None`` for the language that ``ir_datasets``
+            records, or English.
 
     Raises:
-        ValueError: The name is none of these.
+        SettingError: If the name is neither a folder nor a known dataset.
+        DataError: If the folder contains both ``docs.jsonl`` and ``docs.jsonl.gz``.
 
-    Example:
+    Examples:
         >>> from pyterrier_saesplade.collections import open_collection, write_collection
         >>> documents = [{"docno": "d1", "text": "sparse vectors"}, {"docno": "d2", "text": "dense vectors"}]
         >>> topics = pd.DataFrame([["q1", "what is sparse"]], columns=["qid", "query"])
@@ -52,5 +55,5 @@ def _opened(name: str | os.PathLike[str]) -> Collection:
 
 
 def as_collection(source: Collection | str | os.PathLike[str]) -> Collection:
-    """Returns a collection that is given as it is, or opens it by its folder or name."""
+    """Opens a collection by folder or name; a collection is returned as it is."""
     return source if isinstance(source, Collection) else open_collection(source)

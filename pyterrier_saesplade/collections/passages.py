@@ -1,4 +1,4 @@
-"""Passages and queries as tables of texts, which are cached."""
+"""Passages and queries as cached tables of texts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,28 @@ from pyterrier_saesplade.collections.texts import TextTable, key
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import numbered_lines
 
-#: Increase it when a change here changes what is written, so that nothing old is taken from the cache.
+#: The version of the cached files. Increase it when their content changes, so that old ones are not used.
 _VERSION = 3
 
-#: A file of ``identifier<TAB>text`` lines, or a collection or its name.
+#: A file of ``identifier<TAB>text`` lines, a collection, or the name of a collection.
 Texts = Collection | str | os.PathLike[str]
 
 
 def passages_of(source: Texts, on_error: OnError = "report") -> TextTable:
-    """Returns the passages of a file of ``pid<TAB>text`` lines, or of a collection, as a cached table."""
+    """Returns the passages of a collection, or of a file of ``pid<TAB>text`` lines, as a cached table.
+
+    Args:
+        source: The file or collection.
+        on_error: Whether an unusable line is counted and reported, or an error.
+
+    Raises:
+        DataError: If a line cannot be used and ``on_error`` is ``"raise"``.
+
+    Examples:
+        >>> table = passages_of("my-collection")
+        >>> table.texts(table.rows(["d3"]))
+        ['Cats sleep for most of the day.']
+    """
     if is_tab_separated(source):
         return _table({"texts": identity_of(source)}, partial(_tab_separated, Path(str(source))), on_error)
     collection = as_collection(source)
@@ -40,7 +53,15 @@ def queries_of(source: Texts | pd.DataFrame, on_error: OnError = "report") -> tu
 
     Args:
         source: A file of ``qid<TAB>query`` lines, a collection, or a frame of ``qid`` and ``query``.
-        on_error: What a line that cannot be used does.
+        on_error: Whether an unusable line is counted and reported, or an error.
+
+    Raises:
+        DataError: If a line cannot be used and ``on_error`` is ``"raise"``.
+
+    Examples:
+        >>> table, identity = queries_of(topics)
+        >>> table.texts(table.rows(["q2"]))
+        ['young cat']
     """
     if not isinstance(source, pd.DataFrame) and is_tab_separated(source):
         identity: dict[str, Any] = {"texts": identity_of(source)}
@@ -52,17 +73,17 @@ def queries_of(source: Texts | pd.DataFrame, on_error: OnError = "report") -> tu
 
 
 def identity_of(source: Texts) -> dict[str, Any]:
-    """Returns what identifies the texts of a source, so that changed ones are read again."""
+    """Returns what identifies the texts of a source, so that a source that has changed is read again."""
     return file_identity(Path(str(source))) if is_tab_separated(source) else as_collection(source).identity
 
 
 def is_tab_separated(source: Texts) -> bool:
-    """Returns whether a source is a file of ``identifier<TAB>text`` lines, by its name."""
+    """Returns whether a source is a file of ``identifier<TAB>text`` lines, judging by its name."""
     return not isinstance(source, Collection) and str(source).endswith((".tsv", ".tsv.gz"))
 
 
 def decoded_lines(file: Path, problems: Problems) -> Iterator[tuple[str, str]]:
-    """Yields ``file:number`` and text of each line that is not empty."""
+    """Yields ``file:number`` and the text of each non-blank line; lines that are not UTF-8 are noted as problems."""
     for where, line in numbered_lines(file):
         try:
             text = line.decode().rstrip("\r\n")
@@ -81,7 +102,7 @@ def _table(
         TextTable.write(folder / "texts.utf8", texts(problems), problems)
 
     table = TextTable(cached(parts | {"version": _VERSION}, build) / "texts.utf8")
-    if on_error == "raise" and table.problems:  # the table was read earlier, and its problems were reported
+    if on_error == "raise" and table.problems:  # the cached table was built with on_error="report"
         raise DataError("; ".join(table.problems))
     return table
 

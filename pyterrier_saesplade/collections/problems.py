@@ -1,4 +1,4 @@
-"""What is wrong with a file of training data: counted and reported, or an error."""
+"""Problems in files of training data, which are counted and reported, or raised as errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pyterrier_saesplade.errors import DataError, SettingError
 
-#: What a line that cannot be used does.
+#: What to do with unusable lines: count them and report the counts, or stop at the first.
 OnError = Literal["report", "raise"]
 
 
@@ -15,13 +15,20 @@ class Problems:
     """Counts what was left out, and why.
 
     Args:
-        on_error: ``"report"``: go on, and say in the end how often what happened; ``"raise"``: stop at the first.
+        on_error: ``"report"`` counts the problems; ``"raise"`` stops at the first.
 
     Attributes:
-        on_error: See above.
+        on_error: As above.
 
     Raises:
-        ValueError: If ``on_error`` is neither.
+        SettingError: If ``on_error`` is neither.
+
+    Examples:
+        >>> problems = Problems()
+        >>> problems.note("qrels.tsv:7", "unknown passage", "d99")
+        >>> problems.note("qrels.tsv:9", "unknown passage", "d50")
+        >>> problems.report()
+        ['2 x unknown passage (first at qrels.tsv:7: d99)']
     """
 
     def __init__(self, on_error: OnError = "report") -> None:
@@ -32,15 +39,15 @@ class Problems:
         self._first: dict[str, str] = {}
 
     def note(self, where: str, what: str, detail: str = "") -> None:
-        """Notes that something at a place cannot be used.
+        """Counts a problem, or raises it.
 
         Args:
             where: The file and the line.
             what: The kind of problem.
-            detail: More about this one.
+            detail: The details of this one.
 
         Raises:
-            ValueError: Where problems are errors.
+            DataError: If ``on_error`` is ``"raise"``.
         """
         if self.on_error == "raise":
             raise DataError(f"{where}: {what}{': ' if detail else ''}{detail}")
@@ -48,5 +55,5 @@ class Problems:
         self._first.setdefault(what, f"{where}{': ' if detail else ''}{detail}")
 
     def report(self) -> list[str]:
-        """Returns a line for each kind of problem, with how often it occurred and where first."""
+        """Returns one line for each kind of problem, with its count and first occurrence."""
         return [f"{count:,} x {what} (first at {self._first[what]})" for what, count in self._counts.most_common()]

@@ -1,4 +1,4 @@
-"""Texts by identifier in a file, reached by row: on disk, not in memory."""
+"""Tables of texts on disk, accessed by row or identifier."""
 
 from __future__ import annotations
 
@@ -15,21 +15,28 @@ from numpy.typing import NDArray
 from pyterrier_saesplade.collections.problems import Problems
 from pyterrier_saesplade.files import atomic_write
 
-#: Rows that are written together.
+#: The number of rows written at a time.
 _WINDOW = 10_000
 
 
 class TextTable:
     """Texts on disk, each with an identifier.
 
-    They are read from their place in the file, not through a memory map, whose pages would count as this process's
-    memory until another needs it: of each text its end and the key of its identifier are held, 24 bytes in all.
+    The texts are read with ordinary file access, not through a memory map, whose pages would count towards the memory
+    of this process. Only the end of each text and a hash of its identifier are held in memory, 24 bytes per text.
 
     Args:
-        path: A file that :meth:`write` wrote.
+        path: A file written by :meth:`write`.
 
     Attributes:
-        problems: What was left out when it was written, a line for each kind of problem.
+        problems: What was left out when the table was written, one line for each kind of problem.
+
+    Examples:
+        >>> table = TextTable.write(Path("texts.utf8"), [("d1", "sparse vectors"), ("d2", "dense vectors")])
+        >>> table.rows(["d2", "d9"]).tolist()
+        [1, -1]
+        >>> table.texts([1])
+        ['dense vectors']
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +46,13 @@ class TextTable:
 
     @classmethod
     def write(cls, path: Path, texts: Iterable[tuple[str, str]], problems: Problems | None = None) -> TextTable:
-        """Writes pairs of an identifier and a text, as they come; ``problems`` has what their source left out."""
+        """Writes texts to a file.
+
+        Args:
+            path: The file. Files of the same name with other suffixes are written next to it.
+            texts: Pairs of an identifier and a text, in the order of the rows.
+            problems: The problems found while ``texts`` is read, to be stored with the table.
+        """
         keys, lengths = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
         with atomic_write(path) as partial, partial.open("wb") as file:
             for window in chunked(texts, _WINDOW):
@@ -62,7 +75,7 @@ class TextTable:
         return len(self._bounds) - 1
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """Returns the texts of some rows."""
+        """Returns the texts in the given rows."""
         texts = []
         with self._path.open("rb") as file:
             for row in rows:
@@ -72,7 +85,7 @@ class TextTable:
         return texts
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Returns the row of each identifier, -1 where there is none; of several the first."""
+        """Returns the row of each identifier: the first if there are several, -1 if there is none."""
         keys, order = self._keys
         wanted = np.fromiter(map(key, ids), np.int64, len(ids))
         places = np.searchsorted(keys, wanted)
@@ -99,5 +112,5 @@ def _problems_of(path: Path) -> Path:
 
 
 def key(identifier: str) -> int:
-    """Returns a number that stands for a text: among ten million texts, two have the same once in 400,000 times."""
+    """Returns a 64-bit hash of a string; among ten million strings, the probability of a collision is 1 in 400,000."""
     return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "little", signed=True)

@@ -1,9 +1,9 @@
-"""Settings of YAML files: what is read, what is refused, and how the error says it."""
+"""Settings in YAML files: what is read, what is refused, and what the errors name."""
 
 import copy
 import dataclasses
-import doctest
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pyterrier_saesplade import settings
 from pyterrier_saesplade.errors import PathNotFoundError, SettingError
 from pyterrier_saesplade.settings import make_settings, parse_yaml, read_yaml, settings_class
 
@@ -35,14 +34,8 @@ class Search:
             raise SettingError("depth must be at most 100 with exact")
 
 
-def test_doctests() -> None:
-    results = doctest.testmod(settings)
-    assert results.attempted > 0
-    assert results.failed == 0
-
-
 def test_a_file_is_read(tmp_path: Path) -> None:
-    """An integer becomes a float where one is wanted; everything else stays what YAML reads."""
+    """An integer becomes a float where a float is expected. Other values stay as YAML reads them."""
     file = tmp_path / "search.yaml"
     file.write_text("engine: pisa\nthreshold: 2\nlayer: 3\nmeasures: [AP, RR]\nnames: {a: ä}\n", encoding="utf-8")
     search = make_settings(Search, read_yaml(file), str(file))
@@ -58,87 +51,87 @@ def test_settings_are_dataclasses() -> None:
     assert copy.deepcopy(search) == search
     with pytest.raises(dataclasses.FrozenInstanceError):
         search.depth = 5  # type: ignore[misc]
-    with pytest.raises(SettingError, match=r"^depth must be greater than 0, not 0$"):
+    with pytest.raises(SettingError, match=r"\bdepth\b.*\b0\b"):
         dataclasses.replace(search, depth=0)
-    with pytest.raises(SettingError, match=r"^unknown setting dept: did you mean depth"):
+    with pytest.raises(SettingError, match=r"\bdept\b.*\bdepth\b"):
         Search(engine="pisa", dept=5)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "facts"),
     [
-        ({"depht": 3}, "unknown setting depht: did you mean depth?"),
-        (
-            {"xyz": 3},
-            "unknown setting xyz: the settings are engine, depth, rounds, threshold, layer, exact, measures, names",
-        ),
-        ({7: 3}, "unknown setting 7: the settings are engine, "),
-        ({"depth": "8"}, "depth must be an integer, not '8'"),
-        ({"depth": 8.0}, "depth must be an integer, not 8.0"),
-        ({"depth": True}, "depth must be an integer, not True"),
-        ({"depth": None}, "depth must be an integer, not None"),
-        ({"depth": 0}, "depth must be greater than 0, not 0"),
-        ({"rounds": 1}, "rounds must be greater than or equal to 2, not 1"),
-        ({"threshold": True}, "threshold must be a number, not True"),
-        ({"threshold": float("nan")}, "threshold must be a finite number, not nan"),
-        ({"layer": "first"}, "layer must be an integer, or 'last' or 'h', not 'first'"),
-        ({"layer": True}, "layer must be an integer, or 'last' or 'h', not True"),
-        ({"exact": 1}, "exact must be true or false, not 1"),
-        ({"engine": 3}, "engine must be a string, not 3 (in YAML, put it in quotes)"),
-        ({"measures": "AP"}, "measures must be a list, not 'AP'"),
-        ({"measures": 3}, "measures must be a list, not 3"),
-        ({"measures": ["AP", 5]}, "measures.1 must be a string, not 5"),
-        ({"names": ["a"]}, "names must be a mapping, not ['a']"),
-        ({"names": {"a": 3}}, "names.a must be a string, not 3"),
-        ({"exact": True, "depth": 101}, "depth must be at most 100 with exact"),
-        ({"depth": 0, "exact": "no"}, "depth must be greater than 0, not 0; exact must be true or false, not 'no'"),
+        ({"depht": 3}, ["depht", "depth"]),
+        ({"xyz": 3}, ["xyz", "engine, depth, rounds, threshold, layer, exact, measures, names"]),
+        ({7: 3}, ["7", "engine, depth"]),
+        ({"depth": "8"}, ["depth", "integer", "'8'"]),
+        ({"depth": 8.0}, ["depth", "integer", "8.0"]),
+        ({"depth": True}, ["depth", "integer", "True"]),
+        ({"depth": None}, ["depth", "integer", "None"]),
+        ({"depth": 0}, ["depth", "0"]),
+        ({"rounds": 1}, ["rounds", "2", "1"]),
+        ({"threshold": True}, ["threshold", "number", "True"]),
+        ({"threshold": float("nan")}, ["threshold", "number", "nan"]),
+        ({"layer": "first"}, ["layer", "integer", "'last'", "'h'", "'first'"]),
+        ({"layer": True}, ["layer", "integer", "'last'", "'h'", "True"]),
+        ({"exact": 1}, ["exact", "true", "false", "1"]),
+        ({"engine": 3}, ["engine", "string", "3", "YAML"]),
+        ({"measures": "AP"}, ["measures", "list", "'AP'"]),
+        ({"measures": 3}, ["measures", "list", "3"]),
+        ({"measures": ["AP", 5]}, ["measures.1", "string", "5"]),
+        ({"names": ["a"]}, ["names", "mapping", "['a']"]),
+        ({"names": {"a": 3}}, ["names.a", "string", "3"]),
+        ({"exact": True, "depth": 101}, ["depth must be at most 100 with exact"]),  # of Search itself
+        ({"depth": 0, "exact": "no"}, ["depth", "0", "exact", "'no'"]),
     ],
 )
-def test_what_is_not_allowed(given: dict[Any, Any], message: str) -> None:
+def test_values_that_are_not_allowed(given: dict[Any, Any], facts: list[str]) -> None:
+    """The error begins with the place, and names the setting, what it must be, and its value."""
     with pytest.raises(SettingError) as error:
         make_settings(Search, {"engine": "pisa"} | given, "search.yaml")
-    assert str(error.value).startswith(f"search.yaml: {message}")
-    assert "\n" not in str(error.value)
+    message = str(error.value)
+    assert message.startswith("search.yaml: ")
+    assert all(re.search(rf"(?<![\w.]){re.escape(fact)}(?!\w)", message) for fact in facts), message
+    assert "\n" not in message
 
 
-def test_what_is_missing() -> None:
-    with pytest.raises(SettingError, match=r"^search\.yaml: engine is missing$"):
+def test_missing_settings() -> None:
+    with pytest.raises(SettingError, match=r"^search\.yaml: .*\bengine\b"):
         make_settings(Search, {}, "search.yaml")
-    with pytest.raises(SettingError, match=r"^search\.yaml: expected settings, one 'name: value' per line, not \[3\]$"):
+    with pytest.raises(SettingError, match=r"^search\.yaml: .*\[3\]"):
         make_settings(Search, [3], "search.yaml")
 
 
 def test_numbers_that_yaml_reads_as_strings() -> None:
+    """The error has a hint, because YAML 1.1 needs a point in numbers with an exponent."""
     with pytest.raises(SettingError) as error:
         make_settings(Search, parse_yaml("engine: pisa\nthreshold: 1e-4", "a.yaml"), "a.yaml")
-    hint = "(YAML reads 5e-5 as a string: write 5.0e-5)"
-    assert str(error.value) == f"a.yaml: threshold must be a number, not '1e-4' {hint}"
+    assert all(fact in str(error.value) for fact in ("a.yaml: ", "threshold", "'1e-4'", "YAML", "5.0e-5"))
     assert parse_yaml("threshold: 1.0e-4", "a.yaml") == {"threshold": 1e-4}
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "facts"),
     [
-        (b"a: [", "is not valid YAML: "),
-        (b"a: 2024-13-01", "is not valid YAML: month must be in 1..12"),
-        (b"a: \xe9\xe9", "is not valid YAML: "),
-        (b"!!python/object/apply:os.getcwd []", "is not valid YAML: could not determine a constructor"),
-        (b"[a, b]", "expected settings, one 'name: value' per line, not ['a', 'b']"),
-        (b"text", "expected settings, one 'name: value' per line, not 'text'"),
-        (b"", "expected settings, one 'name: value' per line, not nothing"),
+        (b"a: [", ["YAML"]),
+        (b"a: 2024-13-01", ["YAML", "month must be in 1..12"]),
+        (b"a: \xe9\xe9", ["YAML"]),
+        (b"!!python/object/apply:os.getcwd []", ["YAML", "could not determine a constructor"]),
+        (b"[a, b]", ["['a', 'b']"]),
+        (b"text", ["'text'"]),
+        (b"", ["nothing"]),
     ],
 )
-def test_files_that_hold_no_settings(content: bytes, message: str, tmp_path: Path) -> None:
+def test_files_without_settings(content: bytes, facts: list[str], tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_bytes(content)
     with pytest.raises(SettingError) as error:
         read_yaml(file)
     assert str(error.value).startswith(str(file))
-    assert message in str(error.value)
+    assert all(fact in str(error.value) for fact in facts), error.value
     assert "\n" not in str(error.value)
 
 
 def test_files_that_do_not_exist(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.yaml", tmp_path):
-        with pytest.raises(PathNotFoundError, match=f"there is no file {path}"):
+        with pytest.raises(PathNotFoundError, match=re.escape(str(path))):
             read_yaml(path)

@@ -1,4 +1,4 @@
-"""Against the mean over all pairs, written down as it is defined."""
+"""Anisotropy against its definition: the mean cosine over all pairs of tokens."""
 
 from itertools import combinations
 from pathlib import Path
@@ -9,10 +9,11 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, AutoTokenizer
 
 from pyterrier_saesplade.concepts import anisotropy
+from pyterrier_saesplade.errors import SettingError
 
 
-def test_it_is_the_mean_cosine_of_all_pairs_of_tokens(minilm_path: Path) -> None:
-    """Each text read by itself, without its markers; texts of other lengths in one batch change nothing."""
+def test_anisotropy_is_the_mean_cosine_of_all_pairs_of_tokens(minilm_path: Path) -> None:
+    """Each text is read alone and without its markers. Texts of other lengths in the same batch change nothing."""
     texts = ["sparse retrieval", "a dense vector is no index", "words"]
     tokenizer, model = AutoTokenizer.from_pretrained(minilm_path), AutoModel.from_pretrained(minilm_path)
     states = []
@@ -31,6 +32,6 @@ def test_it_is_the_mean_cosine_of_all_pairs_of_tokens(minilm_path: Path) -> None
     assert anisotropy(minilm_path, iter([*texts, "more"]), max_texts=3, device="cpu") == found
 
 
-def test_one_token_has_no_pair(minilm_path: Path) -> None:
-    with pytest.raises(ValueError, match="fewer than two word pieces"):
+def test_one_token_makes_no_pair(minilm_path: Path) -> None:
+    with pytest.raises(SettingError):
         anisotropy(minilm_path, ["word", ""], device="cpu")

@@ -1,4 +1,4 @@
-"""Every collection that this machine has, read whole, and some of it evaluated by the same code."""
+"""Every collection that this machine has: read completely, and a part of it evaluated."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import pytest
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.evaluation import evaluate
 
-#: Chinese is not written in words, so that BM25 is refused.
+#: Chinese does not separate words by blanks, so systems that match words refuse it.
 LANGUAGES = {"ar", "de", "es", "ru", "zh"}
 
 
@@ -25,7 +25,7 @@ def documents(each_collection: Path) -> dict[str, str]:
 
 
 def part_of(collection: Collection, documents: Mapping[str, str], folder: Path) -> Collection:
-    """Five queries over 100 documents and those that are relevant to them."""
+    """Returns five queries over the first 100 documents and the documents that are relevant to them."""
     topics, qrels = collection.topics(), collection.qrels()
     relevant = qrels[qrels["label"] > 0]
     qids = relevant["qid"].drop_duplicates().head(5)
@@ -36,7 +36,7 @@ def part_of(collection: Collection, documents: Mapping[str, str], folder: Path) 
 
 
 def test_queries_and_judgements_are_of_the_documents(each_collection: Path, documents: dict[str, str]) -> None:
-    """Of the further query sets too."""
+    """This holds for the further query sets too."""
     collection = open_collection(each_collection)
     for query_set in (None, *sorted(file.parent.name for file in each_collection.glob("*/qrels.txt"))):
         topics, qrels = collection.topics(query_set), collection.qrels(query_set)
@@ -48,7 +48,7 @@ def test_queries_and_judgements_are_of_the_documents(each_collection: Path, docu
 def test_systems_are_compared(
     each_collection: Path, documents: dict[str, str], random_model_path: Path, tmp_path: Path
 ) -> None:
-    """The model alone, and where there are words of BM25 with these and with both."""
+    """The model is compared with systems that match words, except in Chinese."""
     part = part_of(open_collection(each_collection), documents, tmp_path / "part")
     language = each_collection.name if each_collection.name in LANGUAGES else None
     baselines = [] if language == "zh" else ["bm25", "sum", "words+concepts"]

@@ -68,14 +68,14 @@ def test_every_kind_of_figure(
         assert saesplade("plot", *arguments, "--out", out) == (0, "")
         assert out.read_bytes().startswith(b"%PDF")
         code, message = saesplade("plot", *arguments, "--out", out)
-        assert (code, message.split(":")[1].strip()) == (2, f"{out} exists already")
+        assert (code, str(out) in message, len(message.splitlines())) == (2, True, 1)
         assert saesplade("plot", *arguments, "--out", out, "--overwrite") == (0, "")
 
 
 def test_precision_and_recall_of_another_query_set(
     comparison: tuple[Path, Path], small_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its judgements count, those of the main set do not; and those of a query that was not run do not either."""
+    """The judgements of that set count. Those of the main set, or of queries that were not run, do not."""
     folder = shutil.copytree(small_collection.folder, tmp_path / "docs")  # type: ignore[attr-defined]
     (folder / "test").mkdir()
     main = folder / "qrels.txt"
@@ -92,7 +92,8 @@ def test_precision_and_recall_of_another_query_set(
     assert drawn[0] == drawn[1]
     assert drawn[0]["bm25"][0] > 0
     code, said = saesplade(*asked, folder)
-    assert (code, "has no judgements here: name the collection and the query set" in said) == (2, True)
+    qid = small_collection.qrels()["qid"].iloc[0]
+    assert (code, repr(qid) in said, str(comparison[0]) in said) == (2, True, True)
 
 
 def test_a_report(comparison: tuple[Path, Path], tmp_path: Path) -> None:
@@ -101,29 +102,30 @@ def test_a_report(comparison: tuple[Path, Path], tmp_path: Path) -> None:
     assert saesplade("report", folder, "--figure", folder / "results.png", "--out", out) == (0, "")
     assert out.read_text(encoding="utf-8").count("<img ") == 4
     code, message = saesplade("report", tmp_path, "--out", tmp_path / "other.html")
-    assert code == 2
-    assert message.endswith("has no results.json: it is no folder that `saesplade evaluate` wrote")
+    assert (code, len(message.splitlines())) == (2, 1)
+    assert str(tmp_path) in message
+    assert "results.json" in message
 
 
-def test_mistakes_are_one_line(comparison: tuple[Path, Path], tmp_path: Path) -> None:
+def test_errors_are_one_line(comparison: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = comparison
     out = tmp_path / "out.png"
     rows = json.loads((folder / "results.json").read_text())
     suite = {"suite": "s", "sets": {"x": {"measures": ["RR@10"], "rows": rows}}, "mean": rows}
     (tmp_path / "suite.json").write_text(json.dumps(suite))
-    of_set = f"is a suite: name the folder of a set, one of {tmp_path / 'x'}"
-    for arguments, message in [
-        (["tradeoff", folder, "--out", tmp_path / "out.gif"], "out.gif must end in .png, .pdf or .svg"),
-        (["tradeoff", folder, "--measure", "P@5", "--out", out], "has no measure P@5; known are: nDCG@10, RR@10"),
-        (["differences", folder, "--system", "sae", "--out", out], "has no 'sae'; known are: bm25, saesplade"),
+    of_set = [f"{tmp_path} ", str(tmp_path / "x")]  # the suite, and the folder of its set
+    for arguments, facts in [
+        (["tradeoff", folder, "--out", tmp_path / "out.gif"], ["out.gif", ".png", ".pdf", ".svg"]),
+        (["tradeoff", folder, "--measure", "P@5", "--out", out], ["P@5", "nDCG@10", "RR@10"]),
+        (["differences", folder, "--system", "sae", "--out", out], ["'sae'", "bm25", "saesplade"]),
         (["differences", tmp_path, "--out", out], of_set),
         (["precision-recall", tmp_path, "--collection", "docstrings", "--out", out], of_set),
-        (["postings", tmp_path / "nowhere", "--out", out], "nowhere"),
-        (["training", tmp_path, "--out", out], "has no training.json"),
-        (["tradeof", folder], "No such command 'tradeof'. Did you mean 'tradeoff'?"),
+        (["postings", tmp_path / "nowhere", "--out", out], [str(tmp_path / "nowhere")]),
+        (["training", tmp_path, "--out", out], [str(tmp_path), "training.json"]),
+        (["tradeof", folder], ["'tradeof'", "'tradeoff'"]),
     ]:
         code, said = saesplade("plot", *arguments)
         assert code == 2
-        assert message in said
+        assert all(fact in said for fact in facts), said
         assert len(said.splitlines()) == 1
     assert not out.exists()

@@ -1,4 +1,4 @@
-"""Late interaction as a line of a comparison."""
+"""Late interaction as a system of a comparison."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from ir_measures import RR
 
 from pyterrier_saesplade.baselines import LateInteraction
 from pyterrier_saesplade.collections import Collection
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus
 from pyterrier_saesplade.evaluation.systems.late_interaction import LateInteractionSystem
 from pyterrier_saesplade.evaluation.systems.words import Bm25
@@ -20,7 +21,7 @@ def system(minilm_path: Path) -> LateInteractionSystem:
     return LateInteractionSystem(str(minilm_path), depth=10, doc_max_length=64)
 
 
-def test_a_run_is_the_first_results_of_bm25_scored_again(
+def test_a_run_is_the_top_results_of_bm25_scored_again(
     system: LateInteractionSystem, small_collection: Collection, minilm_path: Path, tmp_path: Path
 ) -> None:
     artifacts = ArtifactCache(Corpus.read(small_collection), tmp_path / "indexes")
@@ -33,7 +34,7 @@ def test_a_run_is_the_first_results_of_bm25_scored_again(
     assert set(zip(run["qid"], run["docno"], strict=True)) == set(zip(first["qid"], first["docno"], strict=True))
     texts = pd.DataFrame(artifacts.corpus.documents())
     pairs = run[["qid", "docno"]].merge(topics, on="qid").merge(texts, on="docno")
-    expected = LateInteraction(str(minilm_path), doc_max_length=64)(pairs)  # of queries as they were asked
+    expected = LateInteraction(str(minilm_path), doc_max_length=64)(pairs)  # of the original queries
     joined = run.merge(expected, on=["qid", "docno"])
     np.testing.assert_allclose(joined["score_x"], joined["score_y"], atol=1e-5)
     assert (joined["rank_x"] == joined["rank_y"]).all()
@@ -45,5 +46,5 @@ def test_a_run_is_the_first_results_of_bm25_scored_again(
 
 
 def test_a_depth_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="depth must be a positive integer, not 0"):
+    with pytest.raises(SettingError, match=r"depth.*\b0\b"):
         LateInteractionSystem("model", depth=0)

@@ -1,12 +1,14 @@
-"""The report as text; tests_browser has it in a browser."""
+"""The text of the HTML report. tests_browser/ opens it in a browser."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from pyterrier_saesplade.errors import PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.evaluation import write_report
 from pyterrier_saesplade.figures import plot_anisotropy
 
@@ -19,7 +21,7 @@ ROWS = [
 
 
 class Page(HTMLParser):
-    """The cells of a page's tables, and whether what is opened is closed in order."""
+    """The cells of a page's tables. Checks that every tag is closed, in order."""
 
     VOID: ClassVar = {"meta", "img", "br", "link"}
 
@@ -58,7 +60,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A comparison of three systems, with the values of two queries."""
+    """A comparison of three systems, with the values of three queries."""
     made = tmp_path / "made"
     made.mkdir()
     (made / "results.json").write_text(json.dumps(ROWS))
@@ -71,7 +73,7 @@ QUERIES = [("bm25", 0.5, 0.5, 1.0), ("dense", 1.0, 0.5, 0.5), ('<i>&""sae""', 0.
 
 
 def test_one_comparison(folder: Path, tmp_path: Path) -> None:
-    """Its figures, rounded; what there is not is blank: no ΔE where nothing is found, no cost of a dense system."""
+    """Rounded figures. A missing figure is blank: ΔE where nothing is found, and QD-FLOPs of a dense system."""
     page = Page(write_report([folder], tmp_path / "report.html"))
     systems, gains, queries = page.tables
     assert systems[0][:5] == ["system", "RR@10", "AP", "QD-FLOPs", "index, MB"]
@@ -91,7 +93,7 @@ def test_one_comparison(folder: Path, tmp_path: Path) -> None:
     assert len(page.values("img", "alt")) == 3
 
 
-def test_nothing_is_loaded(folder: Path, tmp_path: Path) -> None:
+def test_a_page_loads_nothing(folder: Path, tmp_path: Path) -> None:
     page = Page(write_report([folder], tmp_path / "report.html"))
     assert all(str(source).startswith("data:image/svg+xml;base64,") for source in page.values("img", "src"))
     assert page.values("script", "src") == page.values("link", "href") == page.values("a", "href") == []
@@ -149,17 +151,17 @@ def test_the_same_results_give_the_same_page(folder: Path, tmp_path: Path) -> No
     assert one == two
 
 
-def test_mistakes_are_said_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
+def test_after_an_error_nothing_is_written(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
-    with pytest.raises(ValueError, match="name at least one folder of results"):
+    with pytest.raises(SettingError):
         write_report([], out)
-    with pytest.raises(FileNotFoundError, match=r"has no results.json"):
+    with pytest.raises(PathNotFoundError, match=rf"{re.escape(str(tmp_path))}\b.*results\.json"):
         write_report([folder, tmp_path], out)
-    with pytest.raises(ValueError, match=r"cone.pdf is neither PNG nor SVG"):
+    with pytest.raises(SettingError, match=r"cone\.pdf"):
         write_report([folder], out, figures=[tmp_path / "cone.pdf"])
     assert not out.exists()
     out.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"report.html exists already"):
+    with pytest.raises(PathExistsError, match=re.escape(str(out))):
         write_report([folder], out)
     assert out.read_text() == "mine"
     assert write_report([folder], out, overwrite=True) == out

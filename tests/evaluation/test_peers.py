@@ -1,6 +1,7 @@
-"""What users of other tools know, as lines of a comparison."""
+"""Systems of other tools in a comparison: BM25 and RM3 of Anserini, and pyterrier-splade."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from ir_measures import read_trec_run
 from pyterrier_saesplade.collections import Collection, write_collection
 from pyterrier_saesplade.engines.lucene import get_lucene
 from pyterrier_saesplade.engines.lucene.process import LuceneProcess
-from pyterrier_saesplade.errors import JavaNotFoundError
+from pyterrier_saesplade.errors import (
+    EngineError,
+    JavaNotFoundError,
+    MissingPackageError,
+    PathNotFoundError,
+    SettingError,
+)
 from pyterrier_saesplade.evaluation import Comparison, evaluate
 from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus, make_systems
 from pyterrier_saesplade.evaluation.systems.anserini import AnseriniBm25, AnseriniRetriever, AnseriniRm3
@@ -23,7 +30,7 @@ from pyterrier_saesplade.saesplade import SaeSplade
 
 NO_QUERIES = pd.DataFrame({"qid": [], "query": []}, dtype=object)
 
-#: One is empty, one has a docno that files have trouble with, and all are too short for Lucene to round their lengths.
+#: One text is empty, one docno needs escaping in files, and all texts are short: Lucene does not round their lengths.
 TEXTS = {"d1": "The cats sat on the mat, cats!", 'd"2\\é𝄞': "a dog and a cat", "d3": "birds", "d4": " \n", "d0": "bird"}
 
 
@@ -31,7 +38,7 @@ TEXTS = {"d1": "The cats sat on the mat, cats!", 'd"2\\é𝄞': "a dog and a cat
 def compared(
     small_collection: Collection, splade_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Comparison, Path]:
-    """All three, beside the same SPLADE checkpoint by this package."""
+    """All three, next to the same SPLADE checkpoint in this package."""
     out = tmp_path_factory.mktemp("comparison") / "out"
     baselines = ["bm25", "anserini-bm25", "anserini-rm3", f"pt-splade={splade_path}"]
     model = SaeSplade.from_splade(splade_path)
@@ -59,7 +66,7 @@ def found(artifacts: ArtifactCache, *queries: str, rm3: bool = False) -> list[li
     return [run.loc[run["qid"] == qid, "docno"].tolist() for qid in frame["qid"]]
 
 
-def test_every_peer_has_its_line_and_its_costs(compared: tuple[Comparison, Path]) -> None:
+def test_every_peer_has_a_row_with_its_costs(compared: tuple[Comparison, Path]) -> None:
     table = compared[0].table.set_index("name")
     assert table.index.tolist() == ["bm25", "anserini-bm25", "anserini-rm3", "pt-splade", "splade"]
     assert table["nDCG@10"].between(0.3, 1).all()
@@ -71,7 +78,7 @@ def test_every_peer_has_its_line_and_its_costs(compared: tuple[Comparison, Path]
 
 
 def test_pyterrier_splade_ranks_as_this_package_does(compared: tuple[Comparison, Path]) -> None:
-    """The same checkpoint, query by query; both round its weights, this package to tenths."""
+    """The same checkpoint gives nearly the same rankings. Both round its weights; this package rounds to tenths."""
     theirs, ours = (
         pd.DataFrame(read_trec_run(str(compared[1] / "runs" / f"{name}.trec.gz"))) for name in ("pt-splade", "splade")
     )
@@ -83,17 +90,17 @@ def test_pyterrier_splade_ranks_as_this_package_does(compared: tuple[Comparison,
         assert scores["score"].corr(scores["score_ours"], method="kendall") > 0.95
 
 
-def test_both_of_anserini_share_one_index(compared: tuple[Comparison, Path]) -> None:
+def test_both_systems_of_anserini_share_one_index(compared: tuple[Comparison, Path]) -> None:
     table = compared[0].table.set_index("name")
     assert table["index_mb"]["anserini-bm25"] == table["index_mb"]["anserini-rm3"] > 0
     (folder,) = (compared[1] / "indexes").glob("anserini-*")
     assert sorted(path.name for path in folder.iterdir()) == ["build.json", "index"]
 
 
-def test_anserini_in_an_experiment_that_excludes(
+def test_anserini_in_an_experiment_that_ignores_identical_ids(
     compared: tuple[Comparison, Path], small_collection: Collection, splade_path: Path, tmp_path: Path
 ) -> None:
-    """The indexes that are there are used again, and the stage lets itself be asked for one result more."""
+    """Existing indexes are used again, and the stage can be asked for one more result."""
     comparison = evaluate(
         small_collection,
         SaeSplade.from_splade(splade_path),
@@ -112,14 +119,14 @@ def test_anserini_in_an_experiment_that_excludes(
 def test_pyterrier_splade_gives_the_weights_of_this_package_cut_to_integers(
     small_collection: Collection, splade_path: Path, tmp_path: Path
 ) -> None:
-    """Each weight of a document loses less than 0.01, so each score less than that times the query's weights."""
+    """A document's weight loses less than 0.01, so a score loses less than 0.01 times the query's weights."""
     artifacts = ArtifactCache(Corpus.read(small_collection), tmp_path / "indexes")
     model = SaeSplade.from_splade(splade_path, precision="float32")
     topics = small_collection.topics()
     encode, retrieve = PtSplade(str(splade_path)).stages(artifacts)
     queries = encode.transform(topics)
     theirs = retrieve.transform(queries)
-    # Terrier divides a query's weights by the largest.
+    # Terrier divides a query's weights by the largest one.
     largest = {qid: max(toks.values()) for qid, toks in zip(queries["qid"], queries["query_toks"], strict=True)}
     theirs["score"] *= theirs["qid"].map(largest) / 100**2
 
@@ -141,10 +148,10 @@ def test_pyterrier_splade_gives_the_weights_of_this_package_cut_to_integers(
         assert len(set(tops[0]) & set(tops[1])) >= 9
 
 
-def test_pyterrier_splade_s_queries(splade_path: Path, check_contract: Callable[[pt.Transformer], None]) -> None:
+def test_queries_of_pyterrier_splade(splade_path: Path, check_contract: Callable[[pt.Transformer], None]) -> None:
     stage = PtSpladeQueries(str(splade_path))
     assert stage.transform(NO_QUERIES).columns.tolist() == ["qid", "query", "query_toks"]
-    assert "splade" not in vars(stage)  # nothing was loaded for that
+    assert "splade" not in vars(stage)  # an empty frame loads no model
     check_contract(stage)
     assert stage == PtSpladeQueries(str(splade_path))
     assert hash(stage) == hash(PtSpladeQueries(str(splade_path)))
@@ -159,7 +166,7 @@ def test_pyterrier_splade_s_queries(splade_path: Path, check_contract: Callable[
     assert encoded["query_toks"].iloc[0] == pytest.approx(expected, abs=1e-3)  # batches are padded
 
 
-def test_checkpoints_are_called_by_their_folders(splade_path: Path, tmp_path: Path) -> None:
+def test_checkpoints_are_named_after_their_folders(splade_path: Path, tmp_path: Path) -> None:
     (tmp_path / "other").symlink_to(splade_path)
     baselines = [
         f"pt-splade={splade_path}",
@@ -173,7 +180,7 @@ def test_checkpoints_are_called_by_their_folders(splade_path: Path, tmp_path: Pa
 
 
 def test_anserini_s_scores_are_bm25(words: ArtifactCache) -> None:
-    """Lucene's formula by hand; the empty document is in no index, and stop words are in no text."""
+    """Lucene's formula by hand. The empty document is not indexed, and stop words are removed."""
     lengths = {"d1": 4, 'd"2\\é𝄞': 2, "d3": 1, "d0": 1}  # cat sat mat cat; dog cat; bird; bird
     average = sum(lengths.values()) / len(lengths)
     idf = math.log(1 + (4 - 2 + 0.5) / (2 + 0.5))
@@ -190,7 +197,7 @@ def test_anserini_s_scores_are_bm25(words: ArtifactCache) -> None:
 
 
 def test_queries_of_all_kinds(words: ArtifactCache) -> None:
-    """Syntax, blanks, nothing, stop words, more words than Lucene takes; equal scores stand in the order of docnos."""
+    """Syntax, blanks, an empty query, stop words, more words than Lucene accepts. Equal scores are ordered by docno."""
     long = " ".join(f"word{number}" for number in range(3000))
     queries = ["birds", 'title cat^3\t(OR\n"dog', "", "the of", "zebra", f"{long} mat", "CATS -dogs \x00 𝄞"]
     both = ["d1", 'd"2\\é𝄞']
@@ -213,7 +220,7 @@ def test_a_retriever_of_anserini(words: ArtifactCache, check_contract: Callable[
     run = stage.transform(frame)
     assert list(zip(run["note"], run["docno"], strict=True)) == [(1, "d1"), (1, 'd"2\\é𝄞'), (3, "d1")]
     assert len(AnseriniRetriever(stage.index, 1).transform(frame)) == 2
-    with pytest.raises(ValueError, match="num_results must be a positive integer, not 0"):
+    with pytest.raises(SettingError, match=r"num_results.*\b0\b"):
         AnseriniRetriever(stage.index, 0)
 
 
@@ -232,43 +239,43 @@ def test_nothing_runs_for_an_empty_frame(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_anserini_s_costs_by_hand(words: ArtifactCache) -> None:
-    """Of five documents two hold cat, one dog and two bird; the second query asks for nothing that is there."""
+    """Of five documents, two contain cat, one dog and two bird. No document contains the word of the second query."""
     queries = ["the cats and dogs and cats", "zebra", "birds"]
     assert AnseriniBm25().qd_flops(words, queries) == pytest.approx((2 + 1 + 2) / (3 * 5))
     assert AnseriniBm25().qd_flops(words, ["the"]) == 0
-    # Each word stands in more than a tenth of the documents, so that none is taken up: the same query is asked twice.
+    # Feedback adds no word, because each is in more than a tenth of the documents. The same query is run twice.
     assert AnseriniRm3().qd_flops(words, queries) == pytest.approx(2 * (2 + 1 + 2) / (3 * 5))
 
 
-def test_an_index_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"Anserini failed: .*missing"):
+def test_a_missing_index_of_anserini(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"Anserini.*missing"):
         AnseriniRetriever(tmp_path / "missing").search("cat")
-    process = get_lucene()  # and the process lives on
+    process = get_lucene()  # the process survives the error
     assert not isinstance(process, LuceneProcess) or process.pid is not None
 
 
 def test_a_corpus_without_words_cannot_be_indexed(tmp_path: Path) -> None:
     system = AnseriniBm25()
-    with pytest.raises(ValueError, match="the documents of collection are all empty"):
+    with pytest.raises(SettingError, match=r"\bcollection\b"):
         system.stages(corpus_of({"d1": "", "d2": " "}, tmp_path))
     assert not list((tmp_path / "indexes").glob("anserini*"))
 
 
-def test_mistakes_come_before_any_work(splade_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_errors_are_raised_before_any_work(splade_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = SaeSplade.from_splade(splade_path)
-    with pytest.raises(ValueError, match="pt-splade=CHECKPOINT"):
+    with pytest.raises(SettingError, match="pt-splade=CHECKPOINT"):
         make_systems(["pt-splade"], model)
-    with pytest.raises(FileNotFoundError, match="there is no model at"):
+    with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "missing"))):
         make_systems([f"pt-splade={tmp_path / 'missing'}"], model)
-    with pytest.raises(ValueError, match="max_length cannot be '0'"):
+    with pytest.raises(SettingError, match=r"max_length.*'0'"):
         make_systems([f"pt-splade={splade_path},max_length=0"], model)
-    with pytest.raises(ValueError, match="anserini-bm25 takes no source"):
+    with pytest.raises(SettingError, match="'anserini-bm25=lucene'"):
         make_systems(["anserini-bm25=lucene"], model)
     with monkeypatch.context() as patched:
         patched.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(ImportError, match=r"pip install 'pyterrier_saesplade\[pt-splade\]'"):
+        with pytest.raises(MissingPackageError, match=r"pip install 'pyterrier_saesplade\[pt-splade\]'"):
             make_systems([f"pt-splade={splade_path}"], model)
-        with pytest.raises(ImportError, match=r"pip install 'pyterrier_saesplade\[pyserini\]'"):
+        with pytest.raises(MissingPackageError, match=r"pip install 'pyterrier_saesplade\[pyserini\]'"):
             make_systems(["anserini-bm25"], model)
     with monkeypatch.context() as patched:
         patched.setattr("pyterrier_saesplade.engines.lucene.jvm.find_java", _no_java)

@@ -1,5 +1,6 @@
-"""The figures: what they show, as matplotlib has it, and that nothing is cut off or hidden; and their files."""
+"""Figures: the data that they show, the place of every text, and their files."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from pyterrier_saesplade import figures as plots
+from pyterrier_saesplade.errors import MissingPackageError, PathExistsError, SettingError
 from pyterrier_saesplade.impacts import LatentStatistics
 from pyterrier_saesplade.metrics import delta_e
 
@@ -53,14 +55,14 @@ FIGURES: dict[str, Callable[[Path], None]] = {
 
 @contextmanager
 def drawn() -> Iterator[list[Figure]]:
-    """The figures that are written meanwhile."""
+    """Collects the figures that are written inside the block."""
     figures: list[Figure] = []
     save = Figure.savefig
 
     def keep(figure: Figure, *args: Any, **kwargs: Any) -> None:
         figures.append(figure)
         save(figure, *args, **kwargs)
-        FigureCanvasAgg(figure).draw()  # whatever the kind of file, so that the places of texts are known
+        FigureCanvasAgg(figure).draw()  # so that the places of texts are known, whatever the kind of file
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", keep)
@@ -69,7 +71,7 @@ def drawn() -> Iterator[list[Figure]]:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_text_has_its_place(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A column wide; no text is cut off at the edge, is smaller than 7 points, or covers another."""
+    """Figures are one column wide. No text is cut off, smaller than 7 points, or covered by another."""
     with drawn() as figures:
         FIGURES[name](tmp_path / "figure.png")
     [figure] = figures
@@ -109,7 +111,7 @@ def test_figures_leave_matplotlib_as_it_was(tmp_path: Path) -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_sweep_is_one_line_and_what_is_repeated_one_point(tmp_path: Path) -> None:
+def test_a_sweep_is_one_line_and_equal_rows_are_one_point(tmp_path: Path) -> None:
     with drawn() as figures:
         plots.plot_tradeoff(TABLE, "nDCG@10", tmp_path / "figure.png")
     lines = {line.get_label(): line for line in figures[0].axes[0].lines}
@@ -120,7 +122,7 @@ def test_a_sweep_is_one_line_and_what_is_repeated_one_point(tmp_path: Path) -> N
 
 
 def test_lines_of_equal_delta_e(tmp_path: Path) -> None:
-    """Each point of a line has the value that stands at its end."""
+    """ΔE at each point of a contour is the value at its end."""
     with drawn() as figures:
         plots.plot_tradeoff(TABLE, "RR@10", tmp_path / "figure.png")
     axes, beside = figures[0].axes
@@ -135,7 +137,7 @@ def test_lines_of_equal_delta_e(tmp_path: Path) -> None:
 
 
 def test_the_dead_latents_are_counted(tmp_path: Path) -> None:
-    """Two of eight; the others by the power of two that their document frequency reaches."""
+    """Two of eight latents are dead. The others are counted by the power of two that their frequency reaches."""
     with drawn() as figures:
         plots.plot_document_frequencies(STATISTICS, tmp_path / "figure.png")
     [axes] = figures[0].axes
@@ -152,8 +154,8 @@ def test_wins_and_losses_are_counted(tmp_path: Path) -> None:
     assert axes.get_xlabel() == "queries (1 without a difference)"
 
 
-def test_names_are_text(tmp_path: Path) -> None:
-    """Neither a formula nor left out, and wrapped where they are long."""
+def test_names_of_systems_are_plain_text(tmp_path: Path) -> None:
+    """Dollars and underscores have no meaning in them, and long names are wrapped."""
     names = ["$x_1$ and $y", "_hidden", "a name " * 20]
     with drawn() as figures:
         plots.plot_tradeoff(TABLE.head(3).assign(name=names), "nDCG@10", tmp_path / "figure.png")
@@ -164,8 +166,8 @@ def test_names_are_text(tmp_path: Path) -> None:
     assert legend.get_window_extent().width < figure.bbox.width
 
 
-def test_many_systems_are_told_apart(tmp_path: Path) -> None:
-    """Single points by their markers, which no line joins, sweeps by their lines; a long legend takes nothing away."""
+def test_many_systems_are_distinguished(tmp_path: Path) -> None:
+    """Single points differ in their markers and sweeps in their lines. A long legend does not make the axes smaller."""
     table = pd.DataFrame({"name": [f"system {i}" for i in range(20)], "qd_flops": range(1, 21), "AP": 0.5})
     with drawn() as figures:
         plots.plot_tradeoff(table, "AP", tmp_path / "figure.png")
@@ -179,12 +181,12 @@ def test_many_systems_are_told_apart(tmp_path: Path) -> None:
     assert heights[0] > 0.8 * heights[1]
 
 
-def test_trainings_of_two_kinds_share_what_both_log(tmp_path: Path) -> None:
+def test_trainings_of_two_kinds_show_what_both_log(tmp_path: Path) -> None:
     other = [{"step": 5, "loss": 3.0, "l0_doc": 100.0}]
     with drawn() as figures:
         plots.plot_training({"pretrained": LOG, "tuned": other}, tmp_path / "figure.png")
     assert [axes.get_ylabel() for axes in figures[0].axes] == ["loss"]
-    with pytest.raises(ValueError, match="the trainings a, b log nothing in common"):
+    with pytest.raises(SettingError, match=r"\ba, b\b"):
         plots.plot_training({"a": LOG, "b": [{"step": 1}]}, tmp_path / "none.png")
 
 
@@ -194,27 +196,29 @@ def test_without_validations_there_is_no_figure(tmp_path: Path) -> None:
 
 
 def test_an_index_without_postings_has_no_figure(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the index empty has no posting"):
+    with pytest.raises(SettingError, match=r"\bempty\b"):
         plots.plot_postings({"empty": LatentStatistics(np.zeros(4, np.int64), 3)}, tmp_path / "figure.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_drawn_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_that_cannot_be_drawn_is_an_error_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "figure.png"
     plots.require_figure(path)
-    with pytest.raises(ValueError, match=r"figure.gif must end in .png, .pdf or .svg"):
+    with pytest.raises(SettingError, match=r"figure\.gif.*\.png.*\.pdf.*\.svg"):
         plots.require_figure(tmp_path / "figure.gif")
     path.touch()
     plots.require_figure(path, overwrite=True)
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(PathExistsError, match=re.escape(str(path))):
         plots.require_figure(path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install 'pyterrier_saesplade\[plots\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'pyterrier_saesplade\[plots\]'"):
         plots.require_figure(tmp_path / "other.png")
 
 
 def test_the_figure_shows_every_system(tmp_path: Path) -> None:
-    """A point for the one that has QD-FLOPs, a dashed line across for the one that has none; 300 dpi, a column wide."""
+    """A system with QD-FLOPs is a point, and one without is a dashed line. The figure is a column wide, at 300 dpi."""
     plots.plot_tradeoff(TABLE.head(2), "nDCG@10", tmp_path / "both.png", title="docs")
     plots.plot_tradeoff(TABLE.head(1), "nDCG@10", tmp_path / "one.png", title="docs")
     both, one = imread(tmp_path / "both.png"), imread(tmp_path / "one.png")
@@ -227,6 +231,6 @@ def test_the_figure_shows_every_system(tmp_path: Path) -> None:
     assert pixels(both, blue) > 200
     assert pixels(both, vermilion) > 500
     assert pixels(one, vermilion) == 0
-    # Dashed: on the line's own row some pixels are coloured and some are not, from edge to edge of the axes.
+    # The line is dashed, so only a part of the pixels in its row are coloured.
     row = (abs(both[..., :3] - vermilion).max(axis=2) < 0.02).sum(axis=1).max()
     assert 300 < row < 800

@@ -1,4 +1,4 @@
-"""The table and its files."""
+"""The table of a comparison, and its files."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def comparison() -> Comparison:
 
 
 def test_the_table_is_readable(comparison: Comparison) -> None:
-    """Rounded, a blank where there is no figure, notes at the foot."""
+    """Figures are rounded, missing figures are blank, and the notes are at the end."""
     lines = str(comparison).splitlines()
     assert lines[0] == "docs: 2 documents, 1 judged queries"
     assert lines[2].split() == ["name", "nDCG@10", "qd_flops", "index_mb", "mrt", *list(COSTS)[2:]]
@@ -35,7 +35,7 @@ def test_the_table_is_readable(comparison: Comparison) -> None:
 
 
 def test_json_is_strict_and_exact(comparison: Comparison, tmp_path: Path) -> None:
-    """A missing figure is null, never NaN; figures keep every digit."""
+    """A missing figure is null, never NaN. Figures keep every digit."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)

@@ -1,4 +1,4 @@
-"""Folders of results, read again: those of old, those with all files, suites, and what is none."""
+"""Reading folders of results: with few files, with all files, of suites, and folders that hold no results."""
 
 import gzip
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pyterrier_saesplade.errors import PathNotFoundError, SettingError
 from pyterrier_saesplade.evaluation import (
     differences,
     joined,
@@ -29,7 +30,7 @@ ROWS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A comparison without the files that came later."""
+    """A comparison with ``results.json`` only."""
     made = tmp_path / "made"
     made.mkdir()
     (made / "results.json").write_text(json.dumps(ROWS))
@@ -43,12 +44,12 @@ def test_older_results(folder: Path) -> None:
     assert results.systems == ["bm25", "dense"]
     assert results.table["qd_flops"].isna().tolist() == [False, True]
     assert results.perquery is None
-    with pytest.raises(ValueError, match=r"made has no perquery.csv, the values of each query: evaluate again"):
+    with pytest.raises(SettingError, match=r"made\b.*perquery\.csv"):
         differences(results, "AP", "dense", "bm25")
 
 
 def test_all_files(folder: Path) -> None:
-    """Identifiers stay texts, whatever they look like; the differences are of the same query."""
+    """Identifiers stay strings, whatever they look like. Differences are taken between values of the same query."""
     (folder / "about.json").write_text(json.dumps({"title": "docs: 2 documents", "measures": ["AP"], "notes": ["n"]}))
     lines = ["bm25,01,AP,0.5", "bm25,NA,AP,0.25", "dense,NA,AP,1.0", "dense,01,AP,0.25"]
     (folder / "perquery.csv").write_text("\n".join(["name,qid,measure,value", *lines]) + "\n")
@@ -57,20 +58,20 @@ def test_all_files(folder: Path) -> None:
     assert results.measures == ["AP"]
     assert results.about["notes"] == ["n"]
     assert differences(results, "AP", "dense", "bm25").to_dict() == {"NA": 0.75, "01": -0.25}
-    with pytest.raises(ValueError, match="has no 'RR'; known are: AP"):
+    with pytest.raises(SettingError, match=r"'RR'.*\bAP\b"):
         differences(results, "RR", "dense", "bm25")
-    with pytest.raises(ValueError, match="has no 'bm52'; known are: bm25, dense"):
+    with pytest.raises(SettingError, match=r"'bm52'.*\bbm25, dense\b"):
         differences(results, "AP", "dense", "bm52")
 
 
 def test_other_queries_are_not_compared(folder: Path) -> None:
     (folder / "perquery.csv").write_text("name,qid,measure,value\nbm25,1,AP,0.5\ndense,2,AP,0.5\n")
-    with pytest.raises(ValueError, match="dense and bm25 were not run on the same queries"):
+    with pytest.raises(SettingError, match=r"made\b.*\bdense\b.*\bbm25\b"):
         differences(read_results(folder)[0], "AP", "dense", "bm25")
 
 
 def test_a_suite(tmp_path: Path) -> None:
-    """The means first; a set's own files are used where they are."""
+    """The means come first. A set's own files are used where they exist."""
     sets = {name: {"title": f"{name}: 5 documents", "measures": ["AP"], "rows": ROWS} for name in ("a", "b")}
     about = {"date": "2026-01-01", "notes": {"a": ["n"]}}
     suite = {"suite": "small", "sets": sets, "mean": ROWS, "about": about}
@@ -85,48 +86,57 @@ def test_a_suite(tmp_path: Path) -> None:
     assert b.values("AP", "bm25").to_dict() == {"1": 0.5}
     assert "notes" not in mean.about
     assert read_summary(tmp_path).title == mean.title
-    one_of = re.escape(f"is a suite: name the folder of a set, one of {tmp_path / 'a'}, {tmp_path / 'b'}")
-    with pytest.raises(ValueError, match=one_of):
+    one_of = re.escape(f"{tmp_path / 'a'}, {tmp_path / 'b'}")
+    with pytest.raises(SettingError, match=one_of):
         read_comparison(tmp_path)
-    # Sets without a measure in common have no mean.
+    # Sets that share no measure have no mean.
     (tmp_path / "suite.json").write_text(json.dumps(suite | {"mean": [{"name": "bm25"}], "about": {"measures": []}}))
     assert [results.title for results in read_results(tmp_path)] == ["a: 5 documents", "b: 5 documents"]
-    with pytest.raises(ValueError, match="share no measure, so that it has no means: name the folder of a set"):
+    with pytest.raises(SettingError, match=re.escape(str(tmp_path))):
         read_summary(tmp_path)
-    with pytest.raises(ValueError, match=one_of):
+    with pytest.raises(SettingError, match=one_of):
         read_comparison(tmp_path)
     (tmp_path / "b" / "results.json").write_text(json.dumps(ROWS))
     assert read_comparison(tmp_path / "b").values("AP", "bm25").to_dict() == {"1": 0.5}
 
 
 @pytest.mark.parametrize(
-    ("files", "message"),
+    ("files", "kind", "facts"),
     [
-        ({}, "has no results.json: it is no folder that `saesplade evaluate` wrote"),
-        ({"results.json": "[{"}, "results.json is no JSON"),
-        ({"results.json": "{}"}, "results.json is not as `saesplade evaluate` writes it"),
-        ({"results.json": "[{}]"}, "results.json has no systems with names"),
-        ({"results.json": json.dumps(ROWS), "about.json": '{"measures": ["P@5"]}'}, "has no P@5, of which"),
-        ({"results.json": json.dumps(ROWS), "perquery.csv": "name,qid\n"}, "perquery.csv has no column measure, value"),
-        ({"suite.json": '{"suite": "x"}'}, "suite.json is not as .* writes it: KeyError"),
+        ({}, PathNotFoundError, ["results.json"]),
+        ({"results.json": "[{"}, SettingError, ["results.json", "JSON"]),
+        ({"results.json": "{}"}, SettingError, ["results.json"]),
+        ({"results.json": "[{}]"}, SettingError, ["results.json", "name"]),
+        ({"results.json": json.dumps(ROWS), "about.json": '{"measures": ["P@5"]}'}, SettingError, ["P@5"]),
+        (
+            {"results.json": json.dumps(ROWS), "perquery.csv": "name,qid\n"},
+            SettingError,
+            ["perquery.csv", "measure", "value"],
+        ),
+        ({"suite.json": '{"suite": "x"}'}, SettingError, ["suite.json", "KeyError('sets')"]),
     ],
 )
-def test_what_is_no_result(tmp_path: Path, files: dict[str, str], message: str) -> None:
+def test_folders_without_results(
+    tmp_path: Path, files: dict[str, str], kind: type[Exception], facts: list[str]
+) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises(kind) as error:
         read_results(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    message = str(error.value).replace(str(tmp_path), "")
+    assert all(fact in message for fact in facts), message
 
 
-def test_a_name_is_the_compared_models(folder: Path) -> None:
+def test_a_given_name_replaces_that_of_the_compared_model(folder: Path) -> None:
     [results] = read_results(folder)
     table = joined([("a", results), (None, results)], "AP")
     assert table["name"].tolist() == ["bm25", "a", "bm25", "dense"]
     assert results.systems == ["bm25", "dense"]
     (folder / "results.json").write_text(json.dumps([{"name": "bm25", "AP": 0.5}]))
-    with pytest.raises(ValueError, match=r"made has no QD-FLOPs: evaluate again"):
+    with pytest.raises(SettingError, match=r"made\b.*QD-FLOPs"):
         joined([(None, read_results(folder)[0])], "AP")
-    with pytest.raises(ValueError, match=r"made has no measure P@5; known are: RR@10, AP"):
+    with pytest.raises(SettingError, match=r"made\b.*P@5.*RR@10, AP"):
         joined([("a", results)], "P@5")
 
 
@@ -138,22 +148,22 @@ def test_runs(folder: Path) -> None:
     (name, run), _ = read_runs(read_results(folder)[0])
     assert name == "bm25"
     assert run[["qid", "docno", "score"]].values.tolist() == [["q1", "d1", 2.5], ["q1", "d2", 0.5]]
-    # Of two relevant documents one is first, the other is not found.
+    # One relevant document is ranked first. The other one is not found.
     qrels = pd.DataFrame({"qid": ["q1", "q1"], "docno": ["d1", "d3"], "label": [1, 1]})
     assert precision_at_recall(run, qrels) == [1.0] * 6 + [0.0] * 5
 
 
 def test_judgements_of_queries_that_were_not_run(folder: Path) -> None:
-    """They are left out; with them the curve would be half as high."""
+    """They are left out. With them the curve would be half as high."""
     qrels = pd.DataFrame({"qid": ["q1", "q2"], "docno": ["d1", "d1"], "label": [1, 1]})
-    with pytest.raises(ValueError, match=r"made has no perquery.csv, the values of each query: evaluate again"):
+    with pytest.raises(SettingError, match=r"made\b.*perquery\.csv"):
         read_results(folder)[0].matching_qrels(qrels)
     (folder / "perquery.csv").write_text("name,qid,measure,value\nbm25,q1,AP,1.0\ndense,q1,AP,1.0\n")
     [results] = read_results(folder)
     run = pd.DataFrame({"qid": ["q1"], "docno": ["d1"], "score": [1.0]})
     assert precision_at_recall(run, qrels) == [0.5] * 11
     assert precision_at_recall(run, results.matching_qrels(qrels)) == [1.0] * 11
-    with pytest.raises(ValueError, match=r"the query 'q1' of .*made has no judgements here: name the collection and"):
+    with pytest.raises(SettingError, match=r"'q1'.*made\b"):
         results.matching_qrels(qrels.tail(1))
 
 
@@ -161,18 +171,18 @@ def test_the_table_of_a_sweep(tmp_path: Path) -> None:
     path = tmp_path / "k.csv"
     path.write_text("name,k,AP,qd_flops\nsae,4,0.5,1.5\n")
     assert read_sweep(path, "AP").to_dict("records") == [{"name": "sae", "k": 4.0, "qd_flops": 1.5, "AP": 0.5}]
-    with pytest.raises(ValueError, match=r"k.csv must have the columns name, k, qd_flops and P@5"):
+    with pytest.raises(SettingError, match=r"k\.csv.*\bname, k, qd_flops and P@5"):
         read_sweep(path, "P@5")
     path.write_text("name,k,AP,qd_flops\nsae,four,0.5,1.5\n")
-    with pytest.raises(ValueError, match="must have the columns"):
+    with pytest.raises(SettingError, match=r"k\.csv.*\bname, k, qd_flops and AP.*'four'"):
         read_sweep(path, "AP")
 
 
 def test_the_log_of_a_training(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"has no training.json"):
+    with pytest.raises(PathNotFoundError, match=rf"{re.escape(str(tmp_path))}\b.*training\.json"):
         read_log(tmp_path)
     (tmp_path / "training.json").write_text('{"log": []}')
-    with pytest.raises(ValueError, match="holds no log: the model was not trained"):
+    with pytest.raises(SettingError, match=re.escape(str(tmp_path / "training.json"))):
         read_log(tmp_path)
     (tmp_path / "training.json").write_text('{"log": [{"step": 1}]}')
     assert read_log(tmp_path) == [{"step": 1}]

@@ -1,4 +1,4 @@
-"""The autoencoder's loss against the formula, and its start from data."""
+"""The autoencoder's loss against its formula, and its initialisation from data."""
 
 import pytest
 import torch
@@ -104,7 +104,7 @@ def test_start_from_data(tokens: int) -> None:
     torch.testing.assert_close(head.b_dec, states.mean(0))
     torch.testing.assert_close(head.W_dec.norm(dim=1), torch.ones(M))
     torch.testing.assert_close(head.W_enc, head.W_dec / 2)
-    # Every row points where some state points, up to 2 % of noise; no two rows are the same.
+    # Every row has the direction of a state, up to 2 % of noise. No two rows are equal.
     centred = torch.nn.functional.normalize(states - states.mean(0), dim=1)
     assert ((head.W_dec @ centred.T).amax(1) > 0.999).all()
     assert ((head.W_dec @ head.W_dec.T).fill_diagonal_(0) < 1).all()

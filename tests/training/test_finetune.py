@@ -1,10 +1,11 @@
-"""Fine-tuning from data to model: what it learns, that it resumes, how it scales, what it refuses."""
+"""Fine-tuning from data to model: learning, resuming, several processes, and settings and data that do not fit."""
 
 import dataclasses
 import functools
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from safetensors.torch import load_file
 
 from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.encoding import Encoder
+from pyterrier_saesplade.errors import CollapsedError, ModelError, PathExistsError, SettingError
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune
@@ -52,7 +54,7 @@ def labels(judged: Collection) -> TrainingData:
 
 @pytest.fixture
 def in_a_process(judged: Collection, pretrained_path: Path, tmp_path: Path) -> Callable[..., list[str]]:
-    """The command that fine-tunes in a process of its own, or several."""
+    """Returns the command that fine-tunes in one or more processes of their own."""
     script = tmp_path / "finetune_script.py"
     script.write_text(SCRIPT)
 
@@ -70,7 +72,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def changed_parts(before: Path, after: Path) -> set[str]:
-    """Which parts of a network differ: of the backbone, its layers by number, too."""
+    """Returns which parts of a network differ, and which layers of its backbone."""
     one, other = weights(before), weights(after)
     names = {name for name in other if name not in one or not torch.equal(one[name], other[name])}
     layers = {f"layer {name.split('.layer.')[1].split('.')[0]}" for name in names if ".layer." in name}
@@ -82,7 +84,7 @@ def log(folder: Path, name: str) -> list[float]:
     return [entry[name] for entry in entries if name in entry]
 
 
-def test_it_learns_and_says_so(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
+def test_it_learns_and_reports_it(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     config = dataclasses.replace(
         CONFIG, steps=60, learning_rate=3e-4, eval_steps=20, eval_queries=8, query_weights="learned"
     )
@@ -111,7 +113,7 @@ def test_it_learns_and_says_so(pretrained_path: Path, labels: TrainingData, tmp_
 
 
 def test_killed_anywhere_it_ends_with_the_same_weights(in_a_process: Callable[..., list[str]], tmp_path: Path) -> None:
-    """`kill -9` before, between and after checkpoints, with dropout and validations; then the same command again."""
+    """`kill -9` before, between and after checkpoints, with dropout and validations. Then the same command resumes."""
     config = dataclasses.replace(CONFIG, dropout=0.1, eval_steps=5, eval_pool=20, query_weights="learned", workers=1)
     subprocess.run(in_a_process(tmp_path / "whole", config), check=True)
     out = tmp_path / "killed"
@@ -139,9 +141,9 @@ def test_killed_anywhere_it_ends_with_the_same_weights(in_a_process: Callable[..
 def test_two_processes_learn_what_one_does(
     in_a_process: Callable[..., list[str]], judged: Collection, pretrained_path: Path, tmp_path: Path
 ) -> None:
-    """All losses are those of the whole batch; in-batch negatives, which are a process's own, are off.
+    """Losses are computed over the whole batch. In-batch negatives, which differ between processes, are off.
 
-    AdamW divides by the size of a gradient: of one that is rounding and no more, its usual epsilon would make a step.
+    AdamW divides by the size of a gradient. Its usual epsilon would turn a gradient that is only rounding into a step.
     """
     scored_rows(judged).to_json(tmp_path / "scored.jsonl")
     run = functools.partial(in_a_process, source=tmp_path / "scored.jsonl")
@@ -157,7 +159,7 @@ def test_two_processes_learn_what_one_does(
     local = dataclasses.replace(config, batch_queries=2)
     subprocess.run(run(tmp_path / "half", local), check=True)
     assert log(tmp_path / "half", "doc_flops")[0] > 1.05 * log(tmp_path / "one", "doc_flops")[0], "the test is blind"
-    # A token's latents may differ where rounding decides which are the strongest: so all that was learned is compared.
+    # Rounding may change which latents of a token are the strongest, so all that was learned is compared at once.
     names = sorted(weights(tmp_path / "one"))
     before, one, two, half = (
         torch.cat([weights(folder)[name].flatten() for name in names])
@@ -195,10 +197,10 @@ def test_what_is_trained(
     assert len(Encoder.from_pretrained(out).encode(["a word"], side="doc").latents) > 0
 
 
-def test_a_frozen_backbone_gives_what_the_saved_model_computes(
+def test_a_frozen_backbone_trains_on_the_vectors_of_the_saved_model(
     pretrained_path: Path, labels: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vectors that were trained on, against those of the model's own encoder."""
+    """Vectors made from stored token states are equal to those of the model's own encoder."""
     from pyterrier_saesplade.training.finetuning import finetune as module
     from pyterrier_saesplade.training.finetuning.ranker import Ranker
 
@@ -233,8 +235,8 @@ def test_a_frozen_backbone_gives_what_the_saved_model_computes(
                 assert min(np.abs(everything.row(i)[1] - values).max() for i in same) < 1e-5
 
 
-def test_splade_by_the_same_code(splade_path: Path, labels: TrainingData, tmp_path: Path) -> None:
-    """The head of a masked language model, with and without TopK, with markers; its own bias on the input stays 0."""
+def test_a_splade_checkpoint_is_fine_tuned(splade_path: Path, labels: TrainingData, tmp_path: Path) -> None:
+    """The head of a masked language model, with and without TopK and markers. The bias on its input stays 0."""
     for name, settings in (("all", {}), ("top", {"k": 8, "markers": True, "doc_max_length": 32})):
         config = dataclasses.replace(CONFIG, steps=3, log_steps=1, **settings)  # type: ignore[arg-type]
         out = finetune(f"splade={splade_path}", labels, tmp_path / name, config)
@@ -253,9 +255,9 @@ def test_joint_training_keeps_reconstructing(pretrained_path: Path, labels: Trai
     assert errors[-1] < errors[0]
     rows = Encoder.from_pretrained(out).model.head.dictionary
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
-    with pytest.raises(ValueError, match="without its SAE's decoder"):
-        finetune(finetune(pretrained_path, labels, tmp_path / "bare", dataclasses.replace(CONFIG, steps=1)), labels,
-                 tmp_path / "again", config)  # fmt: skip
+    bare = finetune(pretrained_path, labels, tmp_path / "bare", dataclasses.replace(CONFIG, steps=1))
+    with pytest.raises(ModelError, match="decoder"):
+        finetune(bare, labels, tmp_path / "again", config)
 
 
 def scored(judged: Collection, factor: float = 1.0) -> TrainingData:
@@ -263,7 +265,7 @@ def scored(judged: Collection, factor: float = 1.0) -> TrainingData:
 
 
 def scored_rows(judged: Collection, factor: float = 1.0) -> Dataset:
-    """Every query with its document and three others, and scores that decide between them."""
+    """Returns every query with its document and three others, and scores that rank them."""
     texts = {document["docno"]: document["text"] for document in judged.get_corpus_iter()}
     positives = dict(zip(judged.qrels()["qid"], judged.qrels()["docno"], strict=True))
     others = list(texts.values())
@@ -282,12 +284,12 @@ def scored_rows(judged: Collection, factor: float = 1.0) -> Dataset:
 def test_a_teacher_is_imitated(
     pretrained_path: Path, judged: Collection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The scale of scores begins as the teacher's: with alpha as it was, the divergence is far larger."""
+    """The student's scores start with the scale of the teacher's. Without that, the divergence is far larger."""
     data = scored(judged, factor=0.1)
     config = dataclasses.replace(CONFIG, log_steps=1)
     with caplog.at_level(logging.INFO):
         out = finetune(pretrained_path, data, tmp_path / "model", config)
-    assert "and should by 0.311: alpha is now" in caplog.text
+    assert re.search(r"\b0\.311\b.*\balpha\b", caplog.text)  # the teacher's spread, and what follows from it
     assert log(out, "kl")[-1] < log(out, "kl")[0]
     assert log(out, "margin_mse")[-1] < log(out, "margin_mse")[0]
     assert log(out, "contrastive") == [0.0] * 20
@@ -301,12 +303,12 @@ def test_several_data_sets_are_taken_in_turn(pretrained_path: Path, judged: Coll
     finetune(pretrained_path, data, tmp_path / "model", dataclasses.replace(CONFIG, steps=2))
     sources = json.loads((tmp_path / "model" / "training.json").read_text())["data"]
     assert len(sources) == 2
-    with pytest.raises(ValueError, match="all have a teacher's scores or that all have none"):
+    with pytest.raises(SettingError, match="scores"):
         finetune(pretrained_path, [data[0], read_labels(judged, None)], tmp_path / "mixed", CONFIG)
 
 
-def test_no_query_that_is_held_out_is_trained_on(pretrained_path: Path, tmp_path: Path) -> None:
-    """Of triples, many are of one query: all go one way, and their positives are answers to one query."""
+def test_held_out_queries_are_not_trained_on(tmp_path: Path) -> None:
+    """Several triples may have one query: all of them are held out together, and have several positives."""
     from pyterrier_saesplade.training.finetuning.finetune import _split
 
     (tmp_path / "passages.tsv").write_text("".join(f"p{i}\tpassage {i}\n" for i in range(60)))
@@ -321,7 +323,7 @@ def test_no_query_that_is_held_out_is_trained_on(pretrained_path: Path, tmp_path
     assert len(source.numbers) == 36
     trained = set(data.queries.texts([data[number].query for number in source.numbers]))
     assert not trained & set(held_out.queries)
-    assert len(held_out.passages) == 6, "of each query two positives and a negative"
+    assert len(held_out.passages) == 6, "two positives and a negative for each query"
     whole, (everything,) = _split([data], data, config)
     assert whole is not None
     assert len(whole.queries) == 20
@@ -329,7 +331,7 @@ def test_no_query_that_is_held_out_is_trained_on(pretrained_path: Path, tmp_path
 
 
 def test_the_best_models_are_kept(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
-    """A rate that ruins the model: the best is the first; with patience training stops soon after it."""
+    """With a learning rate that ruins the model, the first model is the best. With patience, training stops early."""
     config = dataclasses.replace(
         CONFIG, learning_rate=0.02, head_learning_rate=0.02, eval_steps=2, steps=12, eval_queries=8, patience=2
     )
@@ -346,22 +348,21 @@ def test_the_best_models_are_kept(pretrained_path: Path, labels: TrainingData, t
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "facts"),
     [
-        ({"alpha_learning_rate": 1e30}, r"the loss is no finite number at step \d+: lower the learning rates"),
-        ({"learning_rate": 1e20},
-         r"no latent is active in any passage at step 2: lower doc_flops, or lower the learning rates"),
+        ({"alpha_learning_rate": 1e30}, r"loss.*\bstep \d"),
+        ({"learning_rate": 1e20}, r"passage.*\bstep 2\b.*doc_flops"),
     ],
-)  # fmt: skip
-def test_training_that_went_wrong_is_stopped(
-    pretrained_path: Path, labels: TrainingData, tmp_path: Path, settings: dict[str, Any], message: str
+)
+def test_a_training_that_collapsed_is_stopped(
+    pretrained_path: Path, labels: TrainingData, tmp_path: Path, settings: dict[str, Any], facts: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(CollapsedError, match=facts):
         finetune(pretrained_path, labels, tmp_path / "model", dataclasses.replace(CONFIG, log_steps=1, **settings))
     assert not (tmp_path / "model").exists()
 
 
-def test_stopped_before_tidying_up(
+def test_a_run_that_stopped_before_it_tidied_up(
     pretrained_path: Path, labels: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(CONFIG, steps=2)
@@ -372,7 +373,7 @@ def test_stopped_before_tidying_up(
     assert (tmp_path / "model.run").exists()
     assert finetune(pretrained_path, labels, tmp_path / "model", config) == tmp_path / "model"
     assert not (tmp_path / "model.run").exists()
-    with pytest.raises(FileExistsError, match="choose another folder"):
+    with pytest.raises(PathExistsError, match=re.escape(str(tmp_path / "model"))):
         finetune(pretrained_path, labels, tmp_path / "model", config)
 
 
@@ -380,23 +381,23 @@ def test_one_run_at_a_time(pretrained_path: Path, labels: TrainingData, tmp_path
     config = dataclasses.replace(CONFIG, steps=1)
     (tmp_path / "model.run").mkdir()
     run = Run(tmp_path / "model", {})
-    with run.held(0), pytest.raises(FileExistsError, match="is in use: the same training runs in another process"), \
-         run.held(0):  # fmt: skip
-        pass
-    with pytest.raises(FileExistsError, match="unfinished work with other settings"):
+    work = re.escape(str(tmp_path / "model.run"))
+    with run.held(0), pytest.raises(PathExistsError, match=work), run.held(0):
+        pytest.fail("the folder was used twice")
+    with pytest.raises(PathExistsError, match=work):  # it was begun with other settings
         finetune(pretrained_path, labels, tmp_path / "model", config)
 
 
 def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
     run = Run(tmp_path / "model", {})
-    with pytest.raises(OSError, match=r"model\.run: No space left.*; the same call goes on"), run.held(0):
+    with pytest.raises(OSError, match=r"model\.run: No space left on device"), run.held(0):
         raise SafetensorError("No space left on device")
 
 
 def test_other_weights_are_another_run(
     pretrained_path: Path, labels: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that was trained anew, in the same folder, does not go on with what was computed with the old one."""
+    """A run does not resume when the model in the same folder was trained again."""
     start = shutil.copytree(pretrained_path, tmp_path / "start")
     config = dataclasses.replace(CONFIG, steps=1)
     with monkeypatch.context() as patch:
@@ -406,68 +407,70 @@ def test_other_weights_are_another_run(
     model = SaeSpladeModel.from_pretrained(start)
     model.alpha.data += 1
     model.save_pretrained(start)
-    with pytest.raises(FileExistsError, match="unfinished work with other settings"):
+    with pytest.raises(PathExistsError, match=re.escape(str(tmp_path / "model.run"))):
         finetune(start, labels, tmp_path / "model", config)
 
 
-def test_first_latents_alone_can_be_trained(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
+def test_the_first_latents_alone_can_be_trained(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     model = SaeSplade.from_pretrained(pretrained_path, width=128)
     tuned = model.finetune(labels, out=tmp_path / "model", config=dataclasses.replace(CONFIG, steps=1))
     assert tuned.width == 128
-    with pytest.raises(ValueError, match="width is that of a Matryoshka dictionary"):
+    with pytest.raises(SettingError, match="width"):
         finetune("splade=x", labels, tmp_path / "other", dataclasses.replace(CONFIG, width=128))
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "facts"),
     [
-        ({"nway": 1}, "nway must be greater than or equal to 2"),
-        ({"train": 0}, "train must be greater than 0, or 'all', 'head' or 'lora'"),
-        ({"train": "none"}, "train must be"),
-        ({"dropout": 1.0}, "dropout must be less than 1"),
-        ({"query_weights": "bm25"}, "query_weights must be 'none', 'idf' or 'learned'"),
-        ({"patience": 2}, "patience counts validations"),
-        ({"use": "best-rr"}, "needs validations"),
-        ({"use": "first"}, "use must be"),
-        ({"learning_rate": "2e-5"}, "learning_rate must be a number"),
-        ({"train": "head", "reconstruction_weight": 1.0}, "joint training .* needs a backbone"),
-        ({"precision": "fp8"}, "precision must be"),
-        ({"calibrate": "false"}, "calibrate must be true or false"),
-        ({"report_to": "tensorboard"}, "report_to must be a list, not 'tensorboard'"),
-        ({"query_marker": 7}, "query_marker must be a string"),
-        ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
+        ({"nway": 1}, ["nway", "2", "1"]),
+        ({"train": 0}, ["train", "'all'", "'head'", "'lora'", "0"]),
+        ({"train": "none"}, ["train", "'none'"]),
+        ({"dropout": 1.0}, ["dropout", "1.0"]),
+        ({"query_weights": "bm25"}, ["query_weights", "'none'", "'idf'", "'learned'", "'bm25'"]),
+        ({"patience": 2}, ["patience", "eval_steps"]),
+        ({"use": "best-rr"}, ["use", "'best-rr'", "eval_steps"]),
+        ({"use": "first"}, ["use", "'first'"]),
+        ({"learning_rate": "2e-5"}, ["learning_rate", "'2e-5'"]),
+        ({"train": "head", "reconstruction_weight": 1.0}, ["reconstruction_weight", "train='head'"]),
+        ({"precision": "fp8"}, ["precision", "'fp8'"]),
+        ({"calibrate": "false"}, ["calibrate", "'false'"]),
+        ({"report_to": "tensorboard"}, ["report_to", "'tensorboard'"]),
+        ({"query_marker": 7}, ["query_marker", "7"]),
+        ({"learning_rate": float("nan")}, ["learning_rate", "nan"]),
     ],
 )
-def test_impossible_settings(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_invalid_settings(settings: dict[str, Any], facts: list[str]) -> None:
+    with pytest.raises(SettingError) as error:
         FinetuneConfig(**settings)
+    assert all(fact in str(error.value) for fact in facts), error.value
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "facts"),
     [
-        ({"train": 9}, "this backbone has 2 layers: the last 9 cannot be trained"),
-        ({"k": 999}, "k must be between 1 and the width"),
-        ({"nway": 200}, "no query has 200 passages"),
-        ({"precision": "float16"}, "precision 'float16' is for GPUs"),
-        ({"train": "head", "states_gigabytes": 1e-6}, "more than the 0.0 GB that states_gigabytes allows"),
-        ({"contrastive_weight": 0.0}, "there is nothing to learn"),
-        ({"doc_max_length": 9999}, "beyond the backbone"),
+        ({"train": 9}, [r"\b2 layers", r"\b9\b"]),
+        ({"k": 999}, [r"\bk\b", r"\b999\b"]),
+        ({"nway": 200}, [r"\bnway\b", r"\b200\b"]),
+        ({"precision": "float16"}, ["precision", "'float16'"]),
+        ({"train": "head", "states_gigabytes": 1e-6}, ["states_gigabytes", r"\b0\.0 GB"]),
+        ({"contrastive_weight": 0.0}, [r"\b0\b"]),
+        ({"doc_max_length": 9999}, [r"\b9,?999\b"]),
     ],
 )
-def test_settings_that_do_not_fit(
-    pretrained_path: Path, labels: TrainingData, tmp_path: Path, settings: dict[str, Any], message: str
+def test_settings_that_do_not_fit_the_model_or_the_data(
+    pretrained_path: Path, labels: TrainingData, tmp_path: Path, settings: dict[str, Any], facts: list[str]
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SettingError) as error:
         finetune(pretrained_path, labels, tmp_path / "model", dataclasses.replace(CONFIG, steps=1, **settings))
+    assert all(re.search(fact, str(error.value)) for fact in facts), error.value
 
 
-def test_data_that_does_not_fit(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="give data sets, one at least"):
+def test_data_that_do_not_fit(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="data"):
         finetune(pretrained_path, [], tmp_path / "model", CONFIG)
-    with pytest.raises(ValueError, match="and no validations: set eval_steps too"):
+    with pytest.raises(SettingError, match="eval_steps"):
         finetune(pretrained_path, labels, tmp_path / "model", CONFIG, validation=labels)
     rows = {"query": ["one", "two"], "positive": ["a", "b"], "negatives": [["c"], ["d", "e"]]}
     data = read_dataset(Dataset.from_dict(rows), on_error="raise")
-    with pytest.raises(ValueError, match=r"1 queries with fewer than nway \(3\) passages, such as 'one'"):
+    with pytest.raises(SettingError, match=r"\b1 quer.*\bnway\b.*\b3\b.*'one'"):
         finetune(pretrained_path, data, tmp_path / "model", dataclasses.replace(CONFIG, nway=3))

@@ -1,4 +1,4 @@
-"""The paper's experiments as files: every number of theirs, and that each file runs."""
+"""The settings of the paper's experiments: every number, and that each file runs."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from pyterrier_saesplade.training.data import TrainingData, read_distillation
 
 PAPER = Path(__file__).parents[2] / "examples" / "paper"
 FILES = sorted(path.stem for path in PAPER.glob("*.yaml"))
-#: Files that begin with a SPLADE checkpoint or a masked language model, and pre-train nothing.
+#: Files that start from a SPLADE checkpoint or a masked language model, without pre-training.
 SPLADE = [name for name in FILES if "splade" in name]
 
 
@@ -25,7 +25,7 @@ def settings(name: str) -> tuple[PretrainConfig, FinetuneConfig]:
 
 
 def differences(name: str) -> dict[str, Any]:
-    """What a file changes in the main one, pre-training's settings first."""
+    """Returns the settings that a file changes in the main one. Those of pre-training come first."""
     found: dict[str, Any] = {}
     for stage, mine, main in zip(("pretrain", "finetune"), settings(name), settings("main"), strict=True):
         for setting in mine.__dataclass_fields__:
@@ -35,7 +35,7 @@ def differences(name: str) -> dict[str, Any]:
 
 
 def test_the_main_model() -> None:
-    """METHOD 1 to 3: markers, lengths, width, k; the two schedules and their losses."""
+    """Markers, lengths, width and k; the two schedules and their losses."""
     pre, fine = settings("main")
     assert (pre.width, pre.k, pre.variant, pre.layer, pre.init) == (2**16, 8, "topk", "last", "linear")
     assert (pre.markers, pre.query_marker, pre.doc_marker) == (True, "[unused0]", "[unused1]")
@@ -146,7 +146,7 @@ def tiny_path(splade_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def distillation(judged: Collection, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
-    """A line for each query: its document, and nine others, with scores."""
+    """One line per query: its document and nine others, with scores."""
     docnos = [document["docno"] for document in judged.get_corpus_iter()]
     qrels = judged.qrels()
     lines = [
@@ -162,7 +162,7 @@ def distillation(judged: Collection, tmp_path_factory: pytest.TempPathFactory) -
 def test_each_file_runs(
     name: str, tiny_path: Path, judged: Collection, distillation: TrainingData, tmp_path: Path
 ) -> None:
-    """Three steps of both stages, with what makes the paper's runs long made small."""
+    """Three steps of both stages, with small values for everything that makes the paper's runs long."""
     pre, fine = settings(name)
     few = {"steps": min(pre.steps, 3), "batch_documents": 8, "width": 256, "prefixes": None, "eval_steps": 0}
     if name not in SPLADE:

@@ -1,7 +1,8 @@
-"""Training data from every kind of file: what is read, what is left out and said so, what is an error."""
+"""Training data from every kind of file: what is read, what is left out and reported, and what is an error."""
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from datasets import Dataset
 
 from pyterrier_saesplade.collections import Collection, Problems, TextTable, key, write_collection
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.training.data import (
     TrainingData,
     read_dataset,
@@ -58,7 +60,7 @@ def texts(data: TrainingData, number: int) -> tuple[str, list[str], list[float],
 
 
 def test_distillation(tmp_path: Path, passages: Path, queries: Path) -> None:
-    """Identifiers may be numbers; a header and empty lines are passed over; compressed files are read."""
+    """Identifiers may be numbers. A header and empty lines are skipped. Files may be compressed."""
     lines = [{"made": "by a test"}, ["q1", [3, 1.5], [4, -2], [5, 0.25]], ["q0", ["8", 1], ["0", 2]]]
     content = "\n".join(map(json.dumps, lines)) + "\n\n"
     (tmp_path / "examples.json").write_text(content)
@@ -84,8 +86,8 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path, passages: P
         '["q1", ["3", 1], ["99", 2], ["4", 3]]',  # a passage that does not exist
         '["q1", ["99", 1], ["3", 2]]',  # a positive that does not exist
         '["q9", ["3", 1], ["4", 2]]',  # a query that does not exist
-        '["q1", ["3", 1]',  # not to its end
-        '["q1", ["3", 1]]',  # nothing to compare it with
+        '["q1", ["3", 1]',  # cut off
+        '["q1", ["3", 1]]',  # only one passage
         '["q1", ["3", NaN], ["4", 1]]',
         '"q1"',
         '{"qid": "q1", "left out": "fewer than two candidates"}',
@@ -95,28 +97,46 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path, passages: P
     data = read_distillation(file, passages, queries)
     assert len(data) == 1
     assert texts(data, 0)[1:] == (["passage number 3", "passage number 4"], [1, 3], 1)
-    assert sorted(data.problems) == [
-        f"1 x left out when it was mined (first at {file}:8: fewer than two candidates)",
-        f"1 x not UTF-8 (first at {file}:9: invalid start byte)",
-        f"1 x query without a positive (first at {file}:2: q1)",
-        f"1 x unknown query (first at {file}:3: q9)",
-        f"2 x unknown passage (first at {file}:1: 99)",
-        f"4 x broken line (first at {file}:4: Expecting ',' delimiter: line 1 column 16 (char 15))",
-    ]
+    # How many there are of a kind of problem, and the first of them.
+    assert_problems(
+        data.problems,
+        (1, f"{file}:2: ", "q1"),
+        (1, f"{file}:3: ", "q9"),
+        (1, f"{file}:8: ", "fewer than two candidates"),
+        (1, f"{file}:9: ", "invalid start byte"),
+        (2, f"{file}:1: ", "99"),
+        (4, f"{file}:4: ", "Expecting ',' delimiter: line 1 column 16 (char 15)"),
+    )
     assert read_distillation(file, passages, queries).problems == data.problems, "from the cache too"
-    for number, line, message in [
-        (1, lines[0], "unknown passage: 99"),
-        (1, lines[2], "unknown query: q9"),
-        (2, f"{lines[2].replace('q9', 'q1')}\n{lines[3]}", "broken line: Expecting"),
-        (1, lines[4], "broken line: expected .*at least two passages"),
-        (1, lines[5], "broken line: a score is no finite number"),
+    for number, line, fact in [
+        (1, lines[0], r"passage.*\b99"),
+        (1, lines[2], r"query.*\bq9"),
+        (2, f"{lines[2].replace('q9', 'q1')}\n{lines[3]}", "Expecting ',' delimiter"),
+        (1, lines[4], r"\[qid, \[pid, score\]"),
+        (1, lines[5], "score"),
     ]:
         file.write_text(line)
-        with pytest.raises(ValueError, match=rf"examples\.jsonl:{number}: {message}"):
+        with pytest.raises(DataError, match=rf"{re.escape(str(file))}:{number}: .*{fact}"):
             read_distillation(file, passages, queries, on_error="raise")
     file.write_text(lines[2])
-    with pytest.raises(ValueError, match=r"no example .* can be used: 1 x unknown query \(first at .*:1: q9\)"):
+    with pytest.raises(DataError, match=rf"\b1 x .*{re.escape(str(file))}:1: q9"):
         read_distillation(file, passages, queries)
+
+
+def assert_problems(problems: list[str], *expected: tuple[int, str, str]) -> None:
+    """Each problem begins with its count, and names the place and the reason of its first occurrence."""
+    assert len(problems) == len(expected)
+    for problem, (count, place, reason) in zip(sorted(problems, key=by_count_and_place), expected, strict=True):
+        assert problem.startswith(f"{count} x ")
+        assert place in problem
+        assert reason in problem.partition(place)[2]
+
+
+def by_count_and_place(problem: str) -> tuple[int, int]:
+    """The count of a problem, and the number of its first line."""
+    found = re.search(r"^(\d+) x .*:(\d+): ", problem)
+    assert found is not None, problem
+    return int(found[1]), int(found[2])
 
 
 def test_triples(tmp_path: Path, passages: Path, queries: Path) -> None:
@@ -127,33 +147,31 @@ def test_triples(tmp_path: Path, passages: Path, queries: Path) -> None:
         ("query number 1", ["passage number 3", "passage number 5"], [], 1),
     ]
     assert not data.scored
-    assert data.problems == [
-        f"1 x broken line (first at {tmp_path / 'triples.tsv'}:3: expected qid, positive and negative, found 2 columns)"
-    ]
+    assert_problems(data.problems, (1, f"{tmp_path / 'triples.tsv'}:3: ", "2"))
 
 
-def test_what_is_wrong_with_texts_is_said_too(tmp_path: Path, passages: Path, queries: Path) -> None:
+def test_problems_with_texts_are_reported_too(tmp_path: Path, passages: Path, queries: Path) -> None:
     broken = tmp_path / "broken.tsv"
     broken.write_text(passages.read_text() + "no tab\n")
     (tmp_path / "triples.tsv").write_text("q1\t3\t4\n")
     number = len(broken.read_text().splitlines())
     for _ in ("read", "from the cache"):
-        (problem,) = read_triples(tmp_path / "triples.tsv", broken, queries).problems
-        assert problem == f"1 x broken line (first at {broken}:{number}: expected an identifier, a tab and a text)"
-    with pytest.raises(ValueError, match=rf"1 x broken line \(first at .*broken\.tsv:{number}"):
+        problems = read_triples(tmp_path / "triples.tsv", broken, queries).problems
+        assert_problems(problems, (1, f"{broken}:{number}: ", ""))
+    with pytest.raises(DataError, match=rf"\b1 x .*{re.escape(str(broken))}:{number}"):
         read_triples(tmp_path / "triples.tsv", broken, queries, on_error="raise")
     cut = tmp_path / "cut.tsv.gz"
     cut.write_bytes(gzip.compress(passages.read_bytes())[:-9])
-    with pytest.raises(ValueError, match=r"cut\.tsv\.gz:\d+: cannot be decompressed"):
+    with pytest.raises(DataError, match=r"cut\.tsv\.gz:\d+: .*Compressed file ended before"):
         read_triples(tmp_path / "triples.tsv", cut, queries)
 
 
 def test_labels(collection: Collection, tmp_path: Path) -> None:
-    """The better judged comes first; a query without a relevant document is none."""
+    """The best judged document comes first. A query without a relevant document is left out."""
     data = read_labels(collection, None)
     assert [texts(data, i) for i in range(len(data))] == [("one", ["document number 3", "document number 1"], [], 2)]
     assert not data.has_negatives
-    with pytest.raises(FileNotFoundError, match="further query sets here: none"):
+    with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "collection" / "train"))):
         read_labels(tmp_path / "collection")
 
 
@@ -173,7 +191,7 @@ def test_labels(collection: Collection, tmp_path: Path) -> None:
 def test_data_sets(
     columns: dict[str, list[object]], expected: tuple[str, list[str], list[float]], tmp_path: Path
 ) -> None:
-    """Held in memory, saved to disk, as Parquet and as JSON lines."""
+    """Data sets in memory, saved to disk, in Parquet and in JSON lines."""
     dataset = Dataset.from_dict(columns)
     dataset.save_to_disk(tmp_path / "saved")
     dataset.to_parquet(tmp_path / "file.parquet")
@@ -185,29 +203,27 @@ def test_data_sets(
 
 
 def test_data_sets_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs columns 'query' and 'positive'; this one has text"):
+    with pytest.raises(DataError, match=r"'query'.*'positive'.*\btext\b"):
         read_dataset(Dataset.from_dict({"text": ["a"]}))
     rows = {"query": ["a", "", "c", "d"], "positive": ["p", "p", "p", "p"], "negative": ["n", "n", "n", "n"]}
     data = read_dataset(Dataset.from_dict(rows | {"scores": [[1, 2], [1, 2], [1, 2, 3], [1, None]]}))
     assert len(data) == 1
-    assert data.problems == ["3 x broken row (first at row 1: text missing or empty)"]
-    for number, message in [
-        (1, "text missing or empty"),
-        (2, "as many scores as texts are needed, not 3 for 2"),
-        (3, "float"),
-    ]:
+    assert_problems(data.problems, (3, "row 1: ", "text"))
+    for number, fact in [(1, "text"), (2, r"\b3\b.*\b2\b"), (3, "float")]:
         one = {name: [values[number]] for name, values in rows.items()}
         scores = [[1, 2], [1, 2], [1, 2, 3], [1, None]][number]
-        with pytest.raises(ValueError, match=f"row 0: broken row: .*{message}"):
+        with pytest.raises(DataError, match=f"row 0: .*{fact}"):
             read_dataset(Dataset.from_dict(one | {"scores": [scores]}), on_error="raise")
-    with pytest.raises(ValueError, match="a score is no finite number"):
+    with pytest.raises(DataError, match=r"row 0: .*score"):
         read_dataset(Dataset.from_dict({"query": ["a"], "positive": ["p"], "negative": ["n"], "score": [float("nan")]}))
-    with pytest.raises(FileNotFoundError, match="no data set at"):
+    with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "none.parquet"))):
         read_dataset(tmp_path / "none.parquet")
 
 
-def test_whatever_is_given(collection: Collection, tmp_path: Path, passages: Path, queries: Path) -> None:
-    """A collection stands in for passages and queries; several files of examples are several data sets."""
+def test_training_data_from_collections_and_files(
+    collection: Collection, tmp_path: Path, passages: Path, queries: Path
+) -> None:
+    """A collection can be the source of passages and queries. Each file of examples is a data set."""
     (tmp_path / "mined.jsonl").write_text('["1", ["d1", 1], ["d2", 2]]')
     (tmp_path / "triples.tsv").write_text("q1 3 4")
     (mined,) = read_training_data(collection, query_set=None, examples=[tmp_path / "mined.jsonl"])
@@ -220,21 +236,21 @@ def test_whatever_is_given(collection: Collection, tmp_path: Path, passages: Pat
         queries=[collection, queries],
     )
     assert [data.scored for data in two] == [True, False]
-    for given, message in [
-        ({}, "give a collection with judgements"),
-        ({"passages": [passages]}, "give a collection with judgements"),
-        ({"examples": [tmp_path / "mined.jsonl"]}, "need as many sources of passages"),
-        ({"dataset": tmp_path, "collection": collection}, "no other data beside it"),
+    for given, fact in [
+        ({}, "examples"),
+        ({"passages": [passages]}, "examples"),
+        ({"examples": [tmp_path / "mined.jsonl"]}, r"\b1 file.*passages.*queries"),
+        ({"dataset": tmp_path, "collection": collection}, "data set"),
     ]:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(DataError, match=fact):
             read_training_data(**given)
-    with pytest.raises(FileNotFoundError, match="no file of examples at"):
+    with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "none.jsonl"))):
         read_distillation(tmp_path / "none.jsonl", passages, queries)
-    with pytest.raises(ValueError, match="on_error must be"):
+    with pytest.raises(DataError, match=r"on_error.*'ignore'"):
         Problems("ignore")
 
 
-def test_what_was_read_is_kept_until_a_file_changes(tmp_path: Path, passages: Path, queries: Path, cache: Path) -> None:
+def test_data_are_cached_until_a_file_changes(tmp_path: Path, passages: Path, queries: Path, cache: Path) -> None:
     file = tmp_path / "examples.jsonl"
     file.write_text('["q1", ["3", 1], ["4", 2]]')
     read_distillation(file, passages, queries)
@@ -246,7 +262,7 @@ def test_what_was_read_is_kept_until_a_file_changes(tmp_path: Path, passages: Pa
 
 
 def test_of_several_processes_one_reads(tmp_path: Path, passages: Path, queries: Path) -> None:
-    """As under torchrun: all of them start at once, and all of them find the data."""
+    """Under torchrun all processes start at once. All of them find the data."""
     (tmp_path / "examples.jsonl").write_text('["q1", ["3", 1], ["4", 2]]')
     script = (
         "import os, sys\n"
@@ -275,7 +291,7 @@ def test_tables_find_rows_by_identifier(tmp_path: Path) -> None:
 
 
 class Own(Collection):
-    """Somebody's own collection, in memory."""
+    """A custom collection, in memory."""
 
     name = "own"
 

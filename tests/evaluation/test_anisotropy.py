@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, AutoTokenizer
 
 from pyterrier_saesplade.concepts import anisotropy
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 
 
 def test_anisotropy_is_the_mean_cosine_of_all_pairs_of_tokens(minilm_path: Path) -> None:
@@ -33,5 +33,5 @@ def test_anisotropy_is_the_mean_cosine_of_all_pairs_of_tokens(minilm_path: Path)
 
 
 def test_one_token_makes_no_pair(minilm_path: Path) -> None:
-    with pytest.raises(SettingError):
+    with pytest.raises(DataError):
         anisotropy(minilm_path, ["word", ""], device="cpu")

@@ -21,7 +21,7 @@ from pyterrier_saesplade.collections import (
     write_collection,
 )
 from pyterrier_saesplade.collections.docstrings import Docstring
-from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError
+from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError, SettingError
 
 DOCUMENT = '{"docno": "d1", "title": "Sparse", "text": "vectors"}\n'
 TOPICS = pd.DataFrame({"qid": ["q1"], "query": ["what \t is\nsparse"]})
@@ -150,9 +150,9 @@ def test_truncated_gzip(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'no-such'"):
+    with pytest.raises(SettingError, match="'no-such'"):
         open_collection("no-such")
-    with pytest.raises(DataError, match="'irds:no-such'"):
+    with pytest.raises(SettingError, match="'irds:no-such'"):
         open_collection("irds:no-such")
     with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path))):
         FolderCollection(tmp_path)
@@ -339,7 +339,7 @@ def test_docstring_collection_of_two_processes_at_once(
 def test_more_docstrings_or_queries_than_there_are(small_library: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"\b2 docstrings.*\b3\b"):
         docstring_collection(tmp_path / "a", documents=3, queries=1)
-    with pytest.raises(DataError) as error:
+    with pytest.raises(SettingError) as error:
         docstring_collection(tmp_path / "a", documents=2, queries=3)
     assert all(fact in str(error.value) for fact in ("3 queries", "2 documents"))
 

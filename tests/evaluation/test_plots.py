@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from pyterrier_saesplade import figures as plots
-from pyterrier_saesplade.errors import MissingPackageError, PathExistsError, SettingError
+from pyterrier_saesplade.errors import DataError, MissingPackageError, PathExistsError, SettingError
 from pyterrier_saesplade.impacts import LatentStatistics
 from pyterrier_saesplade.metrics import delta_e
 
@@ -186,7 +186,7 @@ def test_trainings_of_two_kinds_show_what_both_log(tmp_path: Path) -> None:
     with drawn() as figures:
         plots.plot_training({"pretrained": LOG, "tuned": other}, tmp_path / "figure.png")
     assert [axes.get_ylabel() for axes in figures[0].axes] == ["loss"]
-    with pytest.raises(SettingError, match=r"\ba, b\b"):
+    with pytest.raises(DataError, match=r"\ba, b\b"):
         plots.plot_training({"a": LOG, "b": [{"step": 1}]}, tmp_path / "none.png")
 
 
@@ -196,7 +196,7 @@ def test_without_validations_there_is_no_figure(tmp_path: Path) -> None:
 
 
 def test_an_index_without_postings_has_no_figure(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"\bempty\b"):
+    with pytest.raises(DataError, match=r"\bempty\b"):
         plots.plot_postings({"empty": LatentStatistics(np.zeros(4, np.int64), 3)}, tmp_path / "figure.png")
     assert list(tmp_path.iterdir()) == []
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
-from pyterrier_saesplade.errors import DataError, SettingError
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.evaluation import (
     by_query_length,
     compare,
@@ -251,7 +251,7 @@ def test_results_that_do_not_record_their_collection(suite: Path) -> None:
     with pytest.raises(SettingError, match=re.escape(str(suite / "cacm"))):
         list(comparisons(suite / "cacm", own_topics=True))
     shutil.rmtree(suite.parent / "cisi")
-    with pytest.raises(DataError, match=re.escape(repr(str(suite.parent / "cisi")))):
+    with pytest.raises(SettingError, match=re.escape(repr(str(suite.parent / "cisi")))):
         list(comparisons(suite / "cisi", own_topics=True))
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.collections import Collection, write_collection
-from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.evaluation import evaluate
 from pyterrier_saesplade.evaluation.results import COSTS
 from pyterrier_saesplade.evaluation.suites import Suite, SuiteSet, evaluate_suite, open_suite, run, suite_names
@@ -318,7 +318,7 @@ def test_errors_are_raised_before_any_work(folder: Path, untrained_model: Path, 
         evaluate_suite(folder, "nowhere-{set}", out, sets=["parts/half"])
     with pytest.raises(SettingError, match="'bm52'"):
         evaluate_suite(folder, None, out, pretrain="a-backbone", baselines=["bm52"])
-    with pytest.raises(DataError, match="'irds:beir/nothing'"):
+    with pytest.raises(SettingError, match="'irds:beir/nothing'"):
         evaluate_suite(Suite("s", {"x": SuiteSet(collection="irds:beir/nothing")}), str(untrained_model), out)
     assert not out.exists()
 

@@ -14,7 +14,7 @@ import pytest
 from datasets import Dataset
 
 from pyterrier_saesplade.collections import Collection, Problems, TextTable, key, write_collection
-from pyterrier_saesplade.errors import DataError, PathNotFoundError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.training.data import (
     TrainingData,
     read_dataset,
@@ -133,8 +133,8 @@ def assert_problems(problems: list[str], *expected: tuple[int, str, str]) -> Non
 
 
 def by_count_and_place(problem: str) -> tuple[int, int]:
-    """The count of a problem, and the number of its first line."""
-    found = re.search(r"^(\d+) x .*:(\d+): ", problem)
+    """Returns the count of a problem, and the number of its first line or row."""
+    found = re.search(r"^(\d+) x .*?[: ](\d+): ", problem)
     assert found is not None, problem
     return int(found[1]), int(found[2])
 
@@ -246,7 +246,7 @@ def test_training_data_from_collections_and_files(
             read_training_data(**given)
     with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "none.jsonl"))):
         read_distillation(tmp_path / "none.jsonl", passages, queries)
-    with pytest.raises(DataError, match=r"on_error.*'ignore'"):
+    with pytest.raises(SettingError, match=r"on_error.*'ignore'"):
         Problems("ignore")
 
 

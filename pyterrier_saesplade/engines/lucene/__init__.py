@@ -1,4 +1,4 @@
-"""Lucene indexes of impacts, written and searched by Anserini's classes, here or in a process of its own."""
+"""Lucene impact indexes, written and searched with Anserini's classes, in this process or in a worker."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a folder of documents' vectors says of itself, and what follows for queries."""
+"""How the documents of an index were encoded, and what that requires of queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.engines.description import STATISTICS, TERMS
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.files import METADATA
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, to_toks
 from pyterrier_saesplade.types import Weighting
@@ -20,15 +20,15 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 @dataclass(frozen=True)
 class Description:
-    """How the documents of an index were encoded, and how its queries have to be.
+    """How the documents of an index were encoded, and how its queries must be encoded.
 
     Attributes:
         model: The name of the model that encoded the documents.
-        fingerprint: What identifies it.
+        fingerprint: The fingerprint of that model.
         terms: The names of its latents.
-        weighting: What queries are multiplied by.
+        weighting: What query weights are multiplied by.
         statistics: Document frequencies of the latents.
-        query_scale: Levels per unit of a query's weight.
+        query_scale: Levels per unit of query weight.
     """
 
     model: str
@@ -40,11 +40,11 @@ class Description:
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Description:
-        """Reads it from an index that this package built, or from exported vectors.
+        """Reads the description of an index that this package built, or of exported vectors.
 
         Raises:
-            FileNotFoundError: If the folder has none, or only a part of it.
-            ValueError: If it is of vectors that were not quantised.
+            PathNotFoundError: If the folder has no description, or an incomplete one.
+            DataError: If the vectors were not quantised.
         """
         folder = Path(folder)
         try:
@@ -53,11 +53,11 @@ class Description:
             statistics = LatentStatistics.load(folder / STATISTICS)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise PathNotFoundError(
-                f"{folder} does not say how its vectors were made ({METADATA}, {TERMS}, {STATISTICS}): name a folder "
-                "that python -m pyserini_bridge.index or saesplade export wrote"
+                f"{folder} lacks the files that describe its vectors ({METADATA}, {TERMS}, {STATISTICS}): choose a "
+                "folder that python -m pyserini_bridge.index or saesplade export wrote"
             ) from error
         if metadata["query_scale"] is None:
-            raise SettingError(f"the weights in {folder} are floats; Anserini's are integers")
+            raise DataError(f"the weights in {folder} are floats, but Anserini needs integers")
         return cls(
             metadata["model"],
             metadata["fingerprint"],
@@ -68,7 +68,7 @@ class Description:
         )
 
     def check(self, model: str, fingerprint: str) -> None:
-        """Raises :exc:`ModelMismatchError` unless the documents were encoded by the model of this fingerprint."""
+        """Raises a :exc:`ModelMismatchError` unless the model with this fingerprint encoded the documents."""
         require_same_model(
             f"{model}, which encodes the queries,",
             fingerprint,
@@ -78,21 +78,29 @@ class Description:
         )
 
     def query_impacts(self, queries: ConceptVectors) -> list[dict[str, int]]:
-        """Returns the weights of queries as Anserini takes them: multiplied by idf if need be, then quantised."""
+        """Returns the integer term weights of queries, weighted as the index requires."""
         if self.weighting == "idf":
             queries = self.statistics.weigh(queries)
         return impacts(queries, self.terms, Quantization(self.query_scale))
 
 
 def impacts(vectors: ConceptVectors, terms: Terms, quantization: Quantization) -> list[dict[str, int]]:
-    """Quantises float vectors, and names their latents."""
+    """Quantises float vectors and names their latents.
+
+    Examples:
+        >>> vectors = ConceptVectors.from_rows([([0, 2], [1.0, 0.25])])
+        >>> impacts(vectors, Terms(3), Quantization(scale=10))
+        [{'c0': 10, 'c2': 3}]
+    """
     quantised = to_toks(quantization.quantize(vectors), terms)
     return [{name: int(weight) for name, weight in toks.items()} for toks in quantised]
 
 
 def require_whole_terms(terms: Terms, statistics: LatentStatistics) -> None:
-    """Raises :exc:`ValueError` if a term that occurs in documents holds a blank, at which Anserini would cut it."""
+    """Raises a :exc:`DataError` if a term of the documents contains white space, where Anserini would split it."""
     for latent in np.flatnonzero(statistics.df).tolist():
         name = terms.name(latent)
         if name.split() != [name]:
-            raise SettingError(f"the word piece {name!r} holds a blank: Anserini can't index it")
+            raise DataError(
+                f"the word piece {name!r} contains white space, so Anserini cannot index it: use another engine"
+            )

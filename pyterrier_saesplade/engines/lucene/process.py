@@ -1,4 +1,4 @@
-"""Lucene in a process of its own, for a Python whose Java is Terrier's, or is not to be started."""
+"""Runs Lucene in a worker process, for when this process's Java belongs to Terrier or should not be started."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ _RESULT = '{"result": '
 
 
 def get_lucene() -> Lucene | LuceneProcess:
-    """Returns what writes and searches indexes: this process if its Java can load Anserini, else another process.
+    """Returns Lucene in this process if its Java can load Anserini, otherwise Lucene in a worker process.
 
-    The other process is started when it is first needed, again when it has died, and ends with this one.
+    The worker is started when it is first needed, restarted if it has died, and ends with this process.
     """
-    return _here() if has_anserini() else _elsewhere(os.getpid())
+    return _in_this_process() if has_anserini() else _in_worker_of(os.getpid())
 
 
 class LuceneProcess:
-    """:class:`~pyterrier_saesplade.engines.lucene.library.Lucene`, in a process of its own."""
+    """:class:`~pyterrier_saesplade.engines.lucene.library.Lucene` in a worker process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the process may write to it
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # stays open while the worker may write to it
         atexit.register(self.close)
 
     @property
     def pid(self) -> int | None:
-        """The number of the process, if it runs."""
+        """The process ID of the worker, or ``None`` if it is not running."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def write(self, folder: Path, documents: Iterable[Sequence[tuple[str, str]]]) -> int:
         """Writes an index; see :meth:`Lucene.write`.
 
         Raises:
-            EngineError: If that fails, or the process dies.
+            EngineError: If writing fails, or the worker dies.
         """
         batches = (json.dumps(batch) for batch in documents)
         return int(self._ask(itertools.chain([json.dumps({"write": str(folder.resolve())})], batches, ["null"])))
@@ -59,15 +59,15 @@ class LuceneProcess:
         """Searches an index; see :meth:`Lucene.search`.
 
         Raises:
-            EngineError: If that fails, or the process dies twice.
+            EngineError: If the search fails, or the worker dies twice.
         """
-        return self._ask_again({"search": str(folder.resolve()), "queries": queries, "k": k})
+        return self._ask_twice({"search": str(folder.resolve()), "queries": queries, "k": k})
 
     def index_texts(self, source: Path, folder: Path) -> int:
-        """Makes an index of texts; see :meth:`Lucene.index_texts`.
+        """Indexes texts; see :meth:`Lucene.index_texts`.
 
         Raises:
-            EngineError: If that fails, or the process dies.
+            EngineError: If indexing fails, or the worker dies.
         """
         request = {"index_texts": str(source.resolve()), "folder": str(folder.resolve())}
         return int(self._ask([json.dumps(request)]))
@@ -78,36 +78,37 @@ class LuceneProcess:
         """Searches an index of texts; see :meth:`Lucene.search_texts`.
 
         Raises:
-            EngineError: If that fails, or the process dies twice.
+            EngineError: If the search fails, or the worker dies twice.
         """
         model = {"k1": k1, "b": b, "rm3": rm3}
-        return self._ask_again({"search_texts": str(folder.resolve()), "queries": queries, "k": k, "model": model})
+        return self._ask_twice({"search_texts": str(folder.resolve()), "queries": queries, "k": k, "model": model})
 
     def query_words(self, folder: Path, queries: Sequence[str], *, k1: float, b: float, rm3: bool = False) -> str:
-        """Tells the words of queries; see :meth:`Lucene.query_words`.
+        """Returns the words of queries; see :meth:`Lucene.query_words`.
 
         Raises:
-            EngineError: If that fails, or the process dies twice.
+            EngineError: If the request fails, or the worker dies twice.
         """
         model = {"k1": k1, "b": b, "rm3": rm3}
-        return self._ask_again({"query_words": str(folder.resolve()), "queries": queries, "model": model})
+        return self._ask_twice({"query_words": str(folder.resolve()), "queries": queries, "model": model})
 
     def close(self) -> None:
-        """Ends the process, if it runs."""
+        """Ends the worker if it is running."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(BrokenPipeError):  # what was not sent yet
+                with contextlib.suppress(BrokenPipeError):  # closing flushes what was not sent yet
                     assert pipe is not None
                     pipe.close()
 
-    def _ask_again(self, request: Mapping[str, Any]) -> str:
+    def _ask_twice(self, request: Mapping[str, Any]) -> str:
+        """Sends a request, and sends it once more if the worker has died."""
         line = json.dumps(request)
         try:
             return self._ask([line])
-        except _DiedError:  # between two searches, say, of somebody's need for memory
+        except _DiedError:  # for example, the system killed it between two searches because memory ran out
             return self._ask([line])
 
     def _ask(self, lines: Iterable[str]) -> str:
@@ -122,12 +123,12 @@ class LuceneProcess:
                 answer = process.stdout.readline()
             except BrokenPipeError:
                 answer = ""
-            except BaseException:  # an interruption for one, which leaves half a request or an answer in the pipes
+            except BaseException:  # for example an interruption, which leaves half a request or an answer in the pipes
                 self.close()
                 raise
             if not answer:
                 self.close()
-                raise _DiedError(f"the process that Anserini ran in died; its last words: {self._last_words()}")
+                raise _DiedError(f"the process that ran Anserini died; the end of its log: {self._end_of_log()}")
         if not answer.startswith(_RESULT):
             raise EngineError(f"Anserini failed: {json.loads(answer)['error']}")
         return answer[len(_RESULT) : -len("}\n")]
@@ -148,24 +149,24 @@ class LuceneProcess:
             stderr=self._log,
             encoding="utf-8",
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
-            start_new_session=True,  # Ctrl-C is meant for this process
+            start_new_session=True,  # Ctrl-C must reach only this process
         )
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         self._log.seek(0)
-        return self._log.read().decode(errors="replace")[-2000:].strip() or "none"
+        return self._log.read().decode(errors="replace")[-2000:].strip() or "(empty)"
 
 
 class _DiedError(EngineError):
-    """The process ended before it answered."""
+    """The worker ended before it answered."""
 
 
 @cache
-def _here() -> Lucene:
+def _in_this_process() -> Lucene:
     return Lucene()
 
 
 @cache
-def _elsewhere(pid: int) -> LuceneProcess:
-    """Returns the process of the process ``pid``: one that was forked has to have its own."""
+def _in_worker_of(pid: int) -> LuceneProcess:
+    """Returns the worker of the process ``pid``. A forked process needs a worker of its own."""
     return LuceneProcess()

@@ -1,7 +1,7 @@
-"""Writes and searches Lucene indexes for another process.
+"""The worker process that writes and searches Lucene indexes for another process.
 
-Requests and answers are lines of JSON on stdin and stdout; ``process.py`` is the other end. This process imports
-neither torch nor Pyserini, starts in a second or two, and ends when its stdin is closed.
+Requests and answers are lines of JSON on stdin and stdout; ``process.py`` is the other end. The worker imports neither
+torch nor Pyserini, starts in a second or two, and ends when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any, TextIO
 
 from pyterrier_saesplade.engines.lucene.jvm import start_java
 from pyterrier_saesplade.engines.lucene.library import Lucene
-from pyterrier_saesplade.errors import SettingError
 
 
 def main() -> None:
     """Answers requests until there are no more."""
     lucene = Lucene()
     with open(os.dup(0), encoding="utf-8") as requests, open(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)  # what Java prints must not get between the answers
+        os.dup2(2, 1)  # Java's output must not be mixed with the answers
         for line in requests:
             answers.write(_answer(lucene, json.loads(line), requests) + "\n")
             answers.flush()
@@ -32,8 +31,8 @@ def _answer(lucene: Lucene, request: dict[str, Any], requests: TextIO) -> str:
     try:
         start_java()
         result = _result(lucene, request, documents)
-    except Exception as error:  # whatever it is, the other end raises it
-        for _ in documents:  # which the other end is still sending
+    except Exception as error:  # the other end raises it
+        for _ in documents:  # the other end is still sending them
             pass
         return json.dumps({"error": f"{type(error).__name__}: {error}"})
     return f'{{"result": {result}}}'
@@ -51,11 +50,11 @@ def _result(lucene: Lucene, request: dict[str, Any], documents: Iterator[list[tu
             return lucene.search_texts(Path(folder), queries, k, **model)
         case {"query_words": folder, "queries": queries, "model": model}:
             return lucene.query_words(Path(folder), queries, **model)
-    raise SettingError(f"no request has {', '.join(request)}")
+    raise ValueError(f"unknown request with {', '.join(request)}")
 
 
 def _documents(requests: TextIO) -> Iterator[list[tuple[str, str]]]:
-    """Yields the batches that follow a request to write, up to the line ``null``."""
+    """Yields the batches that follow a write request, up to the line ``null``."""
     while (batch := json.loads(next(requests, "null"))) is not None:
         yield batch
 

@@ -1,4 +1,4 @@
-"""Concept vectors to a Lucene index of impacts. Imports no PyTerrier."""
+"""Writes concept vectors to a Lucene impact index. Does not import PyTerrier."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
 
 
 class LuceneWriter:
-    """The engine ``anserini``, as far as writing an index needs it."""
+    """The part of the engine ``anserini`` that writes an index."""
 
     ARTIFACT_FORMAT: ClassVar[str] = "anserini"
     default_quantization: ClassVar[Quantization | None] = Quantization()
 
     @classmethod
     def versions(cls) -> dict[str, str]:
-        """Returns the version of Pyserini, which brings Anserini."""
+        """Returns the version of Pyserini, which contains Anserini."""
         return installed_versions(["pyserini"])
 
     @classmethod
     def prepare(cls) -> None:
-        """Checks that Pyserini is installed, and a Java of version 21 or later."""
+        """Checks that Pyserini and a Java 21 or later are installed."""
         require_anserini()
 
     @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Writes Lucene's files, and the docnos in the order of its documents.
+        """Writes Lucene's files and the docnos in index order.
 
         Raises:
             DataError: If a term contains white space.
@@ -49,7 +49,7 @@ class LuceneWriter:
 
 
 def _documents(spool: Spool, terms: Terms) -> Iterator[list[tuple[str, str]]]:
-    """Yields batches of docnos and texts, as Lucene takes them."""
+    """Yields batches of docnos and terms in the format of :meth:`Lucene.write`."""
     for docnos, vectors in spool:
         texts = (
             " ".join(f"{term}{DELIMITER}{weight}" for term, weight in toks.items()) for toks in to_toks(vectors, terms)

@@ -1,4 +1,4 @@
-"""Indexes of concept vectors, one engine per file."""
+"""Indexes of concept vectors, with one file per engine."""
 
 import lazy_loader
 

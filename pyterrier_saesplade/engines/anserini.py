@@ -1,4 +1,4 @@
-"""Anserini: concept vectors in a Lucene index of impacts, which Pyserini searches too."""
+"""Anserini: concept vectors in a Lucene impact index, which Pyserini can also search."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class AnseriniConceptIndex(LuceneWriter, ConceptIndex):
-    """A plain Lucene index of impacts, in the folder itself, beside what is known of the model.
+    """A plain Lucene impact index in the folder itself, next to the description of the model.
 
-    Pyserini's own commands take the folder as their ``--index``; ``python -m pyserini_bridge.index`` writes the same.
+    Pyserini's own commands accept the folder as their ``--index``. ``python -m pyserini_bridge.index`` writes the same
+    index.
 
-    Lucene runs in PyTerrier's Java if that has Anserini's classes (pyterrier-anserini adds them), else in a process of
-    its own, which is started when it is needed. Lucene's scores have 24 bits: dot products of integers are exact below
-    16,777,216, which is a score of 16,777 at the usual scales, and rounded to 24 bits above.
+    Lucene runs in PyTerrier's Java if it can load Anserini's classes, which pyterrier-anserini adds. Otherwise Lucene
+    runs in a worker process, which is started when it is needed. Lucene's scores have 24 bits: dot products of integers
+    are exact below 16,777,216, which is a score of 16,777 at the usual scales, and are rounded to 24 bits above.
 
     Examples:
         >>> index = model.indexer("concepts.anserini", "anserini").index(documents)

@@ -1,4 +1,4 @@
-"""What approximate engines share: they find candidates, which are rescored with the stored vectors."""
+"""The base class of approximate engines, which find candidates that are rescored with stored vectors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ApproximateConceptIndex(ConceptIndex):
-    """An index whose engine may miss documents, and beside it the documents' vectors.
+    """An index of an engine that may miss documents, with the vectors of the documents.
 
-    More candidates are taken from the engine than documents are asked for; the best of them are returned with their
-    exact dot products. Of documents that tie with the last place, any may be returned.
+    The engine returns more candidates than the number of results. The best candidates are returned with their exact
+    dot products. If several documents tie for the last rank, any of them may be returned.
 
     Args:
-        path: The folder.
-        overfetch: Candidates per document that is asked for.
+        path: The folder of the index.
+        overfetch: Number of candidates per result.
 
     Raises:
-        ValueError: If ``overfetch`` is below 1.
+        SettingError: If ``overfetch`` is below 1.
     """
 
     def __init__(self, path: str | os.PathLike[str], overfetch: float) -> None:
@@ -40,22 +40,22 @@ class ApproximateConceptIndex(ConceptIndex):
 
     @abstractmethod
     def candidates(self, latents: NDArray[np.int32], weights: NDArray[Any], number: int) -> NDArray[np.int64]:
-        """Returns the positions of documents that promise the largest dot products with a query, each once.
+        """Returns distinct positions of documents that probably have the largest dot products with a query.
 
         Args:
-            latents: The query's latents, ascending; there may be none, and some that no document has.
-            weights: Their weights.
-            number: How many documents to return at most.
+            latents: The latents of the query, in ascending order. There may be none, and some may be in no document.
+            weights: The weights of these latents.
+            number: Maximum number of documents to return.
 
         Raises:
-            EngineError: If the engine failed.
+            EngineError: If the engine fails.
         """
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
         """Finds candidates and rescores them; see :meth:`ConceptIndex.search`. Documents may be missed.
 
         Raises:
-            EngineError: If the engine failed.
+            EngineError: If the engine fails.
         """
         number = min(math.ceil(self.overfetch * num_results), len(self))
         hits = []

@@ -1,4 +1,4 @@
-"""BMP: Block-Max Pruning over impacts of one byte, in Rust; its candidates are rescored exactly."""
+"""BMP: Block-Max Pruning over one-byte impacts in Rust. Its candidates are rescored exactly."""
 
 from __future__ import annotations
 
@@ -27,42 +27,44 @@ _SUBFOLDER = "bmp"
 
 #: Documents per block.
 _BLOCK = 8
-#: BMP's ceilings: an impact has 8 bits, a term's number and a score have 16, and all of them wrap around unnoticed.
+#: BMP's limits: impacts have 8 bits, term numbers and scores have 16 bits, and all of them overflow silently.
 _MOST_IMPACT, _MOST_TERMS, _MOST_SCORE = 255, 2**16, 2**16 - 1
-#: BMP scales a query's weights, so that this is the largest, and rounds them up.
+#: BMP scales the weights of a query so that the largest becomes this weight, and rounds them up.
 _MOST_WEIGHT = 32.0
-#: BMP knows the impacts of each term at the last three of these ranks. Asked for no more than 10, 100 or 1,000
-#: documents, it skips all whose score does not exceed what a single term gives to so many. (The first bounds a score.)
+#: BMP stores the impact of each term at ranks 10, 100 and 1,000. In a search for at most that many documents, it skips
+#: every document whose score does not exceed what a single term contributes at that rank. The impact at rank 1 is used
+#: here to bound scores.
 _RANKS = (1, 10, 100, 1000)
 
-#: The name of documents that fill a block, and of the one below.
+#: The name of the documents that fill up a block, and of the document in the last block.
 _PADDING = "-1"
-#: Of the blocks whose bound is above that, BMP leaves out the one with the lowest bound, and panics if there is none.
-#: So there is a last block with these terms (in no vocabulary: word pieces hold no blank) and impacts. Every query has
-#: them, with weights that make the bound of their block the lowest possible.
+#: Among the blocks whose bound is above the threshold, BMP leaves out the one with the lowest bound, and panics if
+#: there is none. A last block is therefore added, with these terms and impacts. The terms are in no vocabulary, because
+#: word pieces contain no spaces. Every query contains them, with weights that make the bound of their block the lowest
+#: possible.
 _LAST = {"last block 255": 255, "last block 16": 16, "last block 1": 1}
 _MOST_LATENTS = _MOST_TERMS - len(_LAST)
-#: This term is in no document, and in every query with the largest weight: so BMP leaves the other weights as they are.
+#: This term is in no document. Every query contains it with the largest weight, so that BMP does not scale the others.
 _RULER = "largest weight"
 
 
 class BmpConceptIndex(ApproximateConceptIndex):
-    """An index of Block-Max Pruning, in the subfolder ``bmp``, and the documents' vectors, to rescore its candidates.
+    """A Block-Max Pruning index in the subfolder ``bmp``, with the vectors of the documents to rescore its candidates.
 
-    BMP is approximate here: it sees a query's weights in at most 32 levels, and impacts of up to 255. It finds more
-    candidates than are asked for, and the best of them are returned with their exact integer dot products. It loads its
-    index into memory. It tells 65,533 latents apart; of more, the rarest find no candidates, but count in their scores.
-    Of equal scores at the last place any may be returned.
+    BMP is approximate here: query weights have at most 32 levels, and impacts are at most 255. It finds more candidates
+    than the number of results. The best candidates are returned with their exact integer dot products. BMP loads its
+    index into memory. It can distinguish 65,533 latents. If there are more, the rarest ones do not find candidates but
+    do count in scores. If several documents tie for the last rank, any of them may be returned.
 
     Args:
-        path: The folder.
-        alpha: Blocks whose bound times ``alpha`` is below the last candidate's score are skipped; below 1 more of them
-            are, and documents are missed.
-        beta: The part of a query's latents, the heaviest ones, that finds candidates.
-        overfetch: Candidates per document that is asked for.
+        path: The folder of the index.
+        alpha: A block is skipped if its bound times ``alpha`` is below the score of the last candidate. With values
+            below 1, more blocks are skipped and documents are missed.
+        beta: Share of the latents of a query, the heaviest ones, that are used to find candidates.
+        overfetch: Number of candidates per result.
 
     Raises:
-        ValueError: If ``alpha`` or ``beta`` is not in (0, 1], or ``overfetch`` is below 1.
+        SettingError: If ``alpha`` or ``beta`` is not in (0, 1], or ``overfetch`` is below 1.
 
     Examples:
         >>> index = model.indexer("concepts.bmp", "bmp").index(documents)
@@ -85,23 +87,23 @@ class BmpConceptIndex(ApproximateConceptIndex):
 
     @property
     def search_options(self) -> dict[str, Any]:
-        """How candidates are found."""
+        """The settings for finding candidates."""
         return {"alpha": self.alpha, "beta": self.beta, "overfetch": self.overfetch}
 
     @classmethod
     def prepare(cls) -> None:
-        """Makes sure that BMP is installed."""
+        """Checks that BMP is installed."""
         _bmp()
 
     @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Indexes; BMP builds in memory.
+        """Indexes the documents. BMP builds its index in memory.
 
-        Impacts above 255 are clipped in BMP's index, and the rarest latents are left out of it if there are too many,
-        with a warning that says how many; documents are rescored with all of their latents and with whole impacts.
+        Impacts above 255 are clipped in BMP's index, and the rarest latents are left out if there are too many.
+        Warnings say how many. Documents are rescored with all of their latents and with full impacts.
 
         Raises:
-            EngineError: If BMP failed.
+            EngineError: If BMP fails.
         """
         ForwardIndex.write(folder, spool)
         (folder / _SUBFOLDER).mkdir()
@@ -119,12 +121,12 @@ class BmpConceptIndex(ApproximateConceptIndex):
         rank = np.searchsorted(_RANKS[1:], number) + 1
         skipped = int((self._impacts[rank, latents] * levels).max(initial=0)) if rank < len(_RANKS) else 0
         found = self._find(query, number, skipped)
-        if len(found) < number and skipped:  # too many documents have just that score
+        if len(found) < number and skipped:  # too many documents have exactly the score up to which BMP skipped
             found = self._find(query, _RANKS[-1] + 1, 0)
         return found
 
     def _find(self, query: dict[str, float], number: int, skipped: int) -> NDArray[np.int64]:
-        """Searches with BMP, which skips documents up to a score."""
+        """Searches with BMP, which skips documents with scores up to ``skipped``."""
         bound = skipped + 1
         last = {}
         for term, impact in _LAST.items():
@@ -136,28 +138,32 @@ class BmpConceptIndex(ApproximateConceptIndex):
 
     @cached_property
     def bmp(self) -> Searcher:
-        """BMP's ``Searcher``; its documents are numbers in the order of indexing, its terms the names of latents."""
+        """The plain ``Searcher`` of BMP. Its documents are numbered in indexing order; its terms are latent names."""
         with panics_as_errors("the index is damaged: build it again"):
             return _bmp().Searcher(str(self._folder / _SUBFOLDER / "index.bmp"))
 
     @cached_property
     def _impacts(self) -> NDArray[np.int64]:
-        """``[4, M]``, of each latent the impacts of the ranks 1, 10, 100 and 1,000, as BMP has them."""
+        """``[4, M]``, the impacts of each latent at ranks 1, 10, 100 and 1,000, as in BMP's index."""
         impacts: NDArray[np.int64] = np.load(self._folder / _SUBFOLDER / "impacts.npy")
         return impacts
 
 
 def query_levels(weights: NDArray[Any], largest: NDArray[np.int64], beta: float) -> NDArray[np.int64]:
-    """Returns a query's weights as BMP takes them, such that no document's score exceeds 16 bits.
+    """Returns the weights of a query for BMP, scaled so that no score exceeds 16 bits.
 
     Args:
-        weights: Of the query's latents, positive.
+        weights: The positive weights of the latents of the query.
         largest: The largest impact of each of these latents, 0 if it is in no document.
-        beta: The part of the latents to keep, the heaviest ones.
+        beta: Share of the latents to keep, the heaviest ones.
 
     Returns:
-        1 to 32 for those that are kept, and 0. Of a query of so many latents that even weights of 1 could exceed the
-        bound, the heaviest are kept.
+        Weights from 1 to 32 for the latents that are kept, and 0 for the others. If a query has so many latents that
+        even weights of 1 could exceed 16 bits, only the heaviest latents are kept.
+
+    Examples:
+        >>> query_levels(np.array([2.0, 1.0, 0.01]), np.array([10, 20, 0]), beta=1.0)
+        array([32, 16,  0])
     """
     heaviest = np.argsort(-weights, kind="stable")
     known = heaviest[largest[heaviest] > 0]
@@ -166,14 +172,14 @@ def query_levels(weights: NDArray[Any], largest: NDArray[np.int64], beta: float)
     levels = np.zeros(len(weights), np.int64)
     if len(kept):
         weights, largest = weights[kept].astype(np.float64), largest[kept]
-        # Rounding adds less than 1 to a weight, so at most the sum of the largest impacts to a score.
+        # Rounding adds less than 1 to each weight, so it adds less than the sum of the largest impacts to a score.
         scale = min(_MOST_WEIGHT / weights.max(), (_MOST_SCORE - largest.sum()) / (weights @ largest))
         levels[kept] = np.maximum(np.rint(weights * scale), 1)
     return levels
 
 
 def _index(path: Path, spool: Spool, terms: Terms) -> NDArray[np.int64]:
-    """Builds BMP's index, and returns the impacts of each latent by rank."""
+    """Builds BMP's index and returns the impacts of each latent at :data:`_RANKS`."""
     indexer = _bmp().Indexer(str(path), bsize=_BLOCK, compress_range=True)
     counts = np.zeros((len(terms), _MOST_IMPACT + 1), np.int32)
     indexed = _most_frequent(spool.statistics.df)
@@ -194,23 +200,23 @@ def _index(path: Path, spool: Spool, terms: Terms) -> NDArray[np.int64]:
     if clipped:
         warnings.warn(
             f"{clipped} of {spool.n_postings} impacts were above {_MOST_IMPACT} and were clipped in BMP's index, which "
-            "finds candidates; their scores are computed from the whole impacts",
+            "finds candidates; scores are computed from the full impacts",
             stacklevel=2,
         )
-    # A column for each impact from 255 down to 1: how many documents have at least that. The impact of a rank is the
-    # number of columns that reach the rank.
+    # There is a column for each impact from 255 down to 1, with the number of documents that have at least that impact.
+    # The impact at a rank is the number of columns that reach the rank.
     at_least = counts[:, :0:-1].cumsum(axis=1, dtype=np.int32)
     return np.stack([np.count_nonzero(at_least >= rank, axis=1) for rank in _RANKS])
 
 
 def _most_frequent(df: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Marks the latents that BMP is given, as many as it can tell apart, and warns if others are left out."""
+    """Marks the latents to index, as many as BMP can distinguish, and warns if others are left out."""
     present = np.flatnonzero(df)
     rarest = present[np.argsort(df[present], kind="stable")][: max(len(present) - _MOST_LATENTS, 0)]
     if len(rarest):
         warnings.warn(
-            f"{len(rarest)} of {len(present)} latents, the rarest, with {df[rarest].sum()} of {df.sum()} postings, "
-            f"were left out of BMP's index, which finds candidates and tells at most {_MOST_LATENTS} latents apart; "
+            f"the {len(rarest)} rarest of {len(present)} latents, with {df[rarest].sum()} of {df.sum()} postings, were "
+            f"left out of BMP's index, which finds candidates and distinguishes at most {_MOST_LATENTS} latents; "
             "scores are computed from all of them",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""What a folder of indexed vectors says of itself, for all engines. Imports no PyTerrier."""
+"""The description in the folder of an index, the same for all engines. Does not import PyTerrier."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyterrier_saesplade.files import installed_versions, write_artifact_metadat
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 from pyterrier_saesplade.protocols import IndexedModel
 
-#: Levels per unit of a query's weight. Queries cost an index no space, so the grid is finer than that of documents.
+#: Levels per unit of query weight. Queries take no space in an index, so their grid is finer than that of documents.
 QUERY_SCALE = 100.0
 
 STATISTICS = "statistics.npz"
@@ -22,12 +22,18 @@ _PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers")
 
 
 def write_docnos(folder: Path, docnos: Sequence[str]) -> None:
-    """Writes the docnos of an engine that knows documents by their number."""
+    """Writes the docnos for an engine that identifies documents by number.
+
+    Examples:
+        >>> write_docnos(Path("."), ["d1", "d2"])
+        >>> read_docnos(Path("."))
+        ['d1', 'd2']
+    """
     (folder / _DOCNOS).write_text(json.dumps(docnos), encoding="utf-8")
 
 
 def read_docnos(folder: Path) -> list[str]:
-    """Reads what :func:`write_docnos` wrote."""
+    """Reads the docnos that :func:`write_docnos` wrote."""
     docnos: list[str] = json.loads((folder / _DOCNOS).read_text(encoding="utf-8"))
     return docnos
 
@@ -43,18 +49,18 @@ def write_metadata(
     pruning: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes what all engines keep: statistics, names of the latents, and, last, the description.
+    """Writes what every engine stores: statistics, names of the latents and, last, the description.
 
     Args:
-        folder: The folder, which exists.
-        kind: What it is: an artifact's type.
-        engine: In which form: an artifact's format.
+        folder: An existing folder.
+        kind: The type of the artifact.
+        engine: The format of the artifact.
         model: The model that encoded the documents.
-        statistics: Document frequencies of the postings as stored.
-        n_postings: Their number.
-        quantization: How weights became integers; ``None``: they are floats.
-        pruning: What was removed before, and by which settings; ``None``: nothing.
-        versions: Of the engine's own software.
+        statistics: Document frequencies of the stored postings.
+        n_postings: Number of stored postings.
+        quantization: How weights were converted to integers; ``None`` if they are floats.
+        pruning: What was removed before, and by which settings; ``None`` if nothing was.
+        versions: Versions of the engine's own software.
     """
     terms = model.terms
     statistics.save(folder / STATISTICS)

@@ -1,4 +1,4 @@
-"""The exact engine: every dot product, in float64. The reference that other engines are tested against."""
+"""The exact engine computes every dot product in float64. It is the reference in the tests of the other engines."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pyterrier_saesplade.vectors import ConceptVectors, Postings, best_first
 class ExactConceptIndex(ConceptIndex):
     """Posting lists in three memory-mapped numpy arrays, searched one query at a time, term by term.
 
-    It needs no Java, keeps float weights (or the integers of a :class:`~pyterrier_saesplade.impacts.Quantization`) and
-    prunes nothing. A query takes memory of 8 bytes per document.
+    It needs no Java, stores float weights (or the integers of a :class:`~pyterrier_saesplade.impacts.Quantization`) and
+    scores every posting. A query needs 8 bytes of memory per document.
 
     Examples:
         >>> index = model.indexer("concepts.exact", "exact").index(documents)
@@ -34,7 +34,7 @@ class ExactConceptIndex(ConceptIndex):
 
     @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Inverts the documents in two passes, without holding them in memory: count (the spool did), then place."""
+        """Inverts the documents without holding them in memory. The spool has already counted the postings."""
         Postings.write(folder, (vectors for _, vectors in spool), spool.statistics.df)
         write_docnos(folder, spool.docnos())
 

@@ -1,4 +1,4 @@
-"""The documents' vectors in the order of indexing: what approximate engines rescore their candidates with."""
+"""The vectors of the documents in indexing order, with which approximate engines rescore candidates."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ _SUBFOLDER = "forward"
 
 
 class ForwardIndex:
-    """Docnos and stored vectors of documents, by position; arrays on disk, of which a query reads its candidates' part.
+    """Docnos and stored vectors of documents by position, in arrays on disk.
+
+    A query reads only the parts of the arrays that belong to its candidates.
 
     Args:
-        folder: The index's; :meth:`write` put them in its subfolder ``forward``.
-        width: The number of latents, M.
+        folder: The folder of the index. :meth:`write` puts the arrays into its subfolder ``forward``.
+        width: Number of latents, M.
     """
 
     def __init__(self, folder: Path, width: int) -> None:
@@ -30,7 +32,7 @@ class ForwardIndex:
 
     @staticmethod
     def write(folder: Path, spool: Spool) -> None:
-        """Copies the documents, window by window, without holding them in memory."""
+        """Copies the documents batch by batch, without holding all of them in memory."""
         folder = folder / _SUBFOLDER
         folder.mkdir()
         n_docs = spool.statistics.n_docs
@@ -56,14 +58,14 @@ class ForwardIndex:
     def scores(
         self, latents: NDArray[np.int32], weights: NDArray[Any], positions: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Returns a query's dot products with documents.
+        """Returns the dot products of a query with documents.
 
-        They are summed in ascending order of the latents, as the exact engine does: the same to the last bit.
+        Products are summed in ascending order of the latents, as in the exact engine, so that all bits are equal.
 
         Args:
-            latents: The query's latents.
-            weights: Their weights.
-            positions: ``[n]``, of the documents.
+            latents: The latents of the query.
+            weights: The weights of these latents.
+            positions: ``[n]``, the positions of the documents.
 
         Returns:
             ``[n]``, in units of the stored weights.
@@ -77,7 +79,7 @@ class ForwardIndex:
         )
         query = np.zeros(self._width)
         query[latents] = weights
-        # Few of the documents' latents are in the query: only their weights are read.
+        # Most latents of the documents are not in the query; their weights are not read.
         shared = np.flatnonzero((query > 0)[of_documents])
         bounds = np.cumsum(ends - starts)
         document = np.searchsorted(bounds, shared, side="right")
@@ -88,13 +90,13 @@ class ForwardIndex:
     def best(
         self, latents: NDArray[np.int32], weights: NDArray[Any], positions: NDArray[np.int64], num_results: int
     ) -> Hits:
-        """Ranks documents by their dot products with a query, equal ones by position.
+        """Ranks documents by their dot products with a query, and ties by position.
 
         Args:
-            latents: The query's latents.
-            weights: Their weights.
-            positions: Of the candidates, each once.
-            num_results: How many documents to return at most.
+            latents: The latents of the query.
+            weights: The weights of these latents.
+            positions: Distinct positions of the candidates.
+            num_results: Maximum number of documents to return.
 
         Returns:
             The best of the candidates that share a latent with the query.
@@ -104,7 +106,7 @@ class ForwardIndex:
         return Hits(self.docnos(positions[order]), scores[order])
 
     def docnos(self, positions: NDArray[np.int64]) -> list[str]:
-        """Returns the docnos of documents."""
+        """Returns the docnos of the documents at these positions."""
         starts, text = self._docnos
         spans = zip(starts[positions].tolist(), starts[positions + 1].tolist(), strict=True)
         return [str(text[start:end], "utf-8") for start, end in spans]

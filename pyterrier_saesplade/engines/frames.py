@@ -1,4 +1,4 @@
-"""What engines share: documents with ``toks`` for PyTerrier's plugins, result frames."""
+"""Conversions that engines share: documents with ``toks`` for PyTerrier's plugins, and result frames."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from pyterrier_saesplade.impacts import Terms, to_toks
 
 
 class Hits(NamedTuple):
-    """The documents that a search found for one query, best first."""
+    """The documents that a search found for one query, in descending order of score."""
 
     docnos: list[str]
     scores: NDArray[np.float64]
 
 
 def toks_documents(spool: Spool, terms: Terms) -> Iterator[dict[str, Any]]:
-    """Yields the documents as PyTerrier's indexers of ``toks`` take them."""
+    """Yields the documents in the form that PyTerrier's ``toks`` indexers accept."""
     for docnos, vectors in spool:
         for docno, toks in zip(docnos, to_toks(vectors, terms), strict=True):
             yield {"docno": docno, "toks": toks}
 
 
 def result_frame(queries: pd.DataFrame, hits: Sequence[Hits]) -> pd.DataFrame:
-    """Returns one row per query and document found: the query's columns, ``docno``, ``score`` and ``rank``.
+    """Returns one row per query and document found: the columns of the query, ``docno``, ``score`` and ``rank``.
 
-    Strings are Python's: evaluation reads a run row by row, which Arrow's strings make twice as long.
+    String columns hold Python strings. Evaluation reads a run row by row, which takes twice as long with Arrow strings.
+
+    Examples:
+        >>> queries = pd.DataFrame([{"qid": "q1", "query": "young cat"}])
+        >>> result_frame(queries, [Hits(["d4", "d3"], np.array([1.5, 0.5]))])
+          qid      query docno  score  rank
+        0  q1  young cat    d4    1.5     0
+        1  q1  young cat    d3    0.5     1
     """
     strings = [name for name, dtype in queries.dtypes.items() if isinstance(dtype, pd.StringDtype)]
     places = np.repeat(np.arange(len(hits)), [len(found.docnos) for found in hits])
@@ -44,7 +51,7 @@ def result_frame(queries: pd.DataFrame, hits: Sequence[Hits]) -> pd.DataFrame:
 
 
 def search_toks(retriever: pt.Transformer, query_toks: Sequence[Mapping[str, float]]) -> list[Hits]:
-    """Searches with a transformer that takes ``query_toks``; empty queries, of which engines complain, find nothing."""
+    """Searches with a transformer that takes ``query_toks``. Empty queries, which engines reject, find nothing."""
     hits = [Hits([], np.empty(0))] * len(query_toks)
     searched = [query for query, toks in enumerate(query_toks) if toks]
     if searched:

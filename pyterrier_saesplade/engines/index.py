@@ -1,4 +1,4 @@
-"""What every index of concept vectors is, whatever its engine."""
+"""The base class of all indexes of concept vectors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyterrier_saesplade.engines.description import STATISTICS, TERMS
 from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import INDEX_TYPE
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.files import installed_versions, read_artifact_metadata
 from pyterrier_saesplade.hub_card import brief, fill_readme, opening
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms
@@ -27,17 +27,17 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ConceptIndex(pt.Artifact):
-    """An index of concept vectors: a folder that holds an engine's data, latent statistics and a description.
+    """An index of concept vectors: a folder with the data of an engine, latent statistics and a description.
 
-    The description (``pt_meta.json``) has the model's fingerprint, how weights were pruned and quantised, what queries
-    are multiplied by, counts, and the versions of the packages that wrote it.
+    The description (``pt_meta.json``) records the fingerprint of the model, how weights were pruned and quantised, what
+    query weights are multiplied by, counts, and the versions of the packages that wrote the index.
 
     Args:
-        path: The folder, as :class:`~pyterrier_saesplade.engines.indexer.ConceptIndexer` left it.
+        path: A folder that :class:`~pyterrier_saesplade.engines.indexer.ConceptIndexer` wrote.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If the folder is no finished index of this kind.
+        PathNotFoundError: If there is no such folder.
+        DataError: If the folder is not a finished index of this engine.
     """
 
     ARTIFACT_TYPE: ClassVar[str] = INDEX_TYPE
@@ -45,16 +45,16 @@ class ConceptIndex(pt.Artifact):
     ARTIFACT_PACKAGE_HINT: ClassVar[str] = "pyterrier_saesplade"
 
     default_quantization: ClassVar[Quantization | None]
-    """How the engine's documents are quantised unless its builder is told otherwise; ``None``: floats."""
+    """How documents are quantised by default; ``None`` if they are floats."""
 
     packages: ClassVar[tuple[str, ...]] = ()
-    """The engine's own packages, whose versions the description names."""
+    """The packages of the engine. The description records their versions."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(Path(path))
         self.metadata = read_index_metadata(Path(path))
         if self.metadata["format"] != self.ARTIFACT_FORMAT:
-            raise SettingError(
+            raise DataError(
                 f"{path} was built with engine={self.metadata['format']!r}, not {self.ARTIFACT_FORMAT!r}: "
                 "open it with pyterrier.Artifact.load, which finds the engine"
             )
@@ -66,27 +66,27 @@ class ConceptIndex(pt.Artifact):
 
     @classmethod
     def prepare(cls) -> None:
-        """Makes sure, before documents are encoded, that the engine can run here.
+        """Checks that the engine can run here, before documents are encoded.
 
-        An engine with build options takes them here and in :meth:`write`, as keyword-only parameters with defaults. One
-        that is called ``overwrite`` is no option, but says whether what is outside of the folder may be replaced.
+        An engine with build options takes them here and in :meth:`write`, as keyword-only parameters with defaults. A
+        parameter named ``overwrite`` is not a build option: it says whether data outside the folder may be replaced.
         """
 
     @classmethod
     @abstractmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Writes the engine's own data into ``folder``, which exists; for build options see :meth:`prepare`."""
+        """Writes the data of the engine into an existing folder. For build options see :meth:`prepare`."""
 
     @classmethod
     def build_options(cls, given: Mapping[str, Any], overwrite: bool) -> dict[str, Any]:
         """Returns the keyword arguments of :meth:`prepare` and :meth:`write`.
 
         Args:
-            given: The engine's build options.
-            overwrite: Whether an index may be replaced; passed on to an engine that asks for it.
+            given: The build options of the engine.
+            overwrite: Whether an index may be replaced. Passed on to engines that have this parameter.
 
         Raises:
-            ValueError: If the engine has no such option.
+            SettingError: If the engine has no such option.
         """
         parameters = inspect.signature(cls.write).parameters.values()
         known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
@@ -100,17 +100,17 @@ class ConceptIndex(pt.Artifact):
         """Finds the documents with the largest dot products.
 
         Args:
-            queries: Their vectors, weighted; integers if the index holds integers.
-            num_results: How many documents to return per query at most.
+            queries: The weighted vectors of the queries; integers if the index holds integers.
+            num_results: Maximum number of documents per query.
 
         Returns:
-            For each query the documents that share a latent with it, by descending dot product; equal ones in the order
-            in which they were indexed. Scores are in units of the stored weights.
+            For each query, the documents that share a latent with it, in descending order of their dot products; ties
+            are in indexing order. Scores are in units of the stored weights.
         """
 
     @property
     def search_options(self) -> dict[str, Any]:
-        """The constructor's further arguments, which say how the engine searches."""
+        """The other arguments of the constructor, which control how the engine searches."""
         return {}
 
     @property
@@ -120,19 +120,19 @@ class ConceptIndex(pt.Artifact):
 
     @property
     def weighting(self) -> Weighting:
-        """What queries are multiplied by: ``"idf"`` or ``"none"``."""
+        """What query weights are multiplied by: ``"idf"`` or ``"none"``."""
         weighting: Weighting = self.metadata["weighting"]
         return weighting
 
     @property
     def quantization(self) -> Quantization | None:
-        """How the documents' weights were quantised; ``None``: they are floats."""
+        """How the weights of the documents were quantised; ``None`` if they are floats."""
         settings = self.metadata["quantization"]
         return None if settings is None else Quantization(**settings)
 
     @property
     def query_scale(self) -> float | None:
-        """Levels per unit of a query's weight; ``None``: queries are floats."""
+        """Levels per unit of query weight; ``None`` if query weights are floats."""
         scale: float | None = self.metadata["query_scale"]
         return scale
 
@@ -149,31 +149,31 @@ class ConceptIndex(pt.Artifact):
 
     @cached_property
     def statistics(self) -> LatentStatistics:
-        """How many of the indexed documents hold each latent."""
+        """The number of indexed documents that contain each latent."""
         return LatentStatistics.load(self._folder / STATISTICS)
 
     @property
     def score_scale(self) -> float:
-        """What a dot product of stored weights is divided by, so that scores are in units of weight."""
+        """The divisor that converts dot products of stored weights to scores in units of weight."""
         quantization, query_scale = self.quantization, self.query_scale
         return 1.0 if quantization is None or query_scale is None else quantization.scale * query_scale
 
     def prepare_queries(self, queries: ConceptVectors, weighting: Weighting | None = None) -> ConceptVectors:
-        """Returns queries as the engine gets them: weighted, then quantised if the index holds integers.
+        """Returns queries as the engine receives them: weighted, then quantised if the index holds integers.
 
         Args:
-            queries: Float vectors of the model that built the index.
-            weighting: ``"idf"`` or ``"none"`` in place of the index's own.
+            queries: Float vectors from the model that built the index.
+            weighting: ``"idf"`` or ``"none"``, to override the weighting of the index.
         """
         if (weighting or self.weighting) == "idf":
             queries = self.statistics.weigh(queries)
         return queries if self.query_scale is None else Quantization(self.query_scale).quantize(queries)
 
     def prepare_documents(self, documents: ConceptVectors) -> ConceptVectors:
-        """Returns documents as the index stores them: pruned, quantised, without the latents that it drops.
+        """Returns documents as the index stores them: pruned, quantised, and without the latents that it drops.
 
         Args:
-            documents: Float vectors of the model that built the index.
+            documents: Float vectors from the model that built the index.
         """
         pruning = (self.metadata.get("pruning") or {}).get("documents")
         if pruning is not None:
@@ -183,21 +183,21 @@ class ConceptIndex(pt.Artifact):
         return documents.where(~np.isin(documents.latents, self.statistics.dropped))
 
     def __len__(self) -> int:
-        """Returns the number of documents, empty ones included."""
+        """Returns the number of documents, including empty ones."""
         return int(self.metadata["n_docs"])
 
     def num_docs(self) -> int:
-        """Returns the number of documents, empty ones included."""
+        """Returns the number of documents, including empty ones."""
         return len(self)
 
     def retriever(
         self, num_results: int = 1000, *, weighting: Weighting | None = None, verbose: bool = False
     ) -> pt.Transformer:
-        """Returns a transformer that searches the index with ``query_toks`` of floats.
+        """Returns a transformer that searches the index with float ``query_toks``.
 
         Args:
-            num_results: Documents per query at most.
-            weighting: ``"idf"`` or ``"none"`` in place of the index's own.
+            num_results: Maximum number of documents per query.
+            weighting: ``"idf"`` or ``"none"``, to override the weighting of the index.
             verbose: Whether to show progress.
 
         Examples:
@@ -210,7 +210,7 @@ class ConceptIndex(pt.Artifact):
         return ConceptRetriever(self, num_results, weighting=weighting, verbose=verbose)
 
     def __eq__(self, other: object) -> bool:
-        """Holds for the same build at the same place, searched in the same way."""
+        """Returns whether both are the same build in the same folder with the same search options."""
         return (
             type(other) is type(self)
             and self._folder.resolve() == other._folder.resolve()
@@ -219,20 +219,20 @@ class ConceptIndex(pt.Artifact):
         )
 
     def __hash__(self) -> int:
-        """Agrees with ``==``."""
+        """Returns a hash that agrees with ``==``."""
         return hash((type(self), self._folder.resolve()))
 
     def __repr__(self) -> str:
-        """Returns the constructor's call."""
+        """Returns the call of the constructor."""
         options = "".join(f", {name}={value!r}" for name, value in self.search_options.items())
         return f"{type(self).__name__}({str(self.path)!r}{options})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """An index is pickled as its path and its options."""
+        """Pickles an index as its path and its search options."""
         return _reopen, (type(self), str(self.path), self.search_options)
 
     def _hf_readme(self, *, metadata: dict[str, Any] | None = None, **settings: Any) -> str:
-        """Fills in the README with which ``to_hf`` publishes the index."""
+        """Returns the README that ``to_hf`` publishes with the index."""
         model, quantization = str(self.metadata["model"]), self.quantization
         known = opening(model, "Quantization")
         weights = "floats" if quantization is None else f"integers, {quantization.scale:g} levels per unit of weight"
@@ -245,12 +245,12 @@ class ConceptIndex(pt.Artifact):
                 f"- model: `{model}`, fingerprint `{self.fingerprint}`\n"
                 f"- engine: {self.ARTIFACT_FORMAT}\n"
                 f"- weights: {weights}\n"
-                f"- weights of queries are multiplied by: {self.weighting}"
+                f"- query weights are multiplied by: {self.weighting}"
             ),
             usage=(
                 f'{known}model.retriever(artifact).search("a single query")'
                 if known
-                else "artifact.retriever()  # searches with query_toks that the model of the documents made"
+                else "artifact.retriever()  # searches with query_toks from the model that encoded the documents"
             ),
             reproduction=f"{known}{build}.index(documents)" if known else "",
         )
@@ -265,19 +265,31 @@ def _reopen(engine: type[ConceptIndex], path: str, options: dict[str, Any]) -> C
 
 
 def require_options(engine: str, kind: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises a :exc:`ValueError` that names the first option that an engine does not have."""
+    """Raises a :exc:`SettingError` for the first option that the engine does not have.
+
+    Examples:
+        >>> require_options("seismic", "search", {"overfetch": 2.0}, ["query_cut", "heap_factor", "overfetch"])
+        >>> require_options("exact", "search", {"overfetch": 2.0}, [])
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.SettingError: the engine 'exact' has no search option 'overfetch'; its options: none
+    """
     for name in given:
         if name not in known:
             options = ", ".join(map(repr, known)) or "none"
-            raise SettingError(f"the engine {engine!r} has no {kind} option {name!r}; it has: {options}")
+            raise SettingError(f"the engine {engine!r} has no {kind} option {name!r}; its options: {options}")
 
 
 def read_index_metadata(folder: Path) -> dict[str, Any]:
     """Reads the description of an index.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If the folder holds no finished index of concept vectors.
+        PathNotFoundError: If there is no such folder.
+        DataError: If the folder is not a finished index of concept vectors.
+
+    Examples:
+        >>> read_index_metadata(Path("my-index"))["format"]
+        'exact'
     """
     remedy = f"build one with model.indexer({str(folder)!r}).index(documents)"
     return read_artifact_metadata(folder, ConceptIndex.ARTIFACT_TYPE, "index of concept vectors", remedy)

@@ -1,4 +1,4 @@
-"""Documents to an index: encode, spool, build beside, move into place."""
+"""Builds indexes from texts, toks or stored vectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyterrier_saesplade.engines.pisa import PisaConceptIndex
 from pyterrier_saesplade.engines.seismic import SeismicConceptIndex
 from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.engines.write import INDEX_TYPE, counted, write_index
-from pyterrier_saesplade.errors import PathExistsError, SettingError
+from pyterrier_saesplade.errors import DataError, PathExistsError, SettingError
 from pyterrier_saesplade.impacts import Pruning, Quantization, as_toks, from_float_toks, require_finite
 from pyterrier_saesplade.pipeline import DOCS
 from pyterrier_saesplade.protocols import ConceptModel
@@ -45,21 +45,25 @@ ENGINES: dict[str, type[ConceptIndex]] = {
 
 
 def open_index(path: str | os.PathLike[str], **options: Any) -> ConceptIndex:
-    """Opens an index, whatever its engine.
+    """Opens an index of any engine.
 
     Args:
-        path: The folder.
-        **options: How the engine searches, where it has such options: see its class.
+        path: The folder of the index.
+        **options: Search options of the engine: see its class.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it holds no finished index, one of an engine that this version does not have, or the engine has
-            no such option.
+        PathNotFoundError: If there is no such folder.
+        DataError: If the folder is not a finished index, or its engine is unknown to this version.
+        SettingError: If the engine has no such option.
+
+    Examples:
+        >>> open_index("my-index")
+        ExactConceptIndex('my-index')
     """
     name = str(read_index_metadata(Path(path)).get("format"))
     engine = _installed(name)
     if engine is None:
-        raise SettingError(f"{path} was built with engine {name!r}; known are: {', '.join(map(repr, ENGINES))}")
+        raise DataError(f"{path} was built with the unknown engine {name!r}; engines: {', '.join(map(repr, ENGINES))}")
     require_options(engine.ARTIFACT_FORMAT, "search", options, list(inspect.signature(engine).parameters)[1:])
     return engine(path, **options)
 
@@ -68,11 +72,11 @@ def find_engine(engine: str | type[ConceptIndex]) -> type[ConceptIndex]:
     """Returns the class of an engine.
 
     Args:
-        engine: The name of an engine of this package, or of one that another package registers as
-            ``concept_index.NAME`` in the entry points ``pyterrier.artifact``; or the class itself.
+        engine: The name of an engine of this package, or the name of an engine that another package registers as
+            ``concept_index.NAME`` in the entry point group ``pyterrier.artifact``, or the class itself.
 
     Raises:
-        ValueError: If there is no such engine.
+        SettingError: If there is no such engine.
 
     Examples:
         >>> find_engine("exact")
@@ -80,12 +84,12 @@ def find_engine(engine: str | type[ConceptIndex]) -> type[ConceptIndex]:
     """
     found = _installed(engine) if isinstance(engine, str) else engine
     if found is None:
-        raise SettingError(f"there is no engine {engine!r}; engines are: {', '.join(map(repr, ENGINES))}")
+        raise SettingError(f"there is no engine {engine!r}; engines: {', '.join(map(repr, ENGINES))}")
     return found
 
 
 def _installed(name: str) -> type[ConceptIndex] | None:
-    """Returns an engine of this package or of another one; ``None`` if no package has it."""
+    """Returns an engine of this package or of another installed package, or ``None`` if there is none."""
     if name in ENGINES:
         return ENGINES[name]
     for entry_point in entry_points(group="pyterrier.artifact", name=f"{INDEX_TYPE}.{name}"):
@@ -97,27 +101,27 @@ def _installed(name: str) -> type[ConceptIndex] | None:
 class ConceptIndexer(pt.Indexer):
     """Builds an index of concept vectors from texts.
 
-    Everything is written to a folder beside the target that is moved into place at the end: a build that was
-    interrupted leaves no index, and does not hinder the next one.
+    The index is built in a temporary folder next to ``path``, which is moved into place at the end. An interrupted
+    build leaves no index and does not affect the next build.
 
     Args:
-        model: The model that encodes the documents, or a store of their vectors, which stands for it.
-        path: The folder that the index will be.
+        model: The model that encodes the documents, or a store of its vectors, which stands in for it.
+        path: The folder of the new index.
         engine: ``"terrier"``, ``"anserini"``, ``"pisa"``, ``"bmp"``, ``"seismic"``, ``"milvus"`` or ``"exact"``; or
-            another one, as :func:`~pyterrier_saesplade.engines.find_engine` takes it.
-        engine_options: How the engine builds the index, where it has build options: see its class.
-        quantization: How weights become integers, in place of the engine's default (10 levels per unit of weight for
-            Terrier, floats for the exact engine).
+            any other engine that :func:`~pyterrier_saesplade.engines.find_engine` accepts.
+        engine_options: Build options of the engine: see its class.
+        quantization: How weights are converted to integers. ``None`` uses the default of the engine (10 levels per unit
+            of weight for Terrier, floats for the exact engine).
         pruning: Which weights of each document are kept, decided on floats, before quantisation.
-        max_df: Latents that more than this share of the documents have, above 0 and at most 1, are left out of the
-            index; searches ignore them. Counted after pruning and quantisation, empty documents included.
-        text_field: The key under which a document has its text; ``None`` or an empty text makes an empty document.
-        batch_size: Documents that are encoded together.
-        overwrite: Replace an index of concept vectors that is at ``path``. Nothing else is ever replaced.
+        max_df: Latents in more than this share of the documents, above 0 and at most 1, are left out of the index, and
+            searches ignore them. The share is computed after pruning and quantisation, and includes empty documents.
+        text_field: The key of a document's text. The vector of ``None`` or an empty string is empty.
+        batch_size: Number of documents that are encoded together.
+        overwrite: Whether to replace an index of concept vectors at ``path``. Nothing else is ever replaced.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If the engine is unknown or has no such option, or a setting is out of its range.
+        SettingError: If the engine is unknown or has no such option, or a setting is out of range.
 
     Examples:
         >>> index = ConceptIndexer(model, "concepts.exact", "exact", pruning=Pruning(k=16)).index(documents)
@@ -158,27 +162,27 @@ class ConceptIndexer(pt.Indexer):
         self.schematic = {"label": "Concept indexer", "help_url": f"{DOCS}#pyterrier_saesplade.ConceptIndexer"}
 
     def __repr__(self) -> str:
-        """Returns the beginning of the constructor's call."""
+        """Returns the beginning of the call of the constructor."""
         return f"ConceptIndexer({self.model!r}, {str(self.path)!r}, {self._engine.ARTIFACT_FORMAT!r})"
 
     def index(self, iter: Iterable[Mapping[str, Any]] | StoredVectors, **kwargs: object) -> ConceptIndex:
         """Encodes and indexes documents, or indexes a store.
 
         Args:
-            iter: Dictionaries with ``docno`` and either the text or ``toks``, pseudo-terms of the model with float
-                weights, which are taken as they are; or a store that the model encoded before.
-            **kwargs: None is known.
+            iter: Dictionaries with ``docno`` and either the text or ``toks``: terms of the model with float weights,
+                which are indexed as they are. Or a store whose vectors the model encoded.
+            **kwargs: Unsupported; raises a ``TypeError``.
 
         Returns:
-            The index, open.
+            The open index.
 
         Raises:
-            AlreadyQuantizedError: If the weights of ``toks`` are integers: they would be scaled twice.
-            FileExistsError: If there is something at the path.
-            TypeError: If texts are to be encoded, and a store stands for the model.
-            ValueError: If there are no documents, all are empty, one lacks a field, a docno occurs twice, the store is
-                of another model, or ``toks`` has a term that the model does not know or a weight that is
-                not finite or is negative.
+            AlreadyQuantizedError: If the weights of ``toks`` are integers, because they would be scaled twice.
+            DataError: If there are no documents, all of them are empty, a document lacks a field, a docno occurs twice,
+                or ``toks`` contains a term that the model does not have or a negative or non-finite weight.
+            ModelMismatchError: If another model encoded the store.
+            PathExistsError: If ``path`` exists and must not be overwritten.
+            TypeError: If texts must be encoded, but a store stands in for the model.
         """
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
@@ -188,17 +192,17 @@ class ConceptIndexer(pt.Indexer):
         return self.index_vectors(map(self._vectors, chunked(documents, self.batch_size)))
 
     def index_vectors(self, windows: Iterable[tuple[Sequence[str], ConceptVectors]]) -> ConceptIndex:
-        """Indexes documents that the model encoded before, so that several indexes cost one encoding.
+        """Indexes documents that are already encoded, so that several indexes can share one encoding.
 
         Args:
-            windows: Docnos and float concept vectors, some thousand documents at a time.
+            windows: Batches of a few thousand documents: docnos and float concept vectors.
 
         Returns:
-            The index, open.
+            The open index.
 
         Raises:
-            FileExistsError: If there is something at the path.
-            ValueError: If there are no documents, all are empty, or a docno occurs twice.
+            DataError: If there are no documents, all of them are empty, or a docno occurs twice.
+            PathExistsError: If ``path`` exists and must not be overwritten.
         """
         engine = self._engine
         self._check_target()
@@ -232,23 +236,23 @@ class ConceptIndexer(pt.Indexer):
         with pt.tqdm(total=len(store), desc="Indexing", unit="doc", disable=not self.verbose) as bar:
             return self.index_vectors(counted(store.batches(), bar))
 
-    def _vectors(self, window: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
-        if any(isinstance(document, Mapping) and "toks" in document for document in window):
-            docnos = [field(document, "docno") for document in window]
-            return docnos, self._given([field(document, "toks") for document in window])
+    def _vectors(self, batch: list[Mapping[str, Any]]) -> tuple[list[str], ConceptVectors]:
+        if any(isinstance(document, Mapping) and "toks" in document for document in batch):
+            docnos = [field(document, "docno") for document in batch]
+            return docnos, self._from_toks([field(document, "toks") for document in batch])
         if isinstance(self.model, StoredVectors):
-            raise TypeError(f"the store {self.model.folder} encodes no texts: call index with a store, or with toks")
-        return encode_documents(self.model, window, self.text_field)
+            raise TypeError(f"the store {self.model.folder} cannot encode texts: call index with a store or with toks")
+        return encode_documents(self.model, batch, self.text_field)
 
-    def _given(self, column: Sequence[Any]) -> ConceptVectors:
+    def _from_toks(self, column: Sequence[Any]) -> ConceptVectors:
         toks = as_toks(column)
         vectors = from_float_toks(toks, self.model.terms)
         if len(vectors.latents) < sum(map(len, toks)):
             unknown = next(term for text in toks for term in text if self.model.terms.latent(term) is None)
-            raise SettingError(f"toks holds {unknown!r}, which is none of the terms of {self.model}")
+            raise DataError(f"toks contains {unknown!r}, which is not one of the terms of {self.model}")
         require_finite(vectors.weights)
         if (vectors.weights < 0).any():
-            raise SettingError(f"the weights of toks must not be negative, as {vectors.weights.min():g} is")
+            raise DataError(f"the weights of toks must not be negative; the smallest is {vectors.weights.min():g}")
         return vectors.where(vectors.weights > 0)
 
     def _check_target(self) -> None:
@@ -256,7 +260,7 @@ class ConceptIndexer(pt.Indexer):
             return
         if not self.overwrite:
             raise PathExistsError(
-                f"{self.path} exists already: name another path, open it with pyterrier.Artifact.load, "
-                "or give overwrite=True"
+                f"{self.path} exists already: choose another path, open the index with pyterrier.Artifact.load, "
+                "or pass overwrite=True"
             )
         read_index_metadata(self.path)

@@ -1,4 +1,4 @@
-"""What an index or a store of concept vectors holds."""
+"""Reports what an index or a store of concept vectors contains."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.indexer import open_index
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.files import read_metadata, size_on_disk
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
 from pyterrier_saesplade.store import STORE_TYPE, StoredVectors
@@ -21,24 +21,24 @@ from pyterrier_saesplade.types import Weighting
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an index or a store says of itself.
+    """The contents of an index or a store.
 
     Attributes:
         path: The folder.
         kind: ``"index"`` or ``"store"``.
-        format: The index's engine; of a store the format of its files.
+        format: The engine of an index, or the file format of a store.
         model: The name of the model.
-        fingerprint: What identifies the model.
-        width: The number of latents, M.
-        weighting: What searches multiply queries by.
-        quantization: How weights became integers; ``None``: they are floats.
-        pruning: What was removed before, and by which settings, as the index says it; ``None``: nothing.
-        n_docs: The number of documents, empty ones included.
-        n_postings: The number of pairs of a document and a latent.
-        size: Bytes on disk.
-        latents_in_use: How many latents at least one document has.
-        most_frequent: Names of the latents that most documents have, with the number of those documents.
-        versions: Of the packages that wrote it.
+        fingerprint: The fingerprint of the model.
+        width: Number of latents, M.
+        weighting: What query weights are multiplied by in a search.
+        quantization: How weights were converted to integers; ``None`` if they are floats.
+        pruning: What was removed, and by which settings, as recorded in the index; ``None`` if nothing was.
+        n_docs: Number of documents, including empty ones.
+        n_postings: Number of pairs of a document and a latent.
+        size: Size on disk in bytes.
+        latents_in_use: Number of latents that occur in at least one document.
+        most_frequent: Names and document frequencies of the most frequent latents.
+        versions: Versions of the packages that wrote the folder.
     """
 
     path: Path
@@ -59,16 +59,16 @@ class Inspection:
 
     @property
     def latents_per_document(self) -> float:
-        """The mean number of latents that a document has."""
+        """The mean number of latents per document."""
         return self.n_postings / self.n_docs
 
     @property
     def share_in_use(self) -> float:
-        """The share of the vocabulary that at least one document has."""
+        """The share of the latents that occur in at least one document."""
         return self.latents_in_use / max(self.width, 1)
 
     def __str__(self) -> str:
-        """One line per figure."""
+        """Returns one line per figure."""
         lines = {
             self.kind: f"{self.path} ({self.format})",
             "model": self.model,
@@ -77,15 +77,15 @@ class Inspection:
             "quantisation": _quantization(self.quantization),
             **({} if self.pruning is None else {"pruned": _pruning(self.pruning)}),
             "documents": f"{self.n_docs:,}",
-            "postings": f"{self.n_postings:,}, {self.latents_per_document:.1f} a document",
+            "postings": f"{self.n_postings:,}, {self.latents_per_document:.1f} per document",
             "vocabulary": f"{self.width:,} latents, {self.latents_in_use:,} ({self.share_in_use:.1%}) in use",
-            "on disk": f"{self.size / 1e6:,.2f} MB, {self.size / max(self.n_postings, 1):.1f} bytes a posting",
+            "on disk": f"{self.size / 1e6:,.2f} MB, {self.size / max(self.n_postings, 1):.1f} bytes per posting",
             "written by": ", ".join(f"{package} {version}" for package, version in self.versions.items()),
         }
         text = [f"{name:<13} {value}" for name, value in lines.items()]
         width = max((len(name) for name, _ in self.most_frequent), default=0)
         frequent = [f"  {name:<{width}} {df:>9,} {df / self.n_docs:>7.1%}" for name, df in self.most_frequent]
-        return "\n".join([*text, "most frequent latents, documents that have them:", *frequent])
+        return "\n".join([*text, "most frequent latents and their document frequencies:", *frequent])
 
     def to_json(self) -> str:
         """Returns the figures as a JSON object."""
@@ -100,15 +100,15 @@ class Inspection:
 
 
 def inspect(path: str | os.PathLike[str], *, latents: int = 10) -> Inspection:
-    """Reads what an index or a store of concept vectors holds. A store is read through, to count its latents.
+    """Reports what an index or a store of concept vectors contains. All of a store is read, to count its latents.
 
     Args:
         path: The folder.
-        latents: How many of the most frequent latents to name.
+        latents: Number of most frequent latents to report.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it is neither, or is not finished.
+        PathNotFoundError: If there is no such folder.
+        DataError: If the folder is neither an index nor a store, or was not finished.
 
     Examples:
         >>> inspection = inspect("my-index")
@@ -123,7 +123,7 @@ def inspect(path: str | os.PathLike[str], *, latents: int = 10) -> Inspection:
         return _inspect_store(StoredVectors(folder), latents)
     if kind == ConceptIndex.ARTIFACT_TYPE:
         return _inspect_index(folder, latents)
-    raise SettingError(f"{folder} is neither an index nor a store of concept vectors, or it is not finished")
+    raise DataError(f"{folder} is neither an index nor a store of concept vectors, or it was not finished")
 
 
 def _inspect_index(folder: Path, latents: int) -> Inspection:
@@ -172,7 +172,7 @@ def _pruning(pruning: dict[str, Any]) -> str:
     settings = (pruning["documents"] or {}) | {"max_df": pruning["max_df"]}
     rules = ", ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None)
     return (
-        f"{rules}; removed {pruning['pruned_postings']:,} postings of documents, and {pruning['dropped_latents']:,} "
+        f"{rules}; removed {pruning['pruned_postings']:,} postings from documents, and {pruning['dropped_latents']:,} "
         f"frequent latents with {pruning['dropped_postings']:,} postings"
     )
 

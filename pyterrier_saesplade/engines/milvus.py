@@ -1,4 +1,4 @@
-"""Milvus: float concept vectors in a vector database, embedded in the index's folder or on a cluster."""
+"""Milvus: float concept vectors in a vector database, embedded in the folder of the index or on a cluster."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.native import library
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.errors import EngineError, PathExistsError, PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, EngineError, PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.vectors import ConceptVectors, best_first
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-#: The environment variable with the token of a cluster, or its ``user:password``.
+#: The environment variable that holds the token of a cluster, or ``user:password``.
 TOKEN = "MILVUS_TOKEN"
 
 _DESCRIPTION = "milvus.json"
@@ -40,30 +40,30 @@ _DESCRIPTION = "milvus.json"
 #: The alias inside an embedded database.
 _EMBEDDED = "concepts"
 
-#: Documents per upsert: some megabytes, far from the 64 that a server takes.
+#: Number of documents per upsert. They take a few megabytes, far less than the 64 that a server accepts.
 _BATCH = 1000
 
-#: What Milvus allows: results per query, and bytes of a VARCHAR.
+#: Milvus's limits on results per query and on the bytes of a VARCHAR.
 _MAX_RESULTS = 16_384
 _MAX_DOCNO = 65_535
 
-#: Hits asked for in one call; their docnos have to fit into one message.
+#: Maximum number of hits per call. Their docnos must fit into one message.
 _HITS_PER_CALL = 100_000
 
 
 class MilvusConceptIndex(ConceptIndex):
-    """A collection of Milvus with the fields ``position`` (the key), ``docno`` and ``vector``.
+    """A Milvus collection with the fields ``position`` (the key), ``docno`` and ``vector``.
 
-    By default the collection is in a Milvus Lite database in the index's folder. Milvus Lite is for one process at a
-    time and some ten thousand documents. With the build option ``uri`` the collection is on a server or a cluster; the
-    folder then holds the description, the statistics and the name of the collection. A token or a password is never
-    written: it is read from the environment variable ``MILVUS_TOKEN``.
+    By default the collection is in a Milvus Lite database in the folder of the index. Milvus Lite is made for one
+    process at a time and some ten thousand documents. With the build option ``uri`` the collection is on a server or a
+    cluster. The folder then holds the description, the statistics and the name of the collection. Tokens and passwords
+    are never written: they are read from the environment variable ``MILVUS_TOKEN``.
 
-    The build options, given as ``engine_options`` to an indexer, are those of :meth:`write`.
+    Build options are passed to an indexer as ``engine_options``; see :meth:`write`.
 
     Args:
-        path: The folder.
-        uri: Where the collection is found now, in place of where it was built.
+        path: The folder of the index.
+        uri: The current address of the collection, if it has moved since it was built.
 
     Examples:
         >>> index = model.indexer("concepts.milvus", "milvus").index(store)
@@ -90,7 +90,7 @@ class MilvusConceptIndex(ConceptIndex):
 
     @property
     def search_options(self) -> dict[str, Any]:
-        """Where the collection is."""
+        """The address of the collection."""
         return {"uri": self.uri}
 
     @classmethod
@@ -103,33 +103,34 @@ class MilvusConceptIndex(ConceptIndex):
         num_partitions: int | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Makes sure that Milvus is installed, a cluster answers, and the collection's name is free there.
+        """Checks that Milvus is installed, that a cluster answers, and that the collection does not exist there.
 
         Raises:
-            ValueError: If an option is wrong.
-            ConnectionError: If nothing answers at ``uri``.
-            FileExistsError: If there is a collection of that name already.
+            SettingError: If an option is invalid.
+            EngineError: If the connection to ``uri`` fails.
+            PathExistsError: If the collection exists and must not be overwritten.
         """
         _pymilvus()
         require_positive(num_shards=num_shards, num_partitions=num_partitions)
         if (uri is None) != (collection is None):
-            raise SettingError("give both uri and collection, for a collection on a cluster, or neither")
+            raise SettingError("uri and collection go together: pass both for a collection on a cluster, or neither")
         if uri is None or collection is None:
             return
         _check_uri(uri)
         if not (isinstance(collection, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", collection)):
             raise SettingError(
-                f"collection must be a letter or _, then at most 199 letters, digits and _, not {collection!r}"
+                f"collection must start with a letter or _, followed by at most 199 letters, digits and _, not "
+                f"{collection!r}"
             )
         with _connected(uri) as client:
             current = _current(client, collection)
         if current is None:
             return
         if not _is_build(current, collection):
-            raise PathExistsError(f"{collection} at {uri} was not built by this package: name another collection")
+            raise PathExistsError(f"{collection} at {uri} was not built by this package: choose another collection")
         if not overwrite:
             raise PathExistsError(
-                f"the collection {collection} exists at {uri} already: name another, or give overwrite=True"
+                f"the collection {collection} exists at {uri} already: choose another name, or pass overwrite=True"
             )
 
     @classmethod
@@ -147,23 +148,23 @@ class MilvusConceptIndex(ConceptIndex):
     ) -> None:
         """Uploads the documents to a collection that is named after its content, then points an alias at it.
 
-        The key of a document is its position, and the content is part of the collection's name. So a build that was
-        killed goes on where it stopped when the same documents come again, and nothing is ever mixed. A collection that
-        other documents were uploaded to, without an end, is dropped. The alias moves at the end, in one step.
+        The key of a document is its position, and a digest of the content is part of the collection's name. If a killed
+        build is repeated with the same documents, it resumes where it stopped, and builds are never mixed. An
+        unfinished collection of other documents is dropped. At the end, the alias is moved in one step.
 
         Args:
-            folder: The index's folder.
-            spool: The documents. Those without any latent are not uploaded; Milvus refuses them.
-            terms: Not needed: latents are the dimensions.
-            uri: Of a server or cluster, ``http://host:port[/database]``; ``None``: embedded.
-            collection: The name (an alias, to Milvus) under which the collection is found there.
-            num_shards: Shards that a cluster writes to at the same time. Milvus Lite has one.
-            num_partitions: Partitions, by hash of the docno; without it there is one. Milvus Lite makes 16 if it is
-                given.
-            overwrite: Replace a collection of that name that this package built.
+            folder: The folder of the index.
+            spool: The documents. Empty documents are not uploaded, because Milvus rejects them.
+            terms: Not used: latents are the dimensions.
+            uri: The address of a server or cluster, ``http://host:port[/database]``; ``None`` for an embedded database.
+            collection: The name of the collection there (to Milvus, an alias).
+            num_shards: Number of shards that a cluster writes to in parallel. Milvus Lite has one shard.
+            num_partitions: Number of partitions by hash of the docno; one by default. Milvus Lite creates 16 if this is
+                set.
+            overwrite: Whether to replace a collection of that name that this package built.
 
         Raises:
-            ValueError: If a docno is longer than Milvus allows.
+            DataError: If a docno is longer than Milvus allows.
             EngineError: If Milvus does not hold every document at the end.
         """
         cls.prepare(
@@ -173,7 +174,7 @@ class MilvusConceptIndex(ConceptIndex):
         content = _survey(spool, settings)
         alias = collection or _EMBEDDED
         name = f"{alias}_saesplade_{content.digest}"
-        # Never twice the same: a database of the process that was replaced may still be open under its path.
+        # The name is new each time, because this process may still have a replaced database open under its path.
         place = uri or f"milvus-{uuid.uuid4().hex[:8]}.db"
         with _connected(_address(place, folder)) as client:
             current = _current(client, alias)
@@ -189,7 +190,7 @@ class MilvusConceptIndex(ConceptIndex):
 
     @property
     def collection(self) -> str:
-        """The collection's name in Milvus."""
+        """The name of the collection in Milvus."""
         return str(self._description["collection"])
 
     @property
@@ -198,16 +199,16 @@ class MilvusConceptIndex(ConceptIndex):
         return self._database.client
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
-        """Searches with Milvus, many queries in a call; see :meth:`ConceptIndex.search`.
+        """Searches with Milvus, with many queries per call; see :meth:`ConceptIndex.search`.
 
-        Scores have the precision of 32-bit floats. Of documents that tie with the last place, Milvus chooses.
+        Scores have the precision of 32-bit floats. If several documents tie for the last rank, Milvus chooses.
 
         Raises:
-            ValueError: If more results are asked for than Milvus gives.
-            FileNotFoundError: If the collection is gone.
+            SettingError: If ``num_results`` is above Milvus's limit.
+            PathNotFoundError: If the collection no longer exists.
         """
         if num_results > _MAX_RESULTS:
-            raise SettingError(f"Milvus gives at most {_MAX_RESULTS} results per query: {num_results} are too many")
+            raise SettingError(f"Milvus returns at most {_MAX_RESULTS} results per query: {num_results} are too many")
         queries = queries.where(queries.weights > 0)
         hits = [Hits([], np.empty(0))] * len(queries)
         searched = np.flatnonzero(np.diff(queries.indptr))
@@ -236,21 +237,21 @@ class MilvusConceptIndex(ConceptIndex):
         database = _Database.at(_address(self.uri or self._description["uri"], self._folder))
         if not database.client.has_collection(self.collection):
             raise PathNotFoundError(
-                f"the collection {self.collection} of {self.path} is not at {database.address}: "
-                "it was replaced or dropped. Build the index again"
+                f"the collection {self.collection} of {self.path} is not at {database.address}: it was replaced or "
+                "dropped. Build the index again"
             )
-        database.client.load_collection(self.collection)  # does nothing where it is loaded
+        database.client.load_collection(self.collection)  # does nothing if it is already loaded
         return database
 
 
 class _Database:
-    """A connection that the indexes of a process share; an embedded Milvus stops with the last of them."""
+    """A connection that the indexes of a process share. An embedded Milvus stops with the last of these indexes."""
 
     _open: ClassVar[weakref.WeakValueDictionary[str, _Database]] = weakref.WeakValueDictionary()
 
     def __init__(self, address: str) -> None:
         if not _is_remote(address) and not Path(address).exists():
-            raise PathNotFoundError(f"there is no database {address}: the copy of the index is not complete")
+            raise PathNotFoundError(f"there is no database {address}: copy the whole folder of the index")
         self.address = address
         self.client = _connect(address)
         weakref.finalize(self, _disconnect, self.client, address)
@@ -264,7 +265,7 @@ class _Database:
 
 
 class _Content(NamedTuple):
-    """What has to be known of documents before the first is uploaded."""
+    """Facts about the documents that are needed before the first one is uploaded."""
 
     digest: str
     n_rows: int
@@ -272,7 +273,7 @@ class _Content(NamedTuple):
 
 
 def _survey(spool: Spool, settings: Mapping[str, Any]) -> _Content:
-    columns = [hashlib.sha256() for _ in range(4)]  # apart, so that windows of any size give the same
+    columns = [hashlib.sha256() for _ in range(4)]  # one per column, so that the digest does not depend on batch sizes
     n_rows = docno_bytes = 0
     for docnos, vectors in _positive(spool):
         lengths = np.diff(vectors.indptr)
@@ -283,13 +284,13 @@ def _survey(spool: Spool, settings: Mapping[str, Any]) -> _Content:
         for column, part in zip(columns, parts, strict=True):
             column.update(part)
     if docno_bytes > _MAX_DOCNO:
-        raise SettingError(f"the longest docno has {docno_bytes} bytes; Milvus allows {_MAX_DOCNO}")
+        raise DataError(f"the longest docno has {docno_bytes} bytes; Milvus allows {_MAX_DOCNO}")
     summary = json.dumps([settings, [column.hexdigest() for column in columns]])
     return _Content(hashlib.sha256(summary.encode()).hexdigest()[:16], n_rows, docno_bytes)
 
 
 def _positive(spool: Spool) -> Iterator[tuple[list[str], ConceptVectors]]:
-    """Yields the windows without zero weights: Milvus drops those, and refuses a vector that has no others."""
+    """Yields the batches without zero weights. Milvus drops them, and rejects vectors that have no other weights."""
     for docnos, vectors in spool:
         yield docnos, vectors.where(vectors.weights > 0)
 
@@ -313,18 +314,19 @@ def _upload(
     client: MilvusClient, name: str, spool: Spool, content: _Content, settings: Mapping[str, int | None]
 ) -> None:
     _create(client, name, content.docno_bytes, settings)
-    # Batches arrive in order. So what is there is the beginning, but for the last batch, which shards may hold in part.
-    there = max(0, _count(client, name) - _BATCH)
-    for rows in chunked(islice(_rows(spool), there, None), _BATCH):
+    # Batches arrive in order. Whatever is already uploaded is therefore the beginning of the documents, except for the
+    # last batch: it may be incomplete, because shards store their parts independently.
+    uploaded = max(0, _count(client, name) - _BATCH)
+    for rows in chunked(islice(_rows(spool), uploaded, None), _BATCH):
         client.upsert(name, list(rows))
     client.flush(name)
     count = _count(client, name)
     if count != content.n_rows:
-        raise EngineError(f"Milvus holds {count} documents of {content.n_rows} in {name}")
+        raise EngineError(f"Milvus holds {count} of {content.n_rows} documents in {name}")
 
 
 def _create(client: MilvusClient, name: str, docno_bytes: int, settings: Mapping[str, int | None]) -> None:
-    """Makes what is not there of a collection, its index, and its being loaded."""
+    """Creates the collection and its index unless they exist, and loads the collection."""
     types = _pymilvus().DataType
     if not client.has_collection(name):
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -333,13 +335,13 @@ def _create(client: MilvusClient, name: str, docno_bytes: int, settings: Mapping
         schema.add_field("docno", types.VARCHAR, max_length=docno_bytes, is_partition_key=by_docno)
         schema.add_field("vector", types.SPARSE_FLOAT_VECTOR)
         given = {option: number for option, number in settings.items() if number is not None}
-        # Searches need not wait for writes: there are none any more when the build has counted the documents.
+        # Searches need not wait for writes, because there are none after the build has counted the documents.
         client.create_collection(name, schema=schema, consistency_level="Eventually", **given)
     if not client.list_indexes(name):
         index = client.prepare_index_params()
-        # The algorithm is the server's default, DAAT_MAXSCORE; Milvus Lite has another, and refuses this one's name.
+        # The algorithm is not named: a server uses DAAT_MAXSCORE by default, a name that Milvus Lite rejects.
         index.add_index("vector", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
-        client.create_index(name, index, sync=False)  # there is no document to wait for
+        client.create_index(name, index, sync=False)  # there are no documents to wait for
     client.load_collection(name)
 
 
@@ -349,7 +351,7 @@ def _count(client: MilvusClient, name: str) -> int:
 
 
 def _current(client: MilvusClient, alias: str) -> str | None:
-    """Returns the collection that is known under a name, which is its own if it was not made by this package."""
+    """Returns the collection behind an alias, or the collection that itself has this name, or ``None``."""
     if alias in client.list_aliases()["aliases"]:
         return str(client.describe_alias(alias)["collection_name"])
     return alias if client.has_collection(alias) else None
@@ -378,7 +380,7 @@ def _check_uri(uri: str) -> None:
     if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
         raise SettingError(f"uri must be the address of a server, http://host:port, not {uri!r}")
     if parts.username is not None:
-        raise SettingError(f"uri must hold no password, for it is kept in the index: put user:password into {TOKEN}")
+        raise SettingError(f"uri must not contain a password, because it is stored: put user:password into {TOKEN}")
 
 
 def _is_remote(address: str) -> bool:
@@ -405,11 +407,11 @@ def _connect(address: str) -> MilvusClient:
             return pymilvus.MilvusClient(address, token=os.environ.get(TOKEN, ""))
     except pymilvus.MilvusException as error:
         if _is_remote(address):
-            message = f"no Milvus lets us in at {address}: does it run, and is the right token in {TOKEN}?"
+            message = f"cannot connect to Milvus at {address}: check that it is running, and the token in {TOKEN}"
             raise EngineError(message) from error
-        raise OSError(
-            f"Milvus Lite cannot open {address}: probably another process has it open, and it allows one. For several, "
-            f"run `milvus-lite server --host 127.0.0.1 --data-dir {address}` and open the index with "
+        raise EngineError(
+            f"Milvus Lite cannot open {address}: probably another process has it open, and only one process can. To "
+            f"share it, run `milvus-lite server --host 127.0.0.1 --data-dir {address}` and open the index with "
             "MilvusConceptIndex(path, uri='http://127.0.0.1:19530')"
         ) from error
 
@@ -424,7 +426,7 @@ def _disconnect(client: MilvusClient, address: str) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps the libraries from logging, with a traceback, an error that they also raise."""
+    """Prevents the libraries from logging, with a traceback, errors that they also raise."""
     levels = {name: logging.getLogger(name).level for name in ("pymilvus", "milvus_lite")}
     try:
         for name in levels:

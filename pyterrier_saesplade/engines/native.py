@@ -1,4 +1,4 @@
-"""Engines in C++ and Rust as Python libraries should behave: they say what is missing, do not print, raise errors."""
+"""Makes engines in C++ and Rust behave like Python libraries: clear import errors, no output, no panics."""
 
 from __future__ import annotations
 
@@ -15,16 +15,25 @@ def library(engine: str, packages: str, module: str, *further: str) -> Any:
     """Imports the library of an engine.
 
     Args:
-        engine: The engine, which is also the name of our extra.
-        packages: What the extra installs.
+        engine: The name of the engine, which is also the name of this package's extra.
+        packages: The packages that the extra installs, for the message.
         module: The library's module.
-        *further: Modules that it needs at run time.
+        *further: Modules that the library needs at run time.
 
     Returns:
         The module.
 
     Raises:
-        ImportError: If one of them is not installed.
+        MissingPackageError: If one of the modules is not installed.
+
+    Examples:
+        >>> library("exact", "numpy", "numpy").__name__
+        'numpy'
+        >>> library("fast", "fast-search", "fast_search")
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.MissingPackageError: the engine 'fast' needs fast-search: pip install \
+        'pyterrier_saesplade[fast]'
     """
     try:
         for needed in further:
@@ -37,9 +46,9 @@ def library(engine: str, packages: str, module: str, *further: str) -> Any:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Discards what an engine prints on stdout and stderr, below Python's own streams.
+    """Discards an engine's output on stdout and stderr, at the level of file descriptors.
 
-    PISA's own switch, ``log_level``, fails in release 0.4.9; the others have none.
+    PISA has the setting ``log_level``, but it fails in release 0.4.9; the other engines have none.
     """
     with open(os.devnull, "wb") as nowhere:
         kept = [(stream, os.dup(stream)) for stream in (1, 2)]
@@ -55,7 +64,7 @@ def silence() -> Iterator[None]:
 
 @contextmanager
 def panics_as_errors(remedy: str) -> Iterator[None]:
-    """Turns a panic of Rust, which ``except Exception`` does not catch, into an error.
+    """Turns a Rust panic, which ``except Exception`` does not catch, into an error.
 
     Args:
         remedy: What the user can do about it.
@@ -66,7 +75,7 @@ def panics_as_errors(remedy: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # Each extension module has a class of this name of its own, and offers none of them for import.
+        # Each extension module has its own class of this name, and none of them can be imported.
         if type(error).__name__ != "PanicException":
             raise
         raise EngineError(f"the engine failed with {str(error)!r}: {remedy}") from error

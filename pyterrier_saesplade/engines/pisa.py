@@ -1,4 +1,4 @@
-"""PISA: concept vectors in a compressed inverted index in C++, searched with dynamic pruning; no Java."""
+"""PISA: concept vectors in a compressed inverted index in C++, searched with dynamic pruning, without Java."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ if TYPE_CHECKING:
 
 _SUBFOLDER = "pisa"
 
-#: Those of PISA's that score every document that shares a latent with the query.
+#: PISA's algorithms that score every document that shares a latent with the query.
 _ALGORITHMS = ("maxscore", "block_max_maxscore", "block_max_wand", "wand", "ranked_or")
 
 
 class PisaConceptIndex(ConceptIndex):
-    """A plain PISA index of impacts, in the subfolder ``pisa``, beside what is known of the model.
+    """A plain PISA impact index in the subfolder ``pisa``, next to the description of the model.
 
     The PISA index is usable without this package: ``PisaIndex(path / "pisa", stemmer="none")`` opens it, and its
     ``quantized(toks_scale=1.0)`` takes ``query_toks`` of integers.
 
     Args:
-        path: The folder.
-        query_algorithm: PISA's name of it: ``"maxscore"``, ``"block_max_maxscore"``, ``"block_max_wand"``, ``"wand"``,
-            ``"ranked_or"``. They differ in speed alone. PISA's own default is block-max WAND, to which learned weights
-            leave little to skip (Mackenzie et al. 2021, arXiv 2110.11540); MaxScore takes about half its time here.
+        path: The folder of the index.
+        query_algorithm: The name of one of PISA's algorithms: ``"maxscore"``, ``"block_max_maxscore"``,
+            ``"block_max_wand"``, ``"wand"`` or ``"ranked_or"``. They differ only in speed. PISA's default is block-max
+            WAND, which can skip little with learned weights (Mackenzie et al. 2021, arXiv 2110.11540). MaxScore takes
+            about half the time here.
 
     Raises:
-        ValueError: If the algorithm is none of these.
+        SettingError: If the algorithm is not one of these.
 
     Examples:
         >>> index = model.indexer("concepts.pisa", "pisa").index(documents)
@@ -61,12 +62,12 @@ class PisaConceptIndex(ConceptIndex):
 
     @classmethod
     def prepare(cls) -> None:
-        """Makes sure that PISA is installed."""
+        """Checks that PISA is installed."""
         _pisa()
 
     @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Indexes, and lets PISA compress what it indexed, which it would do at the first search otherwise."""
+        """Indexes, and makes PISA compress the index now instead of at the first search."""
         index = _pisa().PisaIndex(folder / _SUBFOLDER, stemmer="none")
         with silence():
             index.toks_indexer(scale=1.0).index(toks_documents(spool, terms))
@@ -78,7 +79,7 @@ class PisaConceptIndex(ConceptIndex):
         return _pisa().PisaIndex(self._folder / _SUBFOLDER, stemmer="none")
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
-        """Searches with PISA; see :meth:`ConceptIndex.search`. Equal scores stand in PISA's order."""
+        """Searches with PISA; see :meth:`ConceptIndex.search`. Ties are in PISA's order."""
         self._retriever.num_results = num_results
         return search_toks(self._retriever, to_toks(queries, self.terms))
 

@@ -1,4 +1,4 @@
-"""Seismic: clustered posting lists of float weights, in Rust; its candidates are rescored exactly."""
+"""Seismic: clustered posting lists of float weights in Rust. Its candidates are rescored exactly."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 _SUBFOLDER = "seismic"
 
-#: From this width on Seismic's classes for large vocabularies are used: the others count latents in 16 bits.
+#: From this width on, Seismic's classes for large vocabularies are used. The other classes number latents in 16 bits.
 _LARGE = 2**16
-#: Seismic stores weights in half precision.
+#: The largest weight that Seismic can store; it uses half precision.
 _MOST_WEIGHT = float(np.finfo(np.float16).max)
-#: How Seismic builds: postings per latent on average, and what of them a cluster and its summary hold.
+#: Build parameters: postings per latent on average, and how large clusters and their summaries are.
 _BUILD = {"n_postings": 3500, "centroid_fraction": 0.1, "summary_energy": 0.5, "max_fraction": 6.0}
 
 
 class SeismicConceptIndex(ApproximateConceptIndex):
-    """A Seismic index, in the subfolder ``seismic``, and the documents' vectors, to rescore its candidates.
+    """A Seismic index in the subfolder ``seismic``, with the vectors of the documents to rescore its candidates.
 
-    Seismic is approximate: it looks at a query's heaviest latents, at the heaviest postings of each, and there at
-    clusters that promise enough. What it finds is returned with exact dot products. It loads its index into memory.
-    Of equal scores at the last place any may be returned.
+    Seismic is approximate. It searches only the heaviest latents of a query, only the heaviest postings of each latent,
+    and only clusters with a sufficient estimated score. The documents it finds are returned with their exact dot
+    products. It loads its index into memory. If several documents tie for the last rank, any of them may be returned.
 
     Args:
-        path: The folder.
-        query_cut: How many of a query's latents, the heaviest ones, find candidates.
-        heap_factor: A cluster is skipped if what it promises, divided by this, is below the last candidate's score:
-            the larger, the faster, and the more documents are missed.
-        overfetch: Candidates per document that is asked for.
+        path: The folder of the index.
+        query_cut: Number of latents per query, the heaviest ones, that are used to find candidates.
+        heap_factor: A cluster is skipped if its estimated score divided by this factor is below the score of the last
+            candidate. Larger values are faster and miss more documents.
+        overfetch: Number of candidates per result.
 
     Raises:
-        ValueError: If ``query_cut`` is not positive, ``heap_factor`` is not in (0, 1], or ``overfetch`` is below 1.
+        SettingError: If ``query_cut`` is not positive, ``heap_factor`` is not in (0, 1], or ``overfetch`` is below 1.
 
     Examples:
         >>> index = model.indexer("concepts.seismic", "seismic").index(documents)
@@ -74,23 +74,22 @@ class SeismicConceptIndex(ApproximateConceptIndex):
 
     @property
     def search_options(self) -> dict[str, Any]:
-        """How candidates are found."""
+        """The settings for finding candidates."""
         return {"query_cut": self.query_cut, "heap_factor": self.heap_factor, "overfetch": self.overfetch}
 
     @classmethod
     def prepare(cls) -> None:
-        """Makes sure that Seismic is installed."""
+        """Checks that Seismic is installed."""
         _seismic()
 
     @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Indexes; Seismic builds in memory.
+        """Indexes the documents. Seismic builds its index in memory.
 
-        Weights above 65,504 are clipped in Seismic's index with a warning that says how many; they are rescored as they
-        are.
+        Weights above 65,504 are clipped in Seismic's index. A warning says how many. Rescoring uses the full weights.
 
         Raises:
-            EngineError: If Seismic failed.
+            EngineError: If Seismic fails.
         """
         ForwardIndex.write(folder, spool)
         (folder / _SUBFOLDER).mkdir()
@@ -104,7 +103,7 @@ class SeismicConceptIndex(ApproximateConceptIndex):
 
     def candidates(self, latents: NDArray[np.int32], weights: NDArray[Any], number: int) -> NDArray[np.int64]:
         """Finds candidates with Seismic; see :meth:`ApproximateConceptIndex.candidates`."""
-        known = self.statistics.df[latents] > 0  # the others would count for query_cut
+        known = self.statistics.df[latents] > 0  # latents that are in no document must not use up query_cut
         with panics_as_errors("build the index again, or use another engine"):
             found = self.seismic.search(
                 "",
@@ -118,7 +117,7 @@ class SeismicConceptIndex(ApproximateConceptIndex):
 
     @cached_property
     def seismic(self) -> SeismicIndex:
-        """Seismic's own index; its documents are numbers in the order of indexing, its tokens numbers of latents."""
+        """The plain ``SeismicIndex``. Its documents are numbered in indexing order; its tokens are latent numbers."""
         index = getattr(_seismic(), f"SeismicIndex{_suffix(self.width)}")
         with panics_as_errors("the index is damaged: build it again"):
             return index.load(str(self._folder / _SUBFOLDER / "index.index.seismic"))
@@ -135,7 +134,7 @@ def _fill(dataset: Any, spool: Spool) -> None:
     if clipped:
         warnings.warn(
             f"{clipped} of {spool.n_postings} weights were above {_MOST_WEIGHT:g} and were clipped in Seismic's index, "
-            "which finds candidates; their scores are computed from the whole weights",
+            "which finds candidates; scores are computed from the full weights",
             stacklevel=2,
         )
 

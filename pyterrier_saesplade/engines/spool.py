@@ -1,4 +1,4 @@
-"""A collection's postings on disk, between the model and an engine."""
+"""The postings of a collection in a temporary file, between the model and an engine."""
 
 from __future__ import annotations
 
@@ -13,28 +13,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyterrier_saesplade.documents import DistinctDocnos
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
 from pyterrier_saesplade.vectors import ConceptVectors, from_arrow, to_arrow, vector_schema
 
 
 class Spool:
-    """Documents as they will be indexed, appended window by window to a Parquet file, then read any number of times.
+    """Documents ready for indexing, appended in batches to a Parquet file and then read any number of times.
 
-    An engine has to know things of the whole collection before it sees the first document: Terrier the length of the
-    longest docno, the exact engine the document frequencies. Encoding is the dear part, so it happens once, here.
-    Memory: 8 bytes per document and one window.
+    Engines need facts about the whole collection before the first document: Terrier needs the length of the longest
+    docno, the exact engine needs the document frequencies. Encoding is the expensive part, so documents are encoded
+    once and stored here. Memory: 8 bytes per document and one batch.
 
     Args:
         path: The file to write.
-        width: The number of latents, M.
-        quantization: How weights become integers; ``None`` keeps floats.
+        width: Number of latents, M.
+        quantization: How weights are converted to integers; ``None`` keeps floats.
         pruning: Which weights of a document are kept, before quantisation; ``None`` keeps all.
 
     Attributes:
         statistics: Document frequencies of the postings as they are read, after pruning and quantisation.
-        n_postings: Their number.
-        docno_length: Of the longest docno, in UTF-16 units, which is how Java counts.
+        n_postings: Number of these postings.
+        docno_length: Length of the longest docno, in UTF-16 units, as Java counts it.
+
+    Examples:
+        >>> with Spool(Path("spool.parquet"), width=4, quantization=None) as spool:
+        ...     spool.append(["d1", "d2"], ConceptVectors.from_rows([([0, 3], [1.0, 0.5]), ([3], [2.0])]))
+        >>> spool.n_postings, spool.statistics.df.tolist(), spool.docnos()
+        (3, [1, 0, 0, 2], ['d1', 'd2'])
     """
 
     def __init__(
@@ -60,21 +66,22 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Completes the file, which can be read from then on."""
+        """Completes the file. It can be read afterwards."""
         self._writer.close()
 
     def append(self, docnos: Sequence[str], vectors: ConceptVectors) -> None:
-        """Adds a window of documents.
+        """Adds a batch of documents.
 
         Args:
-            docnos: One per document.
-            vectors: Their concept vectors, floats.
+            docnos: One docno per document.
+            vectors: The float concept vectors of the documents.
 
         Raises:
-            ValueError: If a docno came before, or is no text or empty, or there are not as many as vectors.
+            DataError: If a docno was added before or is not a non-empty string, or if the numbers of docnos and vectors
+                differ.
         """
         if len(docnos) != len(vectors):
-            raise SettingError(f"{len(docnos)} docnos were given for {len(vectors)} concept vectors")
+            raise DataError(f"{len(docnos)} docnos were given for {len(vectors)} concept vectors")
         if not docnos:
             return
         self._docnos.add(docnos)
@@ -89,10 +96,10 @@ class Spool:
         self.docno_length = max(self.docno_length, *map(java_length, docnos))
 
     def drop_frequent(self, max_df: float) -> None:
-        """Leaves out, of what is read from here on, the latents that more than a share of the documents have.
+        """Leaves out frequent latents whenever the postings are read from now on.
 
         Args:
-            max_df: The share.
+            max_df: Latents in more than this share of the documents are left out.
         """
         self.statistics.drop_frequent(max_df)
         self._max_df = max_df
@@ -100,17 +107,17 @@ class Spool:
         self.n_postings -= self._dropped_postings
 
     def __iter__(self) -> Iterator[tuple[list[str], ConceptVectors]]:
-        """Reads the windows back, in order."""
+        """Reads the batches back, in order."""
         dropped = self.statistics.dropped
         kept = np.ones(len(self.statistics.df), np.bool_)
         kept[dropped] = False
         with pq.ParquetFile(self._path) as file:
             for group in range(file.num_row_groups):
-                window = file.read_row_group(group)
-                vectors = from_arrow(window)
+                batch = file.read_row_group(group)
+                vectors = from_arrow(batch)
                 if len(dropped):
                     vectors = vectors.where(kept[vectors.latents])
-                yield window.column("docno").to_pylist(), vectors
+                yield batch.column("docno").to_pylist(), vectors
 
     def docnos(self) -> list[str]:
         """Reads all docnos back, in order."""
@@ -119,7 +126,7 @@ class Spool:
 
     @property
     def pruning(self) -> dict[str, Any] | None:
-        """What was removed, and by which settings, as an index's description says it; ``None``: nothing was to be."""
+        """What was removed, and by which settings, for the description of an index; ``None`` without pruning."""
         if self._pruning is None and self._max_df is None:
             return None
         return {
@@ -132,5 +139,10 @@ class Spool:
 
 
 def java_length(text: str) -> int:
-    """Returns the length of a text as Java counts it, in UTF-16 units."""
+    """Returns the length of a text as Java counts it, in UTF-16 units.
+
+    Examples:
+        >>> java_length("clef 𝄞")
+        7
+    """
     return len(text.encode("utf-16-le")) // 2

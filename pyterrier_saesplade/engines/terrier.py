@@ -1,4 +1,4 @@
-"""Terrier: concept vectors as a pre-tokenised inverted index, searched with the plain ``Tf`` model."""
+"""Terrier: concept vectors in a pre-tokenised inverted index, searched with the plain ``Tf`` model."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import pyterrier as pt
 from pyterrier_saesplade.engines.frames import Hits, search_toks, toks_documents
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.errors import EngineError, SettingError
+from pyterrier_saesplade.errors import DataError, EngineError
 from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
 from pyterrier_saesplade.vectors import ConceptVectors
 
 _SUBFOLDER = "terrier"
 
-#: Bytes of the longest term. Terrier's lexicon reads neither a longer one nor any that is sorted after it, although its
-#: counts are right.
+#: Maximum length of a term in bytes. Terrier's lexicon cannot look up a longer term, nor any term that is sorted after
+#: it, although its counts are right.
 _LONGEST_TERM = 60
 
-#: In no vocabulary: word pieces hold no blank.
+#: A term that is in no vocabulary, because word pieces contain no spaces.
 _NORMALIZER = "power of two"
 
 
 class TerrierConceptIndex(ConceptIndex):
-    """A plain Terrier index of impacts, in the subfolder ``terrier``, beside what is known of the model.
+    """A plain Terrier impact index in the subfolder ``terrier``, next to the description of the model.
 
     The Terrier index is usable without this package: ``pt.terrier.TerrierIndex(path / "terrier").tf()`` takes
     ``query_toks``.
@@ -44,32 +44,34 @@ class TerrierConceptIndex(ConceptIndex):
 
     @classmethod
     def versions(cls) -> dict[str, str]:
-        """Returns Terrier's version, which PyTerrier's does not tell."""
+        """Returns the version of Terrier, which does not follow from that of PyTerrier."""
         return {"terrier": str(pt.terrier.J.Version.VERSION)}
 
     @classmethod
     def prepare(cls) -> None:
-        """Starts Java, unless it runs: without one, the error comes before the documents are encoded."""
+        """Starts Java unless it is running, so that a missing Java is reported before documents are encoded."""
         if not pt.java.started():
             pt.java.init()
 
     @classmethod
     def write(cls, folder: Path, spool: Spool, terms: Terms) -> None:
-        """Indexes with one thread, so that documents keep their order.
+        """Indexes in one thread, so that documents keep their order.
 
         Raises:
-            EngineError: If Terrier did not index everything (its reader's errors reach only the log).
-            ValueError: If a document holds a term of more than 60 bytes.
+            EngineError: If Terrier did not index everything. It reports errors of its reader only in its log.
+            DataError: If a document contains a term of more than 60 bytes.
         """
         _check_lengths(spool, terms)
         terrier = folder / _SUBFOLDER
-        # The length is that of the longest docno: Terrier reserves three bytes per character in every document.
+        # Terrier reserves three bytes per character in every document, so the length is that of the longest docno.
         indexer = pt.terrier.TerrierIndex(terrier).toks_indexer(meta={"docno": spool.docno_length})
         indexer.index(toks_documents(spool, terms))
         indexed = _counts(terrier)
         expected = (spool.statistics.n_docs, spool.n_postings)
         if indexed != expected:
-            raise EngineError(f"Terrier indexed (documents, postings) {indexed} of {expected}: see its log above")
+            raise EngineError(
+                f"Terrier indexed {indexed} instead of {expected} (documents, postings): see its log above"
+            )
 
     @cached_property
     def terrier(self) -> pt.terrier.TerrierIndex:
@@ -78,8 +80,9 @@ class TerrierConceptIndex(ConceptIndex):
 
     def search(self, queries: ConceptVectors, num_results: int) -> list[Hits]:
         """Searches with Terrier; see :meth:`ConceptIndex.search`."""
-        # Terrier divides a query's weights by the largest. A term that no document has makes that a power of two, so
-        # that the division is exact, equal scores stay equal, and multiplying back gives the integers.
+        # Terrier divides the weights of a query by the largest one. A term that is in no document makes the largest one
+        # a power of two. The division is then exact, equal scores stay equal, and multiplying by the power of two gives
+        # the integers.
         toks = to_toks(queries, self.terms)
         largest = [_power_of_two(max(weights.values(), default=1)) for weights in toks]
         for weights, most in zip(toks, largest, strict=True):
@@ -99,14 +102,14 @@ def _check_lengths(spool: Spool, terms: Terms) -> None:
     for latent in np.flatnonzero(spool.statistics.df).tolist():
         name = terms.name(latent)
         if _java_bytes(name) > _LONGEST_TERM:
-            raise SettingError(
-                f"Terrier holds terms of {_LONGEST_TERM} bytes at most, and {name!r} has {_java_bytes(name)}: "
+            raise DataError(
+                f"Terrier stores terms of {_LONGEST_TERM} bytes at most, and {name!r} has {_java_bytes(name)}: "
                 "index with another engine, or without that term"
             )
 
 
 def _java_bytes(text: str) -> int:
-    """Returns the length in Java's variant of UTF-8, which takes six bytes where UTF-8 takes four."""
+    """Returns the length in Java's variant of UTF-8, which uses six bytes where UTF-8 uses four."""
     return sum(6 if letter > "\uffff" else len(letter.encode()) for letter in text)
 
 

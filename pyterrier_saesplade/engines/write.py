@@ -1,4 +1,7 @@
-"""Encoded documents to the folder of an index: spool, build beside, move into place. Imports no PyTerrier."""
+"""Writes encoded documents to an index: spools them, builds in a temporary folder, and moves it into place.
+
+Does not import PyTerrier.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import replacing
 from pyterrier_saesplade.impacts import Pruning, Quantization, Terms
 from pyterrier_saesplade.protocols import IndexedModel
@@ -21,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 class IndexWriter(Protocol):
-    """What writing an index needs of an engine.
+    """The part of an engine that is needed to write an index.
 
     Attributes:
-        ARTIFACT_FORMAT: The engine's name.
+        ARTIFACT_FORMAT: The name of the engine.
     """
 
     ARTIFACT_FORMAT: ClassVar[str]
@@ -50,22 +53,22 @@ def write_index(
     max_df: float | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes an index, complete or not at all.
+    """Writes a complete index, or nothing if anything fails.
 
     Args:
-        path: The folder that it will be.
+        path: The folder of the new index.
         engine: The engine.
         model: The model that encoded the documents.
-        windows: Docnos and float concept vectors, some thousand documents at a time.
+        windows: Batches of a few thousand documents: docnos and float concept vectors.
         check_target: Raises an error if ``path`` must not be written. It is called before any work, and again before
             the index is moved there.
-        quantization: How weights become integers; ``None``: they stay floats.
+        quantization: How weights are converted to integers; ``None`` keeps floats.
         pruning: Which weights of each document are kept.
-        max_df: Latents that more than this share of the documents have are left out.
+        max_df: Latents in more than this share of the documents are left out.
         options: Further arguments of ``engine.write``.
 
     Raises:
-        ValueError: If there are no documents, all are empty, or a docno occurs twice.
+        DataError: If there are no documents, all of them are empty, or a docno occurs twice.
     """
     with replacing(path, check_target) as folder:
         folder.mkdir()
@@ -74,18 +77,18 @@ def write_index(
             for docnos, vectors in windows:
                 spool.append(docnos, vectors)
         if not spool.statistics.n_docs:
-            raise SettingError("there are no documents to index: the iterator was empty (was it used before?)")
+            raise DataError("there are no documents to index: the iterator was empty (was it used before?)")
         if max_df is not None:
             spool.drop_frequent(max_df)
         pruned = spool.pruning
         if pruned is not None:
             _log.info(
-                "removed %(pruned_postings)d postings of documents, and %(dropped_latents)d frequent latents with "
+                "removed %(pruned_postings)d postings from documents, and %(dropped_latents)d frequent latents with "
                 "%(dropped_postings)d postings",
                 pruned,
             )
         if not spool.n_postings:
-            raise SettingError("every document is empty: was another text_field meant, or less pruning?")
+            raise DataError("every document is empty: check text_field, or prune less")
         engine.write(folder, spool, model.terms, **options or {})
         write_metadata(
             folder,
@@ -103,7 +106,13 @@ def write_index(
 def counted(
     windows: Iterable[tuple[list[str], ConceptVectors]], bar: Any
 ) -> Iterator[tuple[list[str], ConceptVectors]]:
-    """Yields the windows, and advances a progress bar by their documents."""
+    """Yields the batches, and advances a progress bar by their number of documents.
+
+    Examples:
+        >>> bar = pt.tqdm(disable=True)
+        >>> [docnos for docnos, vectors in counted(store.batches(), bar)][0][:2]
+        ['d1', 'd2']
+    """
     for docnos, vectors in windows:
         yield docnos, vectors
         bar.update(len(docnos))

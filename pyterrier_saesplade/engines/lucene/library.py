@@ -5,8 +5,8 @@ and counts the occurrences. The resulting index is the same, but that indexer ta
 stores documents in an order that depends on its threads, and leaves out empty documents.
 
 Texts are left to Anserini: its indexer stems and counts their words, and its ``SimpleSearcher``, which Pyserini's
-``LuceneSearcher`` wraps, searches them with BM25 and RM3. The command ``SearchCollection`` gives the same run, but skips
-queries of more than 1,024 words and, from Anserini 2.3 on, accesses the network even for an index on disk.
+``LuceneSearcher`` wraps, searches them with BM25 and RM3. The command ``SearchCollection`` gives the same run, but
+skips queries of more than 1,024 words and, from Anserini 2.3 on, accesses the network even for an index on disk.
 """
 
 from __future__ import annotations

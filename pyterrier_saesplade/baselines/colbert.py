@@ -22,7 +22,7 @@ from pyterrier_saesplade.encoding import pick_device, quiet_transformers
 from pyterrier_saesplade.errors import PathNotFoundError
 from pyterrier_saesplade.impacts import FINGERPRINT, as_texts
 from pyterrier_saesplade.model import tokenizer_digest, weights_digest
-from pyterrier_saesplade.pipeline import Stage, windows
+from pyterrier_saesplade.pipeline import Stage, in_batches
 from pyterrier_saesplade.types import Side
 
 if TYPE_CHECKING:
@@ -206,9 +206,9 @@ class ColbertQueryEncoder(Stage):
         queries = as_texts(inp["query"])
         states_of: dict[str | None, Any] = {}
         distinct = list(dict.fromkeys(queries))
-        for window in windows(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
-            for number, states in self.model.states(window, "query"):
-                states_of[window[number]] = states.cpu().numpy()
+        for batch in in_batches(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
+            for number, states in self.model.states(batch, "query"):
+                states_of[batch[number]] = states.cpu().numpy()
         nothing = np.empty((0, 0), np.float32)
         column = [states_of.get(query, nothing) for query in queries]
         out = inp.assign(query_embs=pd.Series(column, index=inp.index, dtype=object))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyterrier_saesplade.impacts import as_texts
-from pyterrier_saesplade.pipeline import Stage, windows
+from pyterrier_saesplade.pipeline import Stage, in_batches
 from pyterrier_saesplade.types import Side
 
 
@@ -75,11 +75,11 @@ class LateScorer(Stage):
         rows_of = np.split(order, starts[1:])
         texts = [documents[number] for number in present]
         start = 0
-        for window in windows(texts, self.batch_size, verbose=self.verbose, desc="Scoring documents", unit="doc"):
-            for number, states in self._token_model.states(window, "doc"):
+        for batch in in_batches(texts, self.batch_size, verbose=self.verbose, desc="Scoring documents", unit="doc"):
+            for number, states in self._token_model.states(batch, "doc"):
                 rows = rows_of[start + number]
                 scores[rows] = max_sim([states_of[query] for query in query_of[rows]], states)
-            start += len(window)
+            start += len(batch)
         return scores
 
 

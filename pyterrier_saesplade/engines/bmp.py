@@ -215,8 +215,8 @@ def _most_frequent(df: NDArray[np.int64]) -> NDArray[np.bool_]:
     rarest = present[np.argsort(df[present], kind="stable")][: max(len(present) - _MOST_LATENTS, 0)]
     if len(rarest):
         warnings.warn(
-            f"the {len(rarest)} rarest of {len(present)} latents, with {df[rarest].sum()} of {df.sum()} postings, were "
-            f"left out of BMP's index, which finds candidates and distinguishes at most {_MOST_LATENTS} latents; "
+            f"{len(rarest)} of {len(present)} latents, the rarest, with {df[rarest].sum()} of {df.sum()} postings, "
+            f"were left out of BMP's index, which finds candidates and distinguishes at most {_MOST_LATENTS} latents; "
             "scores are computed from all of them",
             stacklevel=2,
         )

@@ -32,8 +32,7 @@ def library(engine: str, packages: str, module: str, *further: str) -> Any:
         >>> library("fast", "fast-search", "fast_search")
         Traceback (most recent call last):
         ...
-        pyterrier_saesplade.errors.MissingPackageError: the engine 'fast' needs fast-search: pip install \
-        'pyterrier_saesplade[fast]'
+        pyterrier_saesplade.errors.MissingPackageError: the engine 'fast' needs fast-search: pip install ...
     """
     try:
         for needed in further:

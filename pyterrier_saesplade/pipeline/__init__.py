@@ -1,4 +1,4 @@
-"""The stages that SAE-SPLADE brings to a PyTerrier pipeline, one per file."""
+"""Transformers for PyTerrier pipelines, one per file."""
 
 import lazy_loader
 

@@ -6,7 +6,7 @@ from .query_encoder import QueryEncoder as QueryEncoder
 from .scorer import Scorer as Scorer
 from .stage import DOCS as DOCS
 from .stage import Stage as Stage
-from .stage import windows as windows
+from .stage import in_batches as in_batches
 from .standardise import Normalise as Normalise
 from .standardise import Standardise as Standardise
 from .weighting import LatentWeighting as LatentWeighting

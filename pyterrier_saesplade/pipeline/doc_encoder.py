@@ -1,4 +1,4 @@
-"""Documents to pseudo-terms."""
+"""Encodes documents as terms with weights."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ import pyterrier as pt
 
 from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.impacts import Quantization, as_texts, to_toks
-from pyterrier_saesplade.pipeline.stage import Stage, windows
+from pyterrier_saesplade.pipeline.stage import Stage, in_batches
 from pyterrier_saesplade.protocols import ConceptModel
 
 
 class DocEncoder(Stage):
-    """Adds the concept vectors of documents as ``toks``, ready for any indexer that takes them.
+    """Adds the concept vectors of documents as ``toks``, for any indexer that accepts ``toks``.
 
     Args:
         model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.
-        scale: Levels per unit of weight: ``toks`` holds integers, because most engines truncate floats. ``None`` gives
-            the floats themselves, for :class:`Quantizer`, stores and engines that keep floats.
-        k: Latents kept per token, in place of the model's.
-        text_field: The column that holds the text. ``None`` or an empty text gives an empty dictionary.
-        batch_size: Documents that are encoded together. They are sorted by length among themselves, so a larger number
-            is faster until it fills memory; an indexing pipeline hands over as many at a time.
+        scale: Levels per unit of weight. ``toks`` contains integers, because most engines truncate floats. ``None``
+            keeps the floats, for :class:`Quantizer`, stores and engines that support floats.
+        k: Number of latents per token, to override the model's setting.
+        text_field: The column of the text. ``None`` or an empty string gives an empty dictionary.
+        batch_size: Number of documents that are encoded together. They are sorted by length within a batch, so larger
+            batches are faster as long as they fit into memory. Indexing pipelines also use this batch size.
         verbose: Whether to show progress.
+
+    Raises:
+        SettingError: If ``k``, ``batch_size`` or ``scale`` is not positive.
 
     Examples:
         >>> encoder = DocEncoder(model, scale=None)
@@ -60,13 +63,13 @@ class DocEncoder(Stage):
             v.columns(includes=[self.text_field])
         texts = as_texts(inp[self.text_field])
         toks: list[dict[str, float]] = []
-        for window in windows(texts, self.batch_size, verbose=self.verbose, desc="Encoding documents", unit="doc"):
-            vectors = self.model.encode(window, "doc", k=self.k, verbose=False)
+        for batch in in_batches(texts, self.batch_size, verbose=self.verbose, desc="Encoding documents", unit="doc"):
+            vectors = self.model.encode(batch, "doc", k=self.k, verbose=False)
             if self._quantization is not None:
                 vectors = self._quantization.quantize(vectors)
             toks += to_toks(vectors, self.model.terms)
         return inp.assign(toks=pd.Series(toks, index=inp.index, dtype=object))
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
-        """Cuts a ranking before its documents are encoded."""
+        """Returns a pipeline that cuts off a ranking before its documents are encoded."""
         return pt.RankCutoff(k) >> self

@@ -1,4 +1,4 @@
-"""Pseudo-relevance feedback: queries that take up the concepts of the documents they found."""
+"""Pseudo-relevance feedback: expands queries with concepts of the documents they found."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ConceptFeedback(VectorStage):
-    """Turns results into new queries, by Rocchio's method in the space of concepts.
+    """Turns results into expanded queries, with Rocchio's method in concept space.
 
-    The mean of the vectors of a query's first documents, its largest ``concepts`` weights alone, is made ``beta`` times
-    as long as the query and added to it. Vectors that the frame brings (``query_toks``, ``toks``) are used, the others
-    are encoded from ``query`` and ``text``. With ``statistics`` lengths and weights are compared after latent idf; the
-    new queries are not weighted, for the index that is searched next does that.
+    The vectors of the top documents of a query are averaged, and the ``concepts`` largest weights of the mean are kept.
+    The mean is scaled to ``beta`` times the length of the query vector and added to the query vector. Vectors in the
+    frame (``query_toks``, ``toks``) are used; missing ones are encoded from ``query`` and ``text``. With
+    ``statistics``, lengths and weights are compared after multiplying by idf. The new queries themselves are not
+    multiplied by idf, because the index that is searched next does that.
 
     Args:
         model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.
-        documents: How many of a query's first documents are taken to be relevant.
-        concepts: How many latents the documents add at most.
-        beta: The length of what is added, in lengths of the query.
-        statistics: Whose latent idf counts, usually the index that is searched: see
+        documents: Number of top documents per query that are assumed to be relevant.
+        concepts: Maximum number of latents that the documents add.
+        beta: Length of the added vector relative to the length of the query vector.
+        statistics: The source of the idf values, usually the index that is searched: see
             :class:`~pyterrier_saesplade.Scorer`.
-        text_field: The column that holds the documents' text.
-        toks_scale: Levels per unit of weight of ``toks`` that are integers, as for the scorer.
-        batch_size: Texts that are encoded together.
+        text_field: The column of the document text.
+        toks_scale: Levels per unit of weight of integer ``toks``, as in :class:`~pyterrier_saesplade.Scorer`.
+        batch_size: Number of texts that are encoded together.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If a number is out of its range, or another model encoded the queries.
+        ModelMismatchError: If another model encoded the queries.
+        SettingError: If a number is out of range.
 
     Examples:
         >>> first = model.retriever(index, num_results=3) >> dataset.text_loader()
@@ -75,7 +77,7 @@ class ConceptFeedback(VectorStage):
         self.beta = beta
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns one row per query with its columns and a new ``query_toks``."""
+        """Returns one row per query: its columns, with new ``query_toks``."""
         self._validate(inp, "docno", "rank")
         of_queries = set(pt.model.query_columns(inp)) - {"query_toks"}
         columns = [column for column in inp.columns if column in of_queries]
@@ -106,7 +108,7 @@ class ConceptFeedback(VectorStage):
         latents, weights = query
         added, of_entry = np.unique(documents.latents, return_inverse=True)
         mean = np.bincount(of_entry, documents.weights, minlength=len(added)) / len(documents)
-        # Of equal weights the first latents stay.
+        # The stable sort keeps the first latents among equal weights.
         largest = np.sort(np.argsort(-mean * idf[added], kind="stable")[: self.concepts])
         added, mean = added[largest], mean[largest]
         length = np.linalg.norm(mean * idf[added])

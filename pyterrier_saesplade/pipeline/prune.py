@@ -1,4 +1,4 @@
-"""Keep the strongest latents of a text."""
+"""Prunes the weights of texts."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
 class Prune(Stage):
     """Keeps the largest weights of each text and drops the rest; see :class:`~pyterrier_saesplade.Pruning`.
 
-    On queries it bounds the time of a search, on documents the size of an index. An index prunes its documents by
-    itself with ``model.indexer(path, pruning=Pruning(…), max_df=…)``, and keeps account of what was removed. Frequent
-    latents are dropped first.
+    Pruning queries limits the time of a search; pruning documents limits the size of an index. An indexer can prune
+    documents itself with ``model.indexer(path, pruning=Pruning(…), max_df=…)``, and the index records what was removed.
+    Frequent latents are dropped before the other rules apply.
 
     Args:
         k: Keeps the ``k`` largest weights.
-        max_ratio: Keeps weights of at least this share of the text's largest.
-        mass: Keeps the fewest largest weights whose sum reaches this share of the sum of all.
-        threshold: Keeps weights of at least this much.
-        max_df: Drops the latents that more than this share of the documents of ``statistics`` have.
-        statistics: Whose document frequencies count: an index of concept vectors. Latents that it dropped itself count
-            as frequent.
+        max_ratio: Keeps weights of at least this share of the largest weight of the text.
+        mass: Keeps the smallest number of largest weights that together reach this share of the sum of all weights.
+        threshold: Keeps weights of at least this value.
+        max_df: Drops latents that occur in more than this share of the documents of ``statistics``.
+        statistics: The source of the document frequencies: an index of concept vectors. Latents that the index itself
+            dropped count as frequent.
         column: ``"toks"`` for documents, ``"query_toks"`` for queries.
-        verbose: Whether to show progress, and at its end how many weights were removed.
+        verbose: Whether to show progress, and at the end how many weights were removed.
 
     Raises:
-        ValueError: If no rule is given, one is out of its range, or ``max_df`` lacks ``statistics``.
+        SettingError: If no rule is given, a rule is out of range, or ``max_df`` is given without ``statistics``.
 
     Examples:
         >>> import pandas as pd
@@ -68,15 +68,13 @@ class Prune(Stage):
         self.verbose = verbose
         require_share(max_df=max_df)
         if (max_df is None) != (statistics is None):
-            raise SettingError(
-                "max_df and statistics go together: the share, and the index whose documents are counted"
-            )
+            raise SettingError("max_df and statistics go together: pass a share and an index, or neither")
         rules = (k, max_ratio, mass, threshold)
-        # Without any rule Pruning says what is missing.
+        # Without any rule, Pruning raises the error.
         self._pruning = None if rules == (None,) * 4 and max_df is not None else Pruning(*rules)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with its column of weights pruned."""
+        """Returns ``inp`` with pruned weights."""
         pt.validate.columns(inp, includes=[self.column])
         texts = as_toks(inp[self.column])
         toks = []
@@ -89,7 +87,7 @@ class Prune(Stage):
         return inp.assign(**{self.column: pd.Series(toks, index=inp.index, dtype=object)})
 
     def subtransformers(self) -> dict[str, pt.Transformer]:
-        """Returns none: the index is where the counts come from, not a part of the pipeline."""
+        """Returns an empty dictionary: the index only provides counts and is not part of the pipeline."""
         return {}
 
     def _prune(self, weights: Mapping[str, float]) -> Mapping[str, float]:

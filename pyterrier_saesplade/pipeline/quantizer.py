@@ -1,4 +1,4 @@
-"""Floats to impacts, as a stage."""
+"""Converts float weights to impacts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from pyterrier_saesplade.pipeline.stage import Stage
 
 
 class Quantizer(Stage):
-    """Turns the float weights of ``toks`` (or ``query_toks``) into integer impacts.
+    """Converts the float weights of ``toks`` (or ``query_toks``) to integer impacts.
 
     Args:
-        scale: Levels per unit of weight; the default suits Terrier.
-        clip: The largest impact, for engines that have a ceiling; ``None``: no ceiling.
+        scale: Levels per unit of weight. The default suits Terrier.
+        clip: The largest impact, for engines that limit impacts; ``None`` for no limit.
         column: ``"toks"`` or ``"query_toks"``.
         verbose: Whether to show progress.
 
     Raises:
-        AlreadyQuantizedError: When a text's weights are integers already.
+        AlreadyQuantizedError: If the weights of a text are already integers.
+        SettingError: If a setting is out of range.
 
     Examples:
         >>> import pandas as pd
@@ -48,7 +49,7 @@ class Quantizer(Stage):
         self._quantization = Quantization(scale, clip)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with its column of weights quantised."""
+        """Returns ``inp`` with quantised weights."""
         pt.validate.columns(inp, includes=[self.column])
         column = pt.tqdm(as_toks(inp[self.column]), desc="Quantizing", unit="text", disable=not self.verbose)
         toks = [self._quantization.quantize_toks(weights) for weights in column]
@@ -56,6 +57,6 @@ class Quantizer(Stage):
 
 
 def require_toks_column(column: str) -> None:
-    """Raises a :exc:`ValueError` unless ``column`` is one that holds pseudo-terms."""
+    """Raises a :exc:`SettingError` unless ``column`` is ``"toks"`` or ``"query_toks"``."""
     if column not in ("toks", "query_toks"):
         raise SettingError(f"column must be 'toks' (documents) or 'query_toks' (queries), not {column!r}")

@@ -1,4 +1,4 @@
-"""Queries to pseudo-terms."""
+"""Encodes queries as terms with weights."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ import pyterrier as pt
 
 from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.impacts import FINGERPRINT, Quantization, as_texts, to_toks
-from pyterrier_saesplade.pipeline.stage import Stage, windows
+from pyterrier_saesplade.pipeline.stage import Stage, in_batches
 from pyterrier_saesplade.protocols import ConceptModel
 
 
 class QueryEncoder(Stage):
-    """Adds the concept vectors of queries as ``query_toks``; takes any frame with a ``query``, results included.
+    """Adds the concept vectors of queries as ``query_toks``, to any frame with a ``query``, including results.
 
-    A query text that occurs in several rows is encoded once.
+    A query that occurs in several rows is encoded once.
 
     Args:
         model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.
-        scale: Levels per unit of weight. By default weights are floats: an index's retriever multiplies them by latent
-            idf before it quantises them. Integers are for engines that are searched without this package.
-        k: Latents kept per token, in place of the model's.
-        batch_size: Queries that are encoded together.
+        scale: Levels per unit of weight. By default weights are floats, because the retriever of an index multiplies
+            them by idf before it quantises them. Integers are for engines that are searched without this package.
+        k: Number of latents per token, to override the model's setting.
+        batch_size: Number of queries that are encoded together.
         verbose: Whether to show progress.
+
+    Raises:
+        SettingError: If ``k``, ``batch_size`` or ``scale`` is not positive.
 
     Examples:
         >>> QueryEncoder(model).search("young cat").columns.tolist()
@@ -58,13 +61,13 @@ class QueryEncoder(Stage):
         queries = as_texts(inp["query"])
         distinct = list(dict.fromkeys(queries))
         toks: list[dict[str, float]] = []
-        for window in windows(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
-            vectors = self.model.encode(window, "query", k=self.k, verbose=False)
+        for batch in in_batches(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
+            vectors = self.model.encode(batch, "query", k=self.k, verbose=False)
             if self._quantization is not None:
                 vectors = self._quantization.quantize(vectors)
             toks += to_toks(vectors, self.model.terms)
         of_query = dict(zip(distinct, toks, strict=True))
         out = inp.assign(query_toks=pd.Series([of_query[query] for query in queries], index=inp.index, dtype=object))
-        if len(out):  # an empty frame, which tells the columns, must not load a model
+        if len(out):  # PyTerrier finds output columns with an empty frame, which must not load the model
             out.attrs[FINGERPRINT] = self.model.fingerprint
         return out

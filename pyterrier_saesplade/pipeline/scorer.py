@@ -1,4 +1,4 @@
-"""Re-ranking by concept vectors, without an index."""
+"""Re-ranks results by concept vectors, without an index."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class Scorer(VectorStage):
-    """Scores each row by the dot product of its query's and its document's concept vectors, and ranks again.
+    """Scores each row by the dot product of the concept vectors of its query and document, and ranks again.
 
-    Vectors that the frame brings (``query_toks``, ``toks``) are used, the others are encoded from ``query`` and
-    ``text``, each distinct text once. With ``statistics`` scores are those of that index's retriever, up to its
-    quantisation and its pruning of documents.
+    Vectors in the frame (``query_toks``, ``toks``) are used. Missing ones are encoded from ``query`` and ``text``, each
+    distinct text once. With an index as ``statistics``, scores equal those of the index's retriever, except for the
+    quantisation and pruning of the index.
 
     Args:
         model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.
-        statistics: Whose latent idf multiplies the queries: an index, which may say that its queries are not weighted
-            (``index.weighting``), or bare statistics, which always weight. ``None``: no weighting.
-        text_field: The column that holds the documents' text.
-        toks_scale: Levels per unit of weight of ``toks`` that are integers, as :class:`DocEncoder` makes them: scores
-            are divided by it. Float ``toks`` are taken as they are.
-        batch_size: Texts that are encoded together.
+        statistics: The source of the idf values that query weights are multiplied by: an index, which weights queries
+            only if its ``weighting`` is ``"idf"``, or latent statistics, which always do. ``None`` for no weighting.
+        text_field: The column of the document text.
+        toks_scale: Levels per unit of weight of integer ``toks``, such as those of :class:`DocEncoder`. Scores are
+            divided by it. Float ``toks`` are used as they are.
+        batch_size: Number of texts that are encoded together.
         verbose: Whether to show progress.
 
     Raises:
-        AlreadyQuantizedError: When a query's weights are integers, whose scale is unknown.
-        ValueError: When another model encoded the queries; if ``toks_scale`` or ``batch_size`` is not positive.
+        AlreadyQuantizedError: If query weights are integers, because their scale is unknown.
+        ModelMismatchError: If another model encoded the queries.
+        SettingError: If ``toks_scale`` or ``batch_size`` is not positive.
 
     Examples:
         >>> pipeline = bm25 >> dataset.text_loader() >> Scorer(model, statistics=index)
@@ -72,7 +73,7 @@ class Scorer(VectorStage):
 def _dot_products(
     queries: ConceptVectors, query_of: NDArray[np.int64], documents: ConceptVectors, document_of: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Returns for each row the dot product of its query's and its document's vector, summed in float64."""
+    """Returns the dot product of the query and document vectors of each row, summed in float64."""
     width = 1 + max(queries.latents.max(initial=0), documents.latents.max(initial=0))
     scores = np.zeros(len(query_of))
     weights = np.zeros(width)
@@ -82,7 +83,6 @@ def _dot_products(
         latents, values = queries.row(query)
         weights[latents] = values
         vectors = documents.take(document_of[rows])
-        of_entry = np.repeat(np.arange(len(rows)), np.diff(vectors.indptr))
-        scores[rows] = np.bincount(of_entry, weights[vectors.latents] * vectors.weights, minlength=len(rows))
+        scores[rows] = np.bincount(vectors.rows, weights[vectors.latents] * vectors.weights, minlength=len(rows))
         weights[latents] = 0.0
     return scores

@@ -1,4 +1,4 @@
-"""Scores that can be added."""
+"""Makes the scores of different systems comparable, so that they can be added."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pyterrier_saesplade.pipeline.stage import Stage
 
 
 class Standardise(Stage):
-    """Gives the scores of each query a mean of 0 and a standard deviation of 1, so that those of systems can be added.
+    """Scales the scores of each query to mean 0 and standard deviation 1 (z-scores).
+
+    The scores of different systems can then be added. If all scores of a query are equal, they become 0.
 
     Examples:
         >>> results = pd.DataFrame({"qid": "q1", "docno": ["d1", "d2", "d3"], "score": [1.0, 2.0, 3.0]})
@@ -26,7 +28,7 @@ class Standardise(Stage):
         super().__init__()
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with other scores, and ranked again; where all of a query's are equal, they become 0."""
+        """Returns ``inp`` with the new ``score`` and ``rank``."""
         pt.validate.result_frame(inp, extra_columns=["score"])
         if inp.empty:
             return pt.model.add_ranks(inp.assign(score=pd.Series(dtype=float)))
@@ -37,7 +39,11 @@ class Standardise(Stage):
 
 
 class Normalise(Stage):
-    """Gives the scores of each query a least of 0 and a largest of 1, so that a document not found counts as the last.
+    """Scales the scores of each query to the range from 0 to 1 (min-max normalisation).
+
+    The scores of different systems can then be added: a document that one system did not find counts like its last
+    document. If all scores of a query are equal, they become 1. ``PerQueryMaxMinScore`` of ``pyterrier_alpha`` is not
+    used, because it fails in release 0.16.5 and would set equal scores to 0.
 
     Examples:
         >>> results = pd.DataFrame({"qid": "q1", "docno": ["d1", "d2", "d3"], "score": [1.0, 2.0, 3.0]})
@@ -52,7 +58,7 @@ class Normalise(Stage):
         super().__init__()
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with other scores; where all of a query's are equal, they become 1."""
+        """Returns ``inp`` with the new ``score`` and ``rank``."""
         pt.validate.result_frame(inp, extra_columns=["score"])
         if inp.empty:
             return pt.model.add_ranks(inp.assign(score=pd.Series(dtype=float)))

@@ -1,4 +1,4 @@
-"""The concept vectors of the queries and the documents of a frame: those that it brings, or of its texts."""
+"""The base class of transformers that use the concept vectors of queries and documents."""
 
 from __future__ import annotations
 
@@ -23,23 +23,26 @@ from pyterrier_saesplade.impacts import (
     from_float_toks,
     from_toks,
 )
-from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage, windows
+from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage, in_batches
 from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.types import Side
 from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class VectorStage(Stage):
-    """A stage over results: its subclasses have these arguments among theirs.
+    """A stage that processes results. Vectors are read from the frame, or encoded from its texts.
 
     Args:
         model: The model, usually a :class:`~pyterrier_saesplade.SaeSplade`.
-        statistics: Whose latent idf multiplies the queries: an index, which may say that its queries are not weighted
-            (``index.weighting``), or bare statistics, which always weight. ``None``: no weighting.
-        text_field: The column that holds the documents' text.
-        toks_scale: Levels per unit of weight of ``toks`` that are integers.
-        batch_size: Texts that are encoded together.
+        statistics: The source of the idf values that query weights are multiplied by: an index, which weights queries
+            only if its ``weighting`` is ``"idf"``, or latent statistics, which always do. ``None`` for no weighting.
+        text_field: The column of the document text.
+        toks_scale: Levels per unit of weight of integer ``toks``.
+        batch_size: Number of texts that are encoded together.
         verbose: Whether to show progress.
+
+    Raises:
+        SettingError: If ``toks_scale`` or ``batch_size`` is not positive.
     """
 
     def __init__(
@@ -69,10 +72,10 @@ class VectorStage(Stage):
             v.columns(includes=["qid", "query", self.text_field, *further])
 
     def _queries(self, inp: pd.DataFrame) -> tuple[ConceptVectors, NDArray[np.int64]]:
-        """Returns the vectors of distinct queries, not weighted, and for each row the number of its own."""
+        """Returns the unweighted vectors of the distinct queries, and the position of the vector of each row."""
         if "query_toks" in inp.columns:
             self._check_encoded(inp)
-            # Rows of one query share one dictionary, as PyTerrier's joins leave them.
+            # After PyTerrier's joins, the rows of a query share one dictionary.
             distinct, rows = _distinct(as_toks(inp["query_toks"]), key=id)
             return from_float_toks(distinct, self.model.terms), rows
         distinct, rows = _distinct(as_texts(inp["query"]))
@@ -98,19 +101,19 @@ class VectorStage(Stage):
             return self._encode(distinct, "doc"), rows
         distinct, rows = _distinct(as_toks(inp["toks"]), key=id)
         vectors = from_toks(distinct, self.model.terms)
-        unit = np.array([self.toks_scale if are_impacts(toks) else 1.0 for toks in distinct])
-        return replace(vectors, weights=vectors.weights / unit[vectors.rows]), rows
+        scales = np.array([self.toks_scale if are_impacts(toks) else 1.0 for toks in distinct])
+        return replace(vectors, weights=vectors.weights / scales[vectors.rows]), rows
 
     def _encode(self, texts: Sequence[str | None], side: Side) -> ConceptVectors:
         desc = "Encoding queries" if side == "query" else "Encoding documents"
-        parts = windows(texts, self.batch_size, verbose=self.verbose, desc=desc, unit=side)
-        return ConceptVectors.concatenate([self.model.encode(part, side, verbose=False) for part in parts])
+        batches = in_batches(texts, self.batch_size, verbose=self.verbose, desc=desc, unit=side)
+        return ConceptVectors.concatenate([self.model.encode(batch, side, verbose=False) for batch in batches])
 
 
 def _distinct(
     values: Iterable[Any], key: Callable[[Any], Hashable] = lambda value: value
 ) -> tuple[list[Any], NDArray[np.int64]]:
-    """Returns the distinct values in the order in which they come, and for each value the number of its like there."""
+    """Returns the distinct values in order of first occurrence, and the position of each value among them."""
     numbers: dict[Hashable, int] = {}
     distinct: list[Any] = []
     rows: list[int] = []

@@ -1,4 +1,4 @@
-"""Latent idf, as a stage."""
+"""Multiplies query weights by latent idf."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
 
 
 class LatentWeighting(Stage):
-    """Multiplies the weights of ``query_toks`` by the latents' idf in a collection.
+    """Multiplies the weights of ``query_toks`` by the idf of the latents in a collection.
 
-    Common latents say little, as common words do. A model that was pre-trained but not fine-tuned needs this; an index
-    of such a model does it by itself, so the stage is for engines that are searched without this package.
+    Like common words, common latents say little about relevance. Models that were pre-trained but not fine-tuned need
+    this weighting. An index of such a model applies it automatically, so this stage is for engines that are searched
+    without this package.
 
     Args:
-        collection: Whose document frequencies count: an index of concept vectors.
+        collection: The source of the document frequencies: an index of concept vectors.
 
     Raises:
-        AlreadyQuantizedError: When a query's weights are integers: idf comes before quantisation.
+        AlreadyQuantizedError: If query weights are integers, because idf must be applied before quantisation.
 
     Examples:
         >>> terrier = pt.terrier.TerrierIndex("own.terrier")
@@ -35,7 +36,7 @@ class LatentWeighting(Stage):
         self.collection = collection
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with ``query_toks`` weighted; pseudo-terms that the collection's model lacks are dropped."""
+        """Returns ``inp`` with weighted ``query_toks``. Terms that the model of the collection lacks are dropped."""
         pt.validate.columns(inp, includes=["query_toks"])
         if inp.empty:
             return inp.assign(query_toks=inp["query_toks"].astype(object))
@@ -45,5 +46,5 @@ class LatentWeighting(Stage):
         return inp.assign(query_toks=pd.Series(toks, index=inp.index, dtype=object))
 
     def subtransformers(self) -> dict[str, pt.Transformer]:
-        """Returns none: the index is where the counts come from, not a part of the pipeline."""
+        """Returns an empty dictionary: the index only provides counts and is not part of the pipeline."""
         return {}

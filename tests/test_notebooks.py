@@ -1,4 +1,4 @@
-"""The notebooks are committed as they ran: from start to end, with their outputs and nothing of the machine."""
+"""Checks the committed notebooks: all cells ran in order, and the outputs do not depend on the machine."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
 
-#: Bytes of an image as the file has it, which is base64, and of a notebook.
+#: Maximum number of bytes of an image in base64, and of a notebook.
 IMAGE, NOTEBOOK = 60_000, 300_000
 
 
@@ -38,7 +38,7 @@ def test_cells_were_run_in_order(notebook: dict[str, Any]) -> None:
 
 
 def test_outputs_are_results(notebook: dict[str, Any]) -> None:
-    """No error, no message that a library writes beside them, and no folder of the machine."""
+    """The outputs contain no errors, no warnings of libraries, and no folders of the machine."""
     found = outputs(notebook)
     assert len(found) >= 5
     assert {output["output_type"] for output in found} <= {"display_data", "execute_result", "stream"}
@@ -60,7 +60,7 @@ def test_outputs_are_small(notebook: dict[str, Any]) -> None:
 
 
 def test_form(notebook: dict[str, Any]) -> None:
-    """What it is and how long it takes, then what Colab needs; no metadata but the kernel."""
+    """The first cell says what the notebook is and how long it takes. The second one is for Colab."""
     first, second, *_ = notebook["cells"]
     assert first["cell_type"] == "markdown"
     assert first["source"][0].startswith("# ")

@@ -1,7 +1,7 @@
-"""What the browser tests take from the command line."""
+"""The command-line option of the browser tests."""
 
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--screenshots", help="Folder to keep the screenshots in, to look at them.")
+    parser.addoption("--screenshots", help="Folder where the screenshots are kept.")

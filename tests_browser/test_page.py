@@ -1,4 +1,4 @@
-"""The report in a real browser: headless Chromium, from a file, with every request that it makes on record."""
+"""Tests the HTML report in a browser: headless Chromium opens the file, and all its requests are logged."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from pyterrier_saesplade.evaluation import write_report
 
-#: Whatever it may hold, it is text: `&` and quotes, a tag, a script that would change the title, a formula.
+#: A name that must be shown as text: `&`, quotes, a tag, a script that would change the title, a formula.
 HOSTILE = """<script>document.title='owned'</script> & "b" 'c' <b>$x$ $y$"""
 COSTS = {"index_mb": 1.0, "mrt": 2.0, "encode_ms_per_query": 1.5, "retrieve_ms_per_query": 0.5, "build_seconds": 3.0}
 ROWS = [
@@ -29,13 +29,13 @@ WIDE, NARROW = (1280, 1000), (360, 780)
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Chromium of the system, which can reach no host, and logs its requests and what its console says."""
+    """The system's Chromium. It cannot reach any host, and logs its requests and its console."""
     options = ChromeOptions()
     options.binary_location = program("chromium")
     profile = tmp_path_factory.mktemp("profile")
     for argument in (
         "--headless=new",
-        "--no-sandbox",  # which refuses to run as root
+        "--no-sandbox",  # the sandbox does not work as root
         "--disable-dev-shm-usage",
         "--force-device-scale-factor=1",
         "--hide-scrollbars",
@@ -57,7 +57,7 @@ def program(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of two comparisons, of which one has all files and a system with a hostile name."""
+    """A report of two comparisons. The first one has all files; one system has a hostile name."""
     folder = tmp_path_factory.mktemp("results")
     for name in ("full", "old"):
         (folder / name).mkdir()
@@ -86,14 +86,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shown(browser: Chrome, page: Path) -> Chrome:
-    """The page, opened anew."""
+    """The page, freshly opened."""
     browser.get_log("performance")
     browser.get_log("browser")
     browser.get(page.as_uri())
     return browser
 
 
-def test_nothing_is_requested_but_the_page(shown: Chrome, page: Path) -> None:
+def test_only_the_page_is_requested(shown: Chrome, page: Path) -> None:
     messages = [json.loads(entry["message"])["message"] for entry in shown.get_log("performance")]
     addresses = [
         message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
@@ -104,14 +104,14 @@ def test_nothing_is_requested_but_the_page(shown: Chrome, page: Path) -> None:
     assert shown.get_log("browser") == []
 
 
-def test_the_page_would_not_load_anything_else(shown: Chrome) -> None:
-    """Its policy forbids what its script or a name might ask for."""
-    asked = "const done = arguments[0]; fetch('http://localhost:9/').then(() => done('sent'), (e) => done(e.message))"
-    assert shown.execute_async_script(asked) == "Failed to fetch"
+def test_the_page_cannot_load_anything_else(shown: Chrome) -> None:
+    """Its content security policy blocks requests from scripts and names."""
+    script = "const done = arguments[0]; fetch('http://localhost:9/').then(() => done('sent'), (e) => done(e.message))"
+    assert shown.execute_async_script(script) == "Failed to fetch"
     assert any("Content Security Policy" in entry["message"] for entry in shown.get_log("browser"))
 
 
-def test_names_are_text(shown: Chrome) -> None:
+def test_names_are_shown_as_text(shown: Chrome) -> None:
     assert shown.title == "Comparisons"
     assert shown.execute_script("return document.scripts.length") == 1
     assert shown.execute_script("return document.querySelectorAll('b').length") == 0
@@ -121,8 +121,8 @@ def test_names_are_text(shown: Chrome) -> None:
     assert shown.find_element(By.TAG_NAME, "pre").text == f"saesplade evaluate --collection '{HOSTILE}'"
 
 
-def test_a_column_is_sorted_by_click_and_by_key(shown: Chrome) -> None:
-    """Largest first, then smallest first; what has no figure is last in both; texts from A to Z."""
+def test_clicks_and_keys_sort_a_column(shown: Chrome) -> None:
+    """Numbers are sorted in descending order, then in ascending order; empty cells stay last. Texts go from A to Z."""
     table = systems(shown)
     rr, cost = head(table, "RR@10"), head(table, "QD-FLOPs")
     assert rr.get_attribute("aria-sort") is None
@@ -141,7 +141,7 @@ def test_a_column_is_sorted_by_click_and_by_key(shown: Chrome) -> None:
     assert column(table, 0) == [HOSTILE, "bm25", "dense"]
 
 
-def test_every_table_has_buttons_that_the_tab_key_reaches(shown: Chrome) -> None:
+def test_the_tab_key_reaches_the_buttons_of_all_tables(shown: Chrome) -> None:
     buttons = shown.find_elements(By.CSS_SELECTOR, "thead th button")
     assert len(buttons) == len(shown.find_elements(By.CSS_SELECTOR, "thead th"))
     systems(shown).find_elements(By.TAG_NAME, "button")[0].send_keys(Keys.TAB)
@@ -151,17 +151,17 @@ def test_every_table_has_buttons_that_the_tab_key_reaches(shown: Chrome) -> None
 def test_every_figure_is_drawn_and_described(shown: Chrome) -> None:
     drawn = "return [...document.images].map((image) => [image.complete && image.naturalWidth, image.alt])"
     figures = shown.execute_script(drawn)
-    # The figure of each comparison, and two of the one that has values by query.
+    # One figure per comparison, and two more for the comparison with per-query values.
     assert len(figures) == 4
     assert all(width > 200 and alt for width, alt in figures)
 
 
 @pytest.mark.parametrize(("width", "height"), [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_readable_everywhere(
+def test_the_page_is_readable(
     shown: Chrome, screenshot: Callable[[str], Path], scheme: str, width: int, height: int
 ) -> None:
-    """The page is no wider than the screen; paper and ink contrast; there is something to see from top to end."""
+    """The page fits the screen, text contrasts with the background, and no part of the page is empty."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     shown.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -169,16 +169,16 @@ def test_it_is_readable_everywhere(
     assert shown.execute_script("return document.documentElement.scrollWidth") <= width
     pixels = imread(screenshot(f"{scheme}-{width}"))[..., :3].mean(axis=2)
     assert pixels.shape[1] == width
-    paper = np.median(pixels)
-    assert paper > 0.9 if scheme == "light" else paper < 0.2
-    # Ink: far from the paper, in every screenful.
+    background = np.median(pixels)
+    assert background > 0.9 if scheme == "light" else background < 0.2
+    # Every screenful has pixels that differ strongly from the background.
     for top in range(0, len(pixels) - height, height):
-        assert (abs(pixels[top : top + height] - paper) > 0.5).mean() > 0.005
+        assert (abs(pixels[top : top + height] - background) > 0.5).mean() > 0.005
 
 
 @pytest.fixture
 def screenshot(shown: Chrome, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Path]:
-    """Takes one of the whole page, and keeps it in the folder ``--screenshots`` if that is given."""
+    """Takes a screenshot of the whole page, and keeps it if ``--screenshots`` names a folder."""
     folder = Path(request.config.getoption("--screenshots") or tmp_path)
 
     def take(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The option that keeps what notebooks print."""
+"""The option that writes the outputs into the notebooks."""
 
 import pytest
 

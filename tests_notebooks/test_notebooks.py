@@ -1,6 +1,6 @@
-"""The notebooks run from start to end, each in a folder of its own and without the network.
+"""Runs each notebook from start to end, in a separate folder and without the network.
 
-``python -m pytest tests_notebooks --write`` writes their outputs into the files.
+``python -m pytest tests_notebooks --write`` writes the outputs into the notebooks.
 """
 
 import base64
@@ -16,10 +16,10 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
-#: A collection with graded judgements, where there is one: a notebook's reader has other documents, too.
-OTHER = Path(os.environ.get("SAESPLADE_DATA", REPOSITORY.parent / "shared" / "data")) / "cranfield"
+#: A folder of collections; if it is set, a notebook also runs on its collection ``cranfield``, which has graded qrels.
+DATA = os.environ.get("SAESPLADE_DATA")
 
-#: Seconds that a cell may take.
+#: Maximum number of seconds per cell.
 TIMEOUT = 600
 
 
@@ -29,7 +29,7 @@ def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
     metadata = notebook.metadata.copy()
     run(notebook, tmp_path, monkeypatch)
     if request.config.getoption("--write"):
-        notebook.metadata = metadata  # without this machine's Python
+        notebook.metadata = metadata  # without the version of Python that nbclient adds
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
@@ -38,12 +38,13 @@ def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
         nbformat.write(notebook, path)
 
 
-if OTHER.is_dir():
+if DATA is not None:
 
     def test_another_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         notebook = nbformat.read(REPOSITORY / "examples" / "quickstart.ipynb", as_version=4)
+        other = str(Path(DATA) / "cranfield")
         for cell in notebook.cells:
-            cell.source = cell.source.replace('open_collection("docstrings")', f"open_collection({str(OTHER)!r})")
+            cell.source = cell.source.replace('open_collection("docstrings")', f"open_collection({other!r})")
         run(notebook, tmp_path, monkeypatch)
 
 
@@ -56,7 +57,7 @@ def run(notebook: NotebookNode, folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def smaller(figure: str) -> str:
-    """Returns a PNG in base64 with a palette of 64 colours, which looks the same and has a third of the bytes."""
+    """Returns a PNG in base64, reduced to 64 colours: it looks the same and has a third of the bytes."""
     image = Image.open(io.BytesIO(base64.b64decode(figure))).convert("RGB")
     written = io.BytesIO()
     image.quantize(64, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)

@@ -1,4 +1,4 @@
-"""The tables of the paper, made: command after command, where an earlier call stopped."""
+"""Runs the commands that reproduce a table of the paper, and resumes where an earlier call stopped."""
 
 from __future__ import annotations
 
@@ -28,33 +28,34 @@ def reproduce(
     gpus: int = 1,
     tables: Tables | str | os.PathLike[str] | None = None,
 ) -> str:
-    """Makes a table of the paper: trains, evaluates and draws what is missing of it.
+    """Reproduces a table of the paper: runs the trainings and evaluations, and draws the figures.
 
-    Each step is a command in a process of its own. What a step made is kept in ``out``, so that another call goes on
-    where this one stopped, and other tables use it too; whether settings have changed since is not looked at.
+    Each step is a command in its own process. The output of a step is kept in ``out``. A later call therefore resumes
+    where this one stopped, and other tables use the same output. A step that is done is not repeated, even if its
+    settings have changed since.
 
     Args:
-        table: Its name; see :func:`~pyterrier_saesplade.paper.plan.open_tables`.
-        out: The folder of everything that is made.
-        data: The folder of the files that have to be brought.
-        configs: The folder of the trainings' settings and of two programs, ``examples/paper`` of the repository.
-        gpus: On how many GPUs of this machine a training runs.
-        tables: Tables of one's own, or their YAML file; ``None``: the paper's.
+        table: The name of the table; see :func:`~pyterrier_saesplade.paper.plan.open_tables`.
+        out: The folder for all output.
+        data: The folder of the files that must be provided.
+        configs: The folder with the settings of the trainings and two programs, ``examples/paper`` of the repository.
+        gpus: Number of GPUs of this machine that a training uses.
+        tables: Other tables, or the YAML file that defines them; ``None``: the tables of the paper.
 
     Returns:
-        The table in Markdown, with what was reported, and the facts about it.
+        The table in Markdown, with the reported values and all known facts.
 
     Raises:
-        FileNotFoundError: If a file is missing that has to be brought; before anything runs.
+        FileNotFoundError: If a file that must be provided is missing. Nothing has run in this case.
         ValueError: If there is no such table.
-        ChildProcessError: If a command failed, which has said why.
+        ChildProcessError: If a command failed. The command printed the reason.
 
     Examples:
         .. code-block:: python
 
             print(reproduce("k", "paper", data="my-data", gpus=8))
 
-        These are its first steps:
+        The first steps of this table:
 
         >>> [step.name for step in open_tables().plan("k")][:3]
         ['sae/k4', 'model/k4', 'msmarco-dev/k4']
@@ -75,7 +76,7 @@ def _check_inputs(steps: Sequence[Step], tables: Tables) -> None:
     for path, place in ((path, place) for step in steps for path, place in step.inputs.items() if not path.exists()):
         if place == "configs":
             raise PathNotFoundError(f"there is no {path}: name the folder examples/paper of the repository (--configs)")
-        what = tables.files.get(path.name, "which has to be brought")
+        what = tables.files.get(path.name, "which must be provided")
         raise PathNotFoundError(f"there is no {path}, {what}: name the folder that holds it (--data)")
 
 
@@ -83,7 +84,7 @@ def _run(step: Step, command: Sequence[str]) -> None:
     with scratch_beside(step.path) as partial, partial.open("wb") if step.prints else nullcontext() as file:
         code = subprocess.run(command, stdout=file, check=False).returncode
         if code != 0:
-            raise EngineError(f"{step.name} was not made, exit code {code} (the same call goes on there): {step}")
+            raise EngineError(f"{step.name} was not made, exit code {code} (the same call resumes there): {step}")
         if step.prints:
             partial.replace(step.path)
 

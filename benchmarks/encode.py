@@ -153,7 +153,8 @@ def sentence_transformers(model: str, backend: Any = "torch") -> Encode:
 
     def encode(texts: list[str]) -> Rows:
         vectors = encoder.encode_document(texts, show_progress_bar=False)
-        return [dict(decoded) for decoded in encoder.decode(vectors)]
+        decoded: Any = encoder.decode(vectors)  # a list of pairs per text
+        return [dict(pairs) for pairs in decoded]
 
     return encode
 
@@ -173,7 +174,8 @@ SAE_SYSTEMS = {OURS: ours, HALF: half, PRODUCT: backbone_and_product, "dense": d
 
 def is_sae(model: str) -> bool:
     """Returns whether the folder holds a model of this package."""
-    return json.loads((Path(model) / "config.json").read_text())["model_type"] == "saesplade"
+    config: dict[str, Any] = json.loads((Path(model) / "config.json").read_text())
+    return bool(config["model_type"] == "saesplade")
 
 
 def work(system: str, model: str, texts_file: Path, vectors_file: Path | None) -> None:
@@ -260,7 +262,7 @@ def random_sae(dimension: int, width: int, folder: Path) -> str:
             num_attention_heads=dimension // 64,
             intermediate_size=4 * dimension,
         )
-        backbone = folder / "backbone"
+        backbone = str(folder / "backbone")
         BertModel(config).save_pretrained(backbone)
     path = folder / "model"
     Encoder(SaeSpladeModel.from_backbone(backbone, width=width, k=8), tokenizer).save_pretrained(path)

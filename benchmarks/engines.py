@@ -64,7 +64,7 @@ def timed(index: ConceptIndex, topics: pd.DataFrame, k: int) -> tuple[pd.DataFra
     retriever = index.retriever(k)
     retriever(topics.head(1))
     start = time.perf_counter()
-    run = retriever(topics)
+    run = retriever.transform(topics)
     return run, (time.perf_counter() - start) * 1000 / len(topics)
 
 

@@ -55,7 +55,7 @@ def main(
     opened = open_collection(collection)
     print(f"| model | k | {' | '.join(MEASURES)} | QD-FLOPs |")
     print("|---" * (len(MEASURES) + 3) + "|")
-    for name, kept in product(models, k or [None]):
+    for name, kept in product(models, k or (None,)):
         values = measured(SaeSplade.from_pretrained(name, k=kept), opened)
         print(f"| {name} | {kept or ''} | {' | '.join(f'{value:.4f}' for value in values.values())} |", flush=True)
 

@@ -103,6 +103,8 @@ def encode(model: str, corpus: FirstDocuments, topics: pd.DataFrame, folder: Pat
 
 def convert(folder: Path) -> None:
     """Writes the vectors of our encoder as pyterrier-splade's encoder would have made them."""
+    import pandas as pd
+
     from pyterrier_saesplade import read_queries
     from pyterrier_saesplade.store import StoredVectors
 
@@ -112,7 +114,8 @@ def convert(folder: Path) -> None:
     )
     queries = read_queries(folder / "queries.parquet")
     scaled = [{term: weight * PEER_SCALE for term, weight in toks.items()} for toks in queries["query_toks"]]
-    write_lines(folder / "queries.jsonl", queries.assign(query_toks=scaled).to_dict("records"))
+    queries = queries.assign(query_toks=pd.Series(scaled, dtype=object))
+    write_lines(folder / "queries.jsonl", queries.to_dict("records"))
 
 
 def truncated(toks: Toks) -> dict[str, int]:
@@ -133,7 +136,7 @@ def encode_as_peer(model: str, corpus: FirstDocuments, topics: pd.DataFrame, fol
     write_lines(folder / "queries.jsonl", splade.query_encoder(batch_size=PEER_BATCH)(topics).to_dict("records"))
 
 
-def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def write_lines(path: Path, records: Iterable[Mapping[Any, Any]]) -> None:
     """Writes records as JSON lines."""
     with path.open("w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
@@ -199,7 +202,8 @@ class Peer:
 
         index = PisaIndex(str(path), stemmer="none")
         index.toks_indexer(scale=self.pisa_scale).index(self.documents)
-        return index.quantized(num_results=NUM_RESULTS, toks_scale=self.pisa_scale)
+        retriever: pt.Transformer = index.quantized(num_results=NUM_RESULTS, toks_scale=self.pisa_scale)
+        return retriever
 
 
 def work(system: str, inputs: Path, pisa_scale: float) -> None:
@@ -221,7 +225,7 @@ def work(system: str, inputs: Path, pisa_scale: float) -> None:
         build = time.perf_counter() - start
         retriever(data.queries.head(1))
         start = time.perf_counter()
-        run = retriever(data.queries)
+        run = retriever.transform(data.queries)
         search = (time.perf_counter() - start) / len(data.queries)
         size = size_on_disk(path)
     qrels = list(ir_measures.read_trec_qrels(str(inputs / "qrels.txt")))

@@ -99,6 +99,12 @@ def head_of(weights: Weights) -> SparseHead:
     return head
 
 
+def gradient_of(weights: Tensor) -> Tensor:
+    """Returns the gradient that a backward pass left."""
+    assert weights.grad is not None
+    return weights.grad
+
+
 def trained_by_us(head: SparseHead, settings: PretrainConfig, loss: Callable[[Tensor], Tensor]) -> System:
     """Returns a system that takes the steps of ``SaeSplade.pretrain`` with a loss."""
     optimiser = torch.optim.AdamW(
@@ -117,7 +123,7 @@ def trained_by_us(head: SparseHead, settings: PretrainConfig, loss: Callable[[Te
         head.normalise_dictionary()
         optimiser.zero_grad()
 
-    return System(loss, lambda: (head.W_enc.grad, head.dictionary.grad), step)
+    return System(loss, lambda: (gradient_of(head.W_enc), gradient_of(head.dictionary)), step)
 
 
 def pyterrier_saesplade(weights: Weights, k: int, precision: Precision = "auto") -> System:
@@ -158,7 +164,8 @@ def sae_lens(weights: Weights, k: int, *, sparse: bool = False, autocast: bool =
     def reconstruction(states: Tensor) -> Tensor:
         inputs = TrainStepInput(states, {}, trainer.dead_neurons, n_training_steps=0, is_logging_step=False)
         with trainer.autocast_if_enabled:
-            return sae.training_forward_pass(inputs).losses["mse_loss"]
+            loss: Tensor = sae.training_forward_pass(inputs).losses["mse_loss"]
+        return loss
 
     return System(reconstruction, lambda: (sae.W_enc.grad.T, sae.W_dec.grad), trainer.step)
 
@@ -188,7 +195,8 @@ def sparsify(weights: Weights, k: int) -> System:
         return (states - states.mean(0)).pow(2).sum()
 
     def reconstruction(states: Tensor) -> Tensor:
-        return coder(states, total_variance=variance(states)).fvu * variance(states) / len(states)
+        unexplained: Tensor = coder(states, total_variance=variance(states)).fvu
+        return unexplained * variance(states) / len(states)
 
     def step(states: Tensor) -> None:
         coder.set_decoder_norm_to_unit_norm()
@@ -242,7 +250,8 @@ def error_and_gradients(system: System, states: Tensor) -> dict[str, Tensor]:
 def check(k: int) -> None:
     """Stops unless all float32 systems give our error and gradients; reports the relative distances of all."""
     weights, states = random_weights(_CHECKED_WIDTH), random_states(_CHECKED_TOKENS)
-    expected, far = error_and_gradients(SYSTEMS[EXACT](weights, k), states), {}
+    expected = error_and_gradients(SYSTEMS[EXACT](weights, k), states)
+    far: dict[str, float] = {}
     for name, prepare in SYSTEMS.items():
         found = error_and_gradients(prepare(weights, k), states)
         distances = {what: float((found[what] - mine).norm() / mine.norm()) for what, mine in expected.items()}

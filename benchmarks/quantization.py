@@ -34,7 +34,7 @@ def main(
     vectors = encoder.encode([document["text"] for document in documents], "doc")
     docnos = [document["docno"] for document in documents]
     qrels = data.qrels()
-    topics = encoder.query_encoder()(data.topics()[["qid", "query"]])
+    topics = encoder.query_encoder().transform(data.topics()[["qid", "query"]])
     topics = topics[topics["qid"].isin(set(qrels["qid"]))]
     print("| scale | postings | index MB | build s | ms/query | nDCG@10 | AP |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def main(
             retriever = index.retriever()
             retriever(topics.head(1))  # starts the engine
             start = time.perf_counter()
-            run = retriever(topics)
+            run = retriever.transform(topics)
             per_query = (time.perf_counter() - start) * 1000 / len(topics)
             print(
                 f"| {'floats (exact)' if scale is None else f'{scale:g}'} | {index.metadata['n_postings']} "

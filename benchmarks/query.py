@@ -106,7 +106,12 @@ def sentence_transformers(model: str, collection: str) -> Encode:
 
     transformer = Transformer(model, transformer_task="fill-mask", max_seq_length=MAX_LENGTH)
     encoder = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
-    return lambda query: dict(encoder.decode(encoder.encode_query(query, show_progress_bar=False)))
+
+    def run(query: str) -> dict[str, float]:
+        decoded: Any = encoder.decode(encoder.encode_query(query, show_progress_bar=False))  # a list of pairs
+        return dict(decoded)
+
+    return run
 
 
 def pyserini(model: str, collection: str) -> Encode:

@@ -84,7 +84,9 @@ def pyterrier_splade(model: str, folder: Path, num_results: int) -> pt.Transform
     from pyterrier_splade import Splade
 
     splade = Splade(model, max_length=index.MAX_LENGTH)
-    return splade.query_encoder() >> PisaIndex(str(folder / PEER), stemmer="none").quantized(num_results=num_results)
+    index_of_peer = PisaIndex(str(folder / PEER), stemmer="none")
+    pipeline: pt.Transformer = splade.query_encoder() >> index_of_peer.quantized(num_results=num_results)
+    return pipeline
 
 
 PIPELINES = {OURS: ours, PEER: pyterrier_splade}
@@ -118,14 +120,14 @@ def work(system: str, model: str, folder: Path, num_results: int) -> None:
 def compare(model: str, folder: Path) -> None:
     """Reports the share of the first documents that both pipelines find, averaged over some queries."""
     topics = read_topics(folder)[["qid", "query"]].head(CHECKED)
-    found = [first_documents(pipeline(model, folder, DEPTH)(topics)) for pipeline in PIPELINES.values()]
+    found = [first_documents(pipeline(model, folder, DEPTH).transform(topics)) for pipeline in PIPELINES.values()]
     overlaps = [len(found[0][qid] & found[1][qid]) / len(found[1][qid]) for qid in topics["qid"]]
     rounds.report_run(overlap=sum(overlaps) / len(overlaps))
 
 
 def first_documents(run: pd.DataFrame) -> dict[str, set[str]]:
     """Returns the first documents of each query."""
-    return {qid: set(rows.nsmallest(DEPTH, "rank")["docno"]) for qid, rows in run.groupby("qid")}
+    return {str(qid): set(rows.nsmallest(DEPTH, "rank")["docno"]) for qid, rows in run.groupby("qid")}
 
 
 def main(

@@ -11,6 +11,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -81,7 +82,7 @@ def main(
             "encoding, SAE": Encoder.from_pretrained(encode.random_sae(384, width, Path(folder))),
         }
     for name, encoder in encoders.items():
-        found[name] = shares(lambda encoder=encoder: encoder.encode(texts, side="doc"), encoder.model.backbone)
+        found[name] = shares(partial(encoder.encode, texts, side="doc"), encoder.model.backbone)
     system, states = SYSTEMS[OURS](random_weights(width), 8), random_states(4096)
     found["pre-training step"] = shares(lambda: system.step(states), None)
     rounds.write_json(out, shares=found)

@@ -61,13 +61,14 @@ def batch(queries: int, nway: int, config: FinetuneConfig) -> dict[str, Any]:
 def dense_loss(ranker: Ranker, queries: Any, documents: Any, ignored: Tensor, teacher: Tensor) -> Tensor:
     """Returns the paper's loss over dense vectors."""
     model, settings = ranker.model, ranker.settings
+    k = model.config.k or model.config.width
 
     def vectors(groups: Any) -> Tensor:
         parts = []
         for group in groups:
             states = model.token_states(group["input_ids"], group["attention_mask"])
             activations = (states - model.head.b_dec) @ model.head.W_enc.T + model.head.b_enc
-            best = activations.topk(model.config.k, dim=1)
+            best = activations.topk(k, dim=1)
             kept = torch.zeros_like(activations).scatter(1, best.indices, torch.relu(best.values))
             pooled = kept.view(len(group["texts"]), -1, kept.shape[1]).amax(1)
             parts.append(model.alpha * torch.log1p(pooled))

@@ -51,7 +51,7 @@ def main(
     models = {
         f"{folder.name}{f', k = {kept}' if kept else ''}": SaeSplade.from_pretrained(folder, k=kept)
         for folder in model
-        for kept in (k or [None])
+        for kept in (k or (None,))
     }
     models |= {folder.parent.name: SaeSplade.from_splade(folder) for folder in splade}
     for title, table in tables(models, data):
@@ -78,7 +78,7 @@ def tables(models: dict[str, SaeSplade], data: Path) -> Iterator[tuple[str, pd.D
     if contexts.is_dir():
         training, test = (read_occurrences(contexts / f"{part}.en-en.jsonl.gz") for part in ("dev", "test"))
         yield "Polysemy", polysemy(models, training, test)
-    texts = {}
+    texts: dict[str, pd.DataFrame] = {}
     if (data / "tatoeba").is_dir():
         texts |= {language: read_translations(data / "tatoeba" / f"{language}-eng.tsv.gz") for language in LANGUAGES}
     if (data / "xquad").is_dir():

@@ -10,7 +10,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.collections import Collection, passages_of, read_topics, write_collection
-from pyterrier_saesplade.errors import PathExistsError, SettingError
+from pyterrier_saesplade.errors import DataError, PathExistsError, SettingError
 from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus, ResetQueries, TextLoader, make_system
 from pyterrier_saesplade.pipeline import Normalise, Standardise
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -168,7 +168,7 @@ def test_judgements_of_unknown_documents_are_left_out(judged: Collection, caplog
     known = with_known_documents(pd.concat([qrels, unknown]), passages_of(judged))
     assert known["docno"].tolist() == qrels["docno"].tolist()
     (warning,) = (record.getMessage() for record in caplog.records if record.name.startswith("pyterrier_saesplade"))
-    assert re.search(r"\b1 judgement", warning)
+    assert re.search(r"\b1 qrels", warning)
 
 
 def test_pipelines_by_name(
@@ -271,9 +271,9 @@ def test_queries_are_made_from_documents(tmp_path: Path) -> None:
         pseudo_queries(DOCUMENTS, 1, kinds=["poems"])  # type: ignore[list-item]
     odd = [{"docno": "1", "title": "two\twords \n", "text": "a b c d e f g"}]
     assert pseudo_queries(odd, 1, kinds=["titles"])["query"].tolist() == ["two words"]
-    with pytest.raises(SettingError, match="keywords"):
+    with pytest.raises(DataError, match="keywords"):
         pseudo_queries(odd, 1, kinds=["keywords"])
-    with pytest.raises(SettingError, match="words"):
+    with pytest.raises(DataError, match="words"):
         pseudo_queries(DOCUMENTS[2:], 1)
 
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import idf_of
 
@@ -49,7 +49,8 @@ def pseudo_queries(
         A frame with the columns ``qid``, ``query`` and ``made_from``, the docno of the document.
 
     Raises:
-        SettingError: If a kind is unknown, there are no kinds, or no document has enough words.
+        SettingError: If a kind is unknown, or there are no kinds.
+        DataError: If no document has enough words.
 
     Examples:
         >>> pseudo_queries(documents, 2, kinds=["titles"])
@@ -62,7 +63,7 @@ def pseudo_queries(
         raise SettingError(f"kinds must be some of {', '.join(get_args(Kind))}, not {unknown or 'none'}")
     held = [document for document in documents if len(_WORD.findall(document["text"])) >= _SPAN[0]]
     if not held:
-        raise SettingError("no document has enough words to make a query from")
+        raise DataError("no document has enough words to make a query from")
     idf = _idf(document["text"] for document in held)
     generator = np.random.default_rng(seed)
     rows: list[tuple[str, str, str]] = []
@@ -70,7 +71,7 @@ def pseudo_queries(
     empty = 0  # consecutive documents that gave no query
     while len(rows) < count:
         if empty == len(held):
-            raise SettingError(f"no document yields a query of the kind {kinds[len(rows) % len(kinds)]}")
+            raise DataError(f"no document yields a query of the kind {kinds[len(rows) % len(kinds)]}")
         document = held[next(order)]
         kind = kinds[len(rows) % len(kinds)]
         query = _make(kind, document, idf, generator)
@@ -105,6 +106,7 @@ def write_pseudo_queries(
     Raises:
         PathExistsError: If the file exists and ``overwrite`` is false.
         SettingError: As for :func:`pseudo_queries`.
+        DataError: As for :func:`pseudo_queries`.
 
     Examples:
         >>> written = write_pseudo_queries(documents, "pseudo.tsv", 2, kinds=["titles"])

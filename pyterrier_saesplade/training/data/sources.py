@@ -26,7 +26,7 @@ from pyterrier_saesplade.collections import (
     passages_of,
     queries_of,
 )
-from pyterrier_saesplade.errors import DataError, PathNotFoundError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.training.data.examples import Candidates, TrainingData, look_up, write_examples
 from pyterrier_saesplade.training.extra import Dataset, load_dataset, load_from_disk
 
@@ -208,7 +208,8 @@ def read_training_data(
 
     Raises:
         PathNotFoundError: If a file or the query set does not exist.
-        DataError: If arguments are missing or exclude each other, or the data cannot be used.
+        SettingError: If arguments are missing or exclude each other.
+        DataError: If the data cannot be used.
 
     Examples:
         >>> _ = Path("triples.tsv").write_text("q2 d4 d11")
@@ -218,18 +219,18 @@ def read_training_data(
     """
     if dataset is not None:
         if collection is not None or examples or passages or queries:
-            raise DataError("a data set of texts has its own queries and passages: give no other data as well")
+            raise SettingError("a data set of texts has its own queries and passages: give no other data as well")
         return [read_dataset(dataset, on_error=on_error)]
     if not examples:
         if collection is None or passages or queries:
-            raise DataError("give a collection with qrels, files of examples, or a data set")
+            raise SettingError("give a collection with qrels, files of examples, or a data set")
         return [read_labels(collection, query_set, on_error=on_error)]
     if collection is not None:
         opened = as_collection(collection)
         passages = passages or [opened] * len(examples)
         queries = queries or [opened.topics(query_set)] * len(examples)
     if not len(examples) == len(passages) == len(queries):
-        raise DataError(
+        raise SettingError(
             f"each of the {len(examples)} files of examples needs a source of passages and a source of queries, not "
             f"{len(passages)} and {len(queries)} in all"
         )

@@ -242,7 +242,7 @@ def test_training_data_from_collections_and_files(
         ({"examples": [tmp_path / "mined.jsonl"]}, r"\b1 file.*passages.*queries"),
         ({"dataset": tmp_path, "collection": collection}, "data set"),
     ]:
-        with pytest.raises(DataError, match=fact):
+        with pytest.raises(SettingError, match=fact):
             read_training_data(**given)
     with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "none.jsonl"))):
         read_distillation(tmp_path / "none.jsonl", passages, queries)

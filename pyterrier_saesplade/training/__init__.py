@@ -1,4 +1,4 @@
-"""Training: the sparse autoencoder on a corpus, without labels; then the whole model for ranking."""
+"""Pre-training of the sparse autoencoder on a corpus, and fine-tuning of the model for ranking."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The packages that only training needs: the extra ``train``."""
+"""Packages that only training needs (extra ``train``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trainings on the Hugging Face Trainer: what the Trainer does not do already."""
+"""Extensions of the Hugging Face Trainer that both stages use."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from pyterrier_saesplade.model import SparseHead
 
 
 class Batches(Protocol):
-    """An endless iterable data set of batches, the same after every restart.
+    """An endless iterable data set of batches that are the same after every restart.
 
     Attributes:
-        start: The batch that it begins with.
+        start: Number of the batch that the next iteration starts with.
     """
 
     start: int
 
 
 class BatchTrainer(Trainer):
-    """Trains a module whose output is a named tuple of scalars, the loss first, on batches as they come.
+    """Trains a module on a stream of batches.
 
     Args:
-        model: The module, trained in place.
+        model: The module, trained in place. It returns a named tuple of scalars, of which the first is the loss.
         batches: The data; each process has its own.
-        workers: Processes that prepare batches ahead.
-        **kwargs: Those of ``transformers.Trainer``.
+        workers: Number of processes that prepare batches in advance.
+        **kwargs: Further arguments of ``transformers.Trainer``.
     """
 
-    #: The measures that the progress bar shows.
+    #: Names of the measures that the progress bar shows.
     SHOWN: ClassVar[Sequence[str]]
 
     def __init__(self, *, model: nn.Module, batches: Batches, workers: int = 0, **kwargs: Any) -> None:
@@ -46,29 +46,30 @@ class BatchTrainer(Trainer):
 
     @abstractmethod
     def measures(self, means: dict[str, float]) -> dict[str, float]:
-        """Returns what is logged, from the means of the module's outputs since the last entry."""
+        """Returns the measures to log, given the means of the module's outputs since the last entry of the log."""
 
     def was_stopped(self) -> bool:
-        """Tells whether the run of :attr:`state` ended before its last step."""
+        """Returns whether the run recorded in :attr:`state` was stopped early on purpose."""
         return False
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Returns whole batches as they come: every process draws from its own share."""
+        """Returns a loader of whole batches; every process draws from its own share."""
         dataset: Any = self.batches
-        # A generator of its own: the loader would draw from the one that dropout uses, once more after a restart.
+        # By default the loader draws a seed from the global generator, which dropout uses too; after a restart it
+        # would draw once more, and the results would differ.
         return DataLoader(dataset, batch_size=None, num_workers=self._workers, generator=torch.Generator())
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Returns the loss of a batch, and notes its measures for the log."""
+        """Returns the loss of a batch, and keeps the module's outputs for the log."""
         output = model(**inputs)
         self._names = output._fields
         self._outputs.append(torch.stack(output).detach())
         return (output.loss, output) if return_outputs else output.loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the measures since the last entry to the log."""
+        """Adds the measures of the steps since the last entry to the log."""
         if "loss" in logs and self._outputs:
             means = torch.stack(self._outputs).mean(0)
             if distributed.is_initialized():
@@ -80,22 +81,22 @@ class BatchTrainer(Trainer):
 
 
 class KeepDictionaryNormal(TrainerCallback):
-    """Keeps the decoder's rows at unit norm: only directions are learned there."""
+    """Keeps the decoder's rows at unit norm, so that only their directions are learned."""
 
     def on_pre_optimizer_step(self, *_: Any, **kwargs: Any) -> None:
-        """Takes out of the gradient what would change the norms."""
+        """Removes from the gradient the component that would change the norms."""
         _head(kwargs["model"]).project_gradient()
 
     def on_optimizer_step(self, *_: Any, **kwargs: Any) -> None:
-        """Rescales the rows."""
+        """Rescales the rows to unit norm."""
         _head(kwargs["model"]).normalise_dictionary()
 
 
 class ShortProgress(ProgressCallback):
-    """The Trainer's progress bar, with the newest measures at its end in place of lines between.
+    """The Trainer's progress bar, which shows the latest measures at its end instead of printing lines.
 
     Args:
-        shown: Their names.
+        shown: Names of the measures to show.
     """
 
     def __init__(self, shown: Sequence[str]) -> None:
@@ -103,12 +104,12 @@ class ShortProgress(ProgressCallback):
         self._shown = shown
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Shows what was logged of a step."""
+        """Shows the measures that were logged."""
         if self.training_bar is not None and logs is not None and all(name in logs for name in self._shown):
             self.training_bar.set_postfix({name: f"{logs[name]:.3f}" for name in self._shown})
 
 
 def _head(model: Any) -> SparseHead:
-    """Returns the head inside a module, which distributed training has wrapped."""
+    """Returns the head inside a module, which distributed training may have wrapped."""
     (head,) = (module for module in model.modules() if isinstance(module, SparseHead))
     return head

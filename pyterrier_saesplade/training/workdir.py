@@ -1,4 +1,4 @@
-"""What both trainings do around the Trainer: its arguments, several processes, stopping and going on."""
+"""Shared by both stages: the folder of a run, the Trainer's arguments, processes and resuming."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from pyterrier_saesplade.training.trainer import BatchTrainer, ShortProgress
 
 @dataclass(frozen=True)
 class Run:
-    """A run of training and its folder ``OUT.run``, which holds what it takes to go on after it was killed.
+    """A training run and its folder ``OUT.run``, which holds everything needed to resume it after a crash.
 
     Attributes:
-        out: The folder of the model to be.
-        settings: What must be the same for the run to go on, as JSON has it.
+        out: The folder of the finished model.
+        settings: What must be equal for the run to be resumed, as read back from JSON.
     """
 
     out: Path
@@ -44,10 +44,10 @@ class Run:
         return Path(f"{self.out}.run")
 
     def is_finished(self) -> bool:
-        """Tells whether this run's model is in place already: it was stopped before it had tidied up.
+        """Returns whether this run was stopped after its model was in place, but before :meth:`tidy` was done.
 
         Raises:
-            FileExistsError: If another model is in place.
+            PathExistsError: If another model is in place.
         """
         finished = self.out.exists() and claimed_settings(self.work) == self.settings
         if self.out.exists() and not finished:
@@ -56,14 +56,14 @@ class Run:
 
     @contextmanager
     def held(self, rank: int) -> Iterator[None]:
-        """Makes the folder, or goes on in the one that is there; what a killed process left broken is removed.
+        """Creates or reopens the folder and locks it, and removes checkpoints that a killed process left incomplete.
 
         Args:
-            rank: Which process this is: the first does this for all, and keeps other runs out while it works.
+            rank: Rank of this process. The first process does the work for all processes.
 
         Raises:
-            FileExistsError: If the folder belongs to a run with other settings, or is in use.
-            OSError: If something cannot be written, such as to a full disk; safetensors has an error of its own for it.
+            PathExistsError: If the folder belongs to a run with other settings, or is in use.
+            OSError: If safetensors cannot write a file, for example because the disk is full.
         """
         if rank:
             yield
@@ -72,33 +72,33 @@ class Run:
         try:
             lock = FileLock(self.work / "lock").acquire(blocking=False)
         except Timeout:
-            raise PathExistsError(f"{self.work} is in use: the same training runs in another process") from None
+            raise PathExistsError(f"{self.work} is in use: another process runs the same training") from None
         with lock:
             _remove_broken_checkpoints(self.work / "checkpoints")
             try:
                 yield
             except SafetensorError as error:
-                raise OSError(f"{self.work}: {error}; the same call goes on from the last checkpoint") from error
+                raise OSError(f"{self.work}: {error}; the same call resumes from the last checkpoint") from error
 
     def finish(self, model: Path) -> None:
-        """Moves the model, a folder in the run's, into place, and removes the run's folder."""
-        os.replace(model, self.out)
+        """Moves ``model``, a folder within the run's folder, into place, and removes the run's folder."""
+        model.replace(self.out)
         self.tidy()
 
     def tidy(self) -> None:
-        """Removes the run's folder; it is renamed first, so that no half of it is ever taken for a run."""
+        """Removes the run's folder. It is renamed first, so that a half-removed folder is never taken for a run."""
         trash = self.work.with_name(f".{self.work.name}.{os.getpid()}.removed")
-        os.replace(self.work, trash)
+        self.work.replace(trash)
         shutil.rmtree(trash)
 
 
 def rank_and_processes() -> tuple[int, int]:
-    """Returns which process this is, and of how many, as ``torchrun`` says."""
+    """Returns the rank of this process and the number of processes, as ``torchrun`` sets them."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def wait(processes: int) -> None:
-    """Waits for all processes."""
+    """Waits until all processes have reached this call."""
     if processes > 1:
         distributed.barrier()
 
@@ -111,22 +111,22 @@ def training_arguments(
     verbose: bool,
     **arguments: Any,
 ) -> TrainingArguments:
-    """Makes the Trainer's arguments, and with them the group of processes.
+    """Returns the Trainer's arguments. Creating them also sets up the group of processes.
 
     Args:
         config: The settings.
         work: The folder of the run.
-        device: Where to train; ``None``: the first GPU, else the CPU.
+        device: Where to train; ``None``: the first GPU, or the CPU if there is none.
         verbose: Whether to show progress.
-        **arguments: Further ones.
+        **arguments: Further arguments of ``transformers.TrainingArguments``.
 
     Raises:
-        ValueError: If the device is a GPU other than the first.
+        SettingError: If the device is a GPU other than the first.
     """
     if device is not None and pick_device(device).index:
-        raise SettingError(f"training takes the first GPU that it sees: set CUDA_VISIBLE_DEVICES in place of {device}")
+        raise SettingError(f"training uses the first visible GPU: set CUDA_VISIBLE_DEVICES instead of device={device}")
     _, processes = rank_and_processes()
-    made = TrainingArguments(
+    training = TrainingArguments(
         output_dir=str(work / "checkpoints"),
         max_steps=max(1, config.steps),
         learning_rate=config.learning_rate,
@@ -138,13 +138,13 @@ def training_arguments(
         optim="adamw_torch_fused",
         seed=config.seed,
         logging_steps=config.log_steps,
-        # A loss that is no number is to be seen.
+        # Log NaN and infinite losses instead of hiding them.
         logging_nan_inf_filter=False,
         eval_strategy="steps" if config.eval_steps else "no",
         eval_steps=config.eval_steps or None,
         save_steps=config.save_steps,
         save_total_limit=2,
-        # The stream of batches finds its place by itself.
+        # The batches themselves start at the right place after a restart.
         ignore_data_skip=True,
         remove_unused_columns=False,
         report_to=list(config.report_to) or "none",
@@ -154,13 +154,13 @@ def training_arguments(
         disable_tqdm=not verbose,
         **arguments,
     )
-    # One GPU to a process: the Trainer would spread a single process over all GPUs by DataParallel.
-    made._n_gpu = min(made.n_gpu, 1)
-    return made
+    # One GPU per process: the Trainer would spread a single process over all GPUs with DataParallel.
+    training._n_gpu = min(training.n_gpu, 1)
+    return training
 
 
 def train(trainer: BatchTrainer) -> None:
-    """Trains from the last checkpoint on, or from the start."""
+    """Trains from the last checkpoint, or from the start if there is none."""
     arguments = trainer.args
     trainer.remove_callback(PrinterCallback if arguments.disable_tqdm else ProgressCallback)
     if not arguments.disable_tqdm:
@@ -170,14 +170,14 @@ def train(trainer: BatchTrainer) -> None:
         trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
         trainer.batches.start = trainer.state.global_step
     if checkpoint is not None and (trainer.batches.start >= arguments.max_steps or trainer.was_stopped()):
-        # All steps are done; the Trainer would take one more.
+        # All steps are done, but the Trainer would take one more.
         trainer.module.load_state_dict(load_file(Path(checkpoint) / "model.safetensors"))
     else:
         trainer.train(resume_from_checkpoint=checkpoint)
 
 
 def _remove_broken_checkpoints(folder: Path) -> None:
-    """Removes checkpoints that were not written to their end: the Trainer writes ``trainer_state.json`` last."""
+    """Removes incomplete checkpoints, which lack ``trainer_state.json``: the Trainer writes it last."""
     folder.mkdir(exist_ok=True)
     for path in folder.glob("checkpoint-*"):
         try:
@@ -187,12 +187,12 @@ def _remove_broken_checkpoints(folder: Path) -> None:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes tensors to a file, which appears when it is complete."""
+    """Writes tensors to a file, which appears only when it is complete."""
     with atomic_write(path) as partial:
         save_file(tensors, partial)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns settings as they are read from JSON again."""
+    """Returns settings as they are read back from JSON: tuples become lists, for example."""
     read: dict[str, Any] = json.loads(json.dumps(settings))
     return read

@@ -1,6 +1,8 @@
 # Each target makes .venv, installs what it needs and runs; what is installed already is not installed again.
 #   make demo          learn concepts from a corpus, compare them with other retrievers (writes demo/)
-#   make test          the tests, with coverage
+#   make test          all tests, in JOBS processes (2)
+#   make check         make lint and the fast tests, which start no Java: for every change
+#   make coverage      all tests in one process; fails below the share of lines that setup.cfg names
 #   make test-colbert  those of ColBERT, in .venv-colbert
 #   make test-browser  those of the report's page in Chromium, which with chromedriver must be installed
 #   make test-notebooks  runs examples/*.ipynb
@@ -14,14 +16,27 @@
 PYTHON ?= python3
 VENV := .venv
 COLLECTION ?= docstrings
+JOBS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-colbert test-browser test-notebooks lint docs linkcheck bench
+.PHONY: demo test check test-fast coverage test-colbert test-browser test-notebooks lint docs linkcheck bench
 
 demo: .venv/installed-demo
 	$(BIN)/saesplade demo --out demo
 
+# Terrier's jars are fetched first, so that processes do not fetch them at the same time. A file's tests share what they
+# build, so a file stays in one process.
 test: .venv/installed-test
+	$(BIN)/python -c "import pyterrier; pyterrier.java.init()"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+check:
+	$(MAKE) --jobs=2 --output-sync=target lint test-fast
+
+test-fast: .venv/installed-dev
+	$(BIN)/python -m pytest -q -m "not slow"
+
+coverage: .venv/installed-test
 	$(BIN)/python -m pytest --cov
 
 # PyLate allows only older releases of torch and transformers than the rest is tested with. So the other folders say, too,

@@ -1,5 +1,6 @@
-"""Writing beside, then moving into place."""
+"""Files and folders are written under a temporary name and then renamed."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pyterrier_saesplade.files import atomic_write, scratch_beside
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
-    """Nothing is in its place while it is written; afterwards it is, and nothing else."""
+    """The path does not exist while the file is written. Afterwards nothing else is left."""
     path = tmp_path / "new" / "file"
     with atomic_write(path) as partial:
         partial.write_text("first")
@@ -24,8 +25,8 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "nothing"])
-def test_what_fails_leaves_nothing(tmp_path: Path, kind: str) -> None:
-    """An interruption too."""
+def test_a_failed_write_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    """Nor does an interrupted one."""
 
     def interrupted() -> None:
         with atomic_write(tmp_path / "it") as partial:
@@ -41,7 +42,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
-    """What another process put there in the meantime stays."""
+    """A folder that another process has created in the meantime stays."""
     path = tmp_path / "folder"
 
     def overtaken() -> None:
@@ -50,14 +51,15 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
             path.mkdir()
             (path / "theirs").touch()
 
-    with pytest.raises(OSError, match="not empty"):
+    with pytest.raises(OSError, match=str(path)) as error:
         overtaken()
+    assert error.value.errno == errno.ENOTEMPTY
     assert os.listdir(path) == ["theirs"]
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_what_is_kept_beside_goes(tmp_path: Path) -> None:
-    """Two writers of one target have two places."""
+def test_temporary_paths_are_removed(tmp_path: Path) -> None:
+    """Two writers of one path have two temporary paths."""
     with scratch_beside(tmp_path / "it") as one, scratch_beside(tmp_path / "it") as other:
         assert one != other
         one.mkdir()

@@ -1,4 +1,4 @@
-"""Words and concepts in one index: scores are the sums of both, and names cannot clash."""
+"""Words and concepts in one index: scores are the sums of both, and names do not clash."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.collections import open_collection
+from pyterrier_saesplade.errors import DataError, ModelMismatchError, PathExistsError, SettingError
 from pyterrier_saesplade.hybrid import WordsAndConcepts
 from pyterrier_saesplade.impacts import Words
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -65,8 +66,8 @@ def test_a_balance_of_0_leaves_the_concepts(both: WordsAndConcepts, tmp_path: Pa
     )
 
 
-def test_words_beside_word_pieces(splade_path: Path, tmp_path: Path) -> None:
-    """SPLADE's index has no idf, so its words bring theirs; the piece "word" is not the word "ord"."""
+def test_words_next_to_word_pieces(splade_path: Path, tmp_path: Path) -> None:
+    """An index of SPLADE has no idf, so queries contain the idf of words. The piece "word" is not the word "ord"."""
     splade = SaeSplade.from_splade(splade_path)
     both = WordsAndConcepts.fit(splade, DOCUMENTS, balance=1.0)
     assert both.weighting == "none"
@@ -79,8 +80,8 @@ def test_words_beside_word_pieces(splade_path: Path, tmp_path: Path) -> None:
     assert both.retriever(index).search("music")["docno"][0] == "2"
 
 
-def test_feedback_weighs_words_as_queries_do(both: WordsAndConcepts, splade_path: Path) -> None:
-    """A document's word enters a query times the balance, and times its idf where the index has none."""
+def test_feedback_weights_words_as_queries_do(both: WordsAndConcepts, splade_path: Path) -> None:
+    """A document's word is multiplied by the balance and, if the index has no idf, by its idf."""
     splade = SaeSplade.from_splade(splade_path)
     for model in (both, WordsAndConcepts.fit(splade, DOCUMENTS, balance=3.0)):
         documents = model.encode(TEXTS)
@@ -111,31 +112,31 @@ def test_texts_under_another_key(model: SaeSplade) -> None:
     documents = [{"docno": document["docno"], "body": document["text"]} for document in DOCUMENTS]
     named = WordsAndConcepts.fit(model, documents, balance=1.0, text_field="body")
     assert named == WordsAndConcepts.fit(model, DOCUMENTS, balance=1.0)
-    with pytest.raises(ValueError, match="the document '1' has no 'text'; it has: docno, body"):
+    with pytest.raises(DataError, match=r"'1'.*'text'.*\bdocno, body\b"):
         WordsAndConcepts.fit(model, documents, balance=1.0)
 
 
-def test_a_file_keeps_words_and_balance(both: WordsAndConcepts, tmp_path: Path) -> None:
+def test_words_and_balance_are_saved_and_loaded(both: WordsAndConcepts, tmp_path: Path) -> None:
     both.save(tmp_path / "words.json")
     assert WordsAndConcepts.load(tmp_path / "words.json", both.model) == both
-    with pytest.raises(FileExistsError):
+    with pytest.raises(PathExistsError, match=str(tmp_path / "words.json")):
         both.save(tmp_path / "words.json")
 
 
-def test_what_cannot_be_told_or_is_out_of_range(model: SaeSplade, both: WordsAndConcepts) -> None:
-    with pytest.raises(ValueError, match="name one, such as balance=4"):
+def test_balances_that_are_unknown_or_out_of_range(model: SaeSplade, both: WordsAndConcepts) -> None:
+    with pytest.raises(SettingError, match=r"balance .*\bbalance=4\b"):
         WordsAndConcepts.fit(model, DOCUMENTS[:1])
-    with pytest.raises(ValueError, match="balance must be"):
+    with pytest.raises(SettingError, match=r"balance .*-1\b"):
         WordsAndConcepts(model, both.words, -1)
 
 
-def test_another_model_s_index_is_refused(both: WordsAndConcepts, tmp_path: Path) -> None:
+def test_an_index_of_another_model_is_refused(both: WordsAndConcepts, tmp_path: Path) -> None:
     index = both.model.indexer(tmp_path / "concepts", "exact").index(DOCUMENTS)
-    with pytest.raises(ValueError, match="built by another model"):
+    with pytest.raises(ModelMismatchError, match=f"{index.path}.*{index.fingerprint[:8]}.*{both.fingerprint[:8]}"):
         both.retriever(index)
 
 
-def test_stages_are_pyterrier_s(both: WordsAndConcepts, tmp_path: Path) -> None:
+def test_stages_are_those_of_a_model(both: WordsAndConcepts, tmp_path: Path) -> None:
     again = WordsAndConcepts(both.model, Words.count(DOCUMENTS), 3.0)
     assert both.query_encoder() == again.query_encoder()
     assert hash(both) == hash(again)

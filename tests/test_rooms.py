@@ -1,4 +1,4 @@
-"""The rooms of the package: what they export, and that what they export is there."""
+"""The rooms of the package export what their stubs list, and all errors form one tree."""
 
 import ast
 import importlib
@@ -16,14 +16,14 @@ STUBS = sorted(ROOT.rglob("__init__.pyi"))
 
 
 def exported(stub: Path) -> dict[str, str]:
-    """The names of a stub, and the modules that they come from; a submodule comes from the empty one."""
+    """The names of a stub and their modules. The module of a submodule is the empty string."""
     imports = [node for node in ast.parse(stub.read_text()).body if isinstance(node, ast.ImportFrom)]
     return {alias.name: node.module or "" for node in imports for alias in node.names}
 
 
 @pytest.mark.parametrize("stub", STUBS, ids=lambda stub: stub.parent.relative_to(ROOT.parent).as_posix())
-def test_every_name_of_a_room_is_there(stub: Path) -> None:
-    """Also when files of the same name were imported before: a function is never its module."""
+def test_every_exported_name_exists(stub: Path) -> None:
+    """Also after modules of the same name were imported: a function is never replaced by its module."""
     package = ".".join(stub.parent.relative_to(ROOT.parent).parts)
     room = importlib.import_module(package)
     for module in pkgutil.iter_modules([str(stub.parent)]):
@@ -37,7 +37,7 @@ def test_every_name_of_a_room_is_there(stub: Path) -> None:
 
 
 def test_errors_form_one_tree() -> None:
-    """The tree of the docstring is that of the classes, and no error of the package is outside of it."""
+    """The docstring shows all classes, and no other file defines an error."""
     classes = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
     assert all(issubclass(value, errors.SaespladeError) for value in classes.values())
     assert errors.__doc__ is not None
@@ -49,4 +49,4 @@ def test_errors_form_one_tree() -> None:
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.ClassDef) and node.name.endswith("Error") and file.name != "errors.py"
     ]
-    assert others == ["engines/lucene/process.py: _DiedError"]  # never leaves its file
+    assert others == ["engines/lucene/process.py: _DiedError"]  # is caught in that file

@@ -1,4 +1,4 @@
-"""A small model, and PyTerrier's own tests of a stage."""
+"""A small model, and one whose weights are missing."""
 
 from pathlib import Path
 
@@ -14,6 +14,6 @@ def model(random_model_path: Path) -> SaeSplade:
 
 @pytest.fixture
 def unloadable(model: SaeSplade, tmp_path: Path) -> SaeSplade:
-    """A model with a configuration but without weights: whoever loads it fails."""
+    """A model with a configuration but without weights, so that loading it fails."""
     (tmp_path / "config.json").write_bytes((Path(model.source) / "config.json").read_bytes())
     return SaeSplade.from_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""What PyTerrier asks of every stage: columns, empty frames, equality, pickling, display."""
+"""PyTerrier's contract for every stage: columns, empty frames, equality, pickling, display."""
 
 import pickle
 from collections.abc import Callable
@@ -93,7 +93,7 @@ def test_the_input_is_not_changed(name: str, model: SaeSplade, tmp_path: Path) -
     assert len(out) == 2
 
 
-def test_help_is_named_so_that_none_is_looked_for(name: str, model: SaeSplade, tmp_path: Path) -> None:
+def test_schematics_link_to_the_reference(name: str, model: SaeSplade, tmp_path: Path) -> None:
     stage = STAGES[name][0](model, tmp_path / "index")
     schematic = pt.schematic.transformer_schematic(stage)
     assert schematic["help_url"].endswith(f"/pyterrier-saesplade/api.html#pyterrier_saesplade.{type(stage).__name__}")

@@ -1,4 +1,4 @@
-"""Concept feedback: what PyTerrier asks of it, the arithmetic, and that it finds more."""
+"""Concept feedback: PyTerrier's contract, the arithmetic, and its effect on results."""
 
 import pickle
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.pipeline import ConceptFeedback
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.vectors import ConceptVectors
@@ -60,8 +61,8 @@ def test_beta_of_0_leaves_the_queries(model: SaeSplade) -> None:
     assert out["query_toks"].tolist() == [{"c1": 2.0}, {}]
 
 
-def test_idf_says_which_concepts_are_taken(model: SaeSplade, tmp_path: Path) -> None:
-    # c2 is in all documents but one, c3 in one: its idf outweighs that its weight is smaller.
+def test_idf_selects_the_concepts(model: SaeSplade, tmp_path: Path) -> None:
+    # c2 is in all documents but one, c3 in one: the larger idf of c3 outweighs its smaller weight.
     vectors = ConceptVectors.from_rows([([2, 3], [1.0, 0.9])] + [([2], [1.0])] * 30 + [([1], [1.0])])
     index = model.indexer(tmp_path / "index", "exact").index_vectors([([f"d{i}" for i in range(32)], vectors)])
     results = RESULTS.head(1).assign(toks=[{"c2": 1.0, "c3": 0.9}])
@@ -85,5 +86,6 @@ def test_texts_are_encoded_where_there_are_no_vectors(model: SaeSplade, tmp_path
 
 @pytest.mark.parametrize("settings", [{"documents": 0}, {"concepts": 0}, {"beta": -1.0}, {"beta": float("nan")}])
 def test_numbers_out_of_range_are_refused(model: SaeSplade, settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(settings))):
+    ((name, value),) = settings.items()
+    with pytest.raises(SettingError, match=f"{name} .*{value}"):
         ConceptFeedback(model, **settings)

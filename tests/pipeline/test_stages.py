@@ -9,7 +9,7 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.errors import AlreadyQuantizedError
+from pyterrier_saesplade.errors import AlreadyQuantizedError, DataError, ModelMismatchError, SettingError
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 from pyterrier_saesplade.pipeline import LatentWeighting, Prune, Quantizer
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -47,7 +47,7 @@ def test_documents_are_integers_at_the_default_scale_or_floats(model: SaeSplade)
     assert sum(len(toks) for toks in integers["toks"]) > 0
 
 
-def test_windows_do_not_change_the_result(model: SaeSplade) -> None:
+def test_the_batch_size_does_not_change_the_result(model: SaeSplade) -> None:
     texts = [f"text number {i} about {'retrieval ' * (i % 5)}" for i in range(25)]
     frame = pd.DataFrame({"docno": [str(i) for i in range(25)], "text": texts})
     whole, windows = (model.doc_encoder(scale=None, batch_size=size)(frame)["toks"] for size in (1024, 4))
@@ -76,7 +76,7 @@ def test_queries_are_floats_and_encoded_once(model: SaeSplade, monkeypatch: pyte
     assert integers == Quantization(100).quantize_toks(out["query_toks"][0])
 
 
-def test_sides_differ_in_length_and_k_is_an_option(model: SaeSplade) -> None:
+def test_queries_and_documents_differ_in_length_and_k_is_an_option(model: SaeSplade) -> None:
     long = " ".join(f"word{i}" for i in range(200))
     one = SaeSplade.from_pretrained(model.source, precision="float32", query_max_length=4, doc_max_length=8)
     query = one.query_encoder()([{"qid": "1", "query": long}])[0]["query_toks"]
@@ -97,13 +97,13 @@ def test_an_indexing_pipeline_hands_over_batch_size_documents(model: SaeSplade) 
 
 @pytest.mark.parametrize("stage", ["doc_encoder", "query_encoder", "scorer"])
 def test_settings_are_checked(stage: str, model: SaeSplade) -> None:
-    with pytest.raises(ValueError, match="batch_size must be a positive integer, not 0"):
+    with pytest.raises(SettingError, match=r"batch_size .*\b0\b"):
         getattr(model, stage)(batch_size=0)
 
 
 @pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan")])
 def test_the_scale_of_toks_is_checked(scale: float, model: SaeSplade) -> None:
-    with pytest.raises(ValueError, match="toks_scale must be a positive number"):
+    with pytest.raises(SettingError, match=f"toks_scale .*{scale}"):
         model.scorer(toks_scale=scale)
 
 
@@ -123,13 +123,13 @@ def test_progress_is_shown_on_request(model: SaeSplade, capsys: pytest.CaptureFi
 def test_the_quantizer(model: SaeSplade) -> None:
     frame = pd.DataFrame({"docno": ["1", "2"], "toks": [{"c1": 0.04, "c2": 0.05, "c3": 1.26}, {}]})
     assert Quantizer(10)(frame)["toks"].tolist() == [{"c2": 1, "c3": 13}, {}]
-    with pytest.warns(UserWarning, match="1 of 3 impacts were above 12"):
+    with pytest.warns(UserWarning, match=r"\b1 of 3\b.*\b12\b"):
         assert Quantizer(10, clip=12)(frame)["toks"].tolist() == [{"c2": 1, "c3": 12}, {}]
-    with pytest.raises(AlreadyQuantizedError, match="scale them twice"):
+    with pytest.raises(AlreadyQuantizedError):
         (Quantizer(10) >> Quantizer(10))(frame)
-    with pytest.raises(ValueError, match="column must be 'toks'"):
+    with pytest.raises(SettingError, match=r"column .*'toks'.*'query_toks'.*'text'"):
         Quantizer(column="text")
-    with pytest.raises(ValueError, match="scale must be a positive number"):
+    with pytest.raises(SettingError, match=r"scale .*\b0\b"):
         Quantizer(0)
 
 
@@ -138,9 +138,9 @@ def test_pruning_keeps_the_largest_in_their_order() -> None:
     frame = pd.DataFrame({"qid": ["1", "2", "3"], "query_toks": toks})
     assert Prune(2, column="query_toks")(frame)["query_toks"].tolist() == [{"c1": 0.5, "c3": 1.5}, {}, {"c9": 0.1}]
     assert frame["query_toks"].tolist() == toks
-    with pytest.raises(ValueError, match="k must be a positive integer, not 0"):
+    with pytest.raises(SettingError, match=r"\bk\b.*\b0\b"):
         Prune(0)
-    with pytest.raises(ValueError, match="nothing says what to prune: give k, max_ratio, mass or threshold"):
+    with pytest.raises(SettingError, match=r"\bk, max_ratio, mass or threshold"):
         Prune()
 
 
@@ -264,7 +264,7 @@ def test_an_index_that_does_not_weight_gives_the_scorer_no_idf(
     assert not np.allclose(tuned.scorer(statistics=index.statistics)(candidates)["score"], plain["score"], rtol=0.01)
 
 
-def test_rows_of_a_query_need_not_stand_together(model: SaeSplade, candidates: pd.DataFrame) -> None:
+def test_rows_of_a_query_need_not_be_adjacent(model: SaeSplade, candidates: pd.DataFrame) -> None:
     expected = model.scorer()(candidates).set_index(["qid", "docno"])["score"]
     mixed = candidates.sort_values("docno", ignore_index=True)
     assert mixed["qid"].tolist()[:3] == ["1", "2", "1"]
@@ -273,7 +273,7 @@ def test_rows_of_a_query_need_not_stand_together(model: SaeSplade, candidates: p
 
 
 def test_frequent_latents_are_dropped(model: SaeSplade, tmp_path: Path) -> None:
-    """Before other rules; of queries too."""
+    """Before the other rules are applied, and in queries too."""
     documents = ConceptVectors.from_rows([([1, 2], [1.0, 2.0]), ([1], [3.0]), ([1, 3], [1.0, 1.0])])
     index = model.indexer(tmp_path / "index", "exact").index_vectors([(list("abc"), documents)])
     frame = pd.DataFrame({"docno": ["a", "b"], "toks": [{"c1": 9.0, "c2": 2.0, "c3": 3.0}, {"c1": 1.0}]})
@@ -284,14 +284,14 @@ def test_frequent_latents_are_dropped(model: SaeSplade, tmp_path: Path) -> None:
     run = (Prune(max_df=0.5, statistics=index, column="query_toks") >> index.retriever())(queries)
     assert sorted(run["docno"]) == ["a", "c"]
     for settings in ({"max_df": 0.5}, {"statistics": index}):
-        with pytest.raises(ValueError, match="max_df and statistics go together"):
+        with pytest.raises(SettingError, match=r"max_df .*statistics"):
             Prune(2, **settings)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="max_df must be"):
+    with pytest.raises(SettingError, match=r"max_df .*\b1\.5\b"):
         Prune(max_df=1.5, statistics=index)
 
 
 def test_missing_terms_and_texts(model: SaeSplade, tmp_path: Path) -> None:
-    """NaN, which joins leave, is an empty text; what is neither a text nor missing is an error."""
+    """NaN, which joins produce, is an empty text. Values of other types are an error."""
     index = model.indexer(tmp_path / "index", "exact").index_vectors(
         [(["a"], ConceptVectors.from_rows([([1], [1.0])]))]
     )
@@ -302,23 +302,23 @@ def test_missing_terms_and_texts(model: SaeSplade, tmp_path: Path) -> None:
         assert rule(queries)["query_toks"].tolist()[1:] == [{}, {}]
     candidates = queries.assign(docno="a", toks=[{"c1": 1.0}, {"c1": 1.0}, float("nan")])
     assert model.scorer()(candidates)["score"].tolist() == [1.0, 0.0, 0.0]
-    with pytest.raises(ValueError, match="a text must be a string, not int: 2021"):
+    with pytest.raises(DataError, match=r"text .*\bint\b.*\b2021\b"):
         model.doc_encoder()(pd.DataFrame({"docno": ["1"], "text": [2021]}))
-    with pytest.raises(ValueError, match="pseudo-terms must be a dictionary of weights, not str: 'c1'"):
+    with pytest.raises(DataError, match=r"dictionary .*\bstr\b.*'c1'"):
         Prune(1)(pd.DataFrame({"docno": ["1"], "toks": ["c1"]}))
-    with pytest.raises(ValueError, match=r"encode takes a list of texts: write encode\(\['a text'\]\)"):
+    with pytest.raises(SettingError, match=r"encode\(\['a text'\]\)"):
         model.encode("a text")
 
 
-def test_the_scorer_refuses_another_model_s_queries(model: SaeSplade) -> None:
+def test_the_scorer_refuses_queries_of_another_model(model: SaeSplade) -> None:
     other = SaeSplade.from_pretrained(model.source, k=3)
     frame = pd.DataFrame({"qid": ["1"], "query": ["sparse"], "docno": ["a"], "text": ["sparse"]})
-    with pytest.raises(ValueError, match="the queries were encoded by another model"):
+    with pytest.raises(ModelMismatchError, match=f"queries .*{other.fingerprint[:8]}.*{model.fingerprint[:8]}"):
         model.scorer()(other.query_encoder()(frame))
     assert len(model.scorer()(model.query_encoder()(frame))) == 1
 
 
-def test_numbers_of_numpy_and_folders(model: SaeSplade, tmp_path: Path) -> None:
+def test_numpy_integers_and_paths_are_accepted(model: SaeSplade, tmp_path: Path) -> None:
     index = model.indexer(tmp_path / "index", "exact").index([{"docno": "a", "text": "sparse"}])
     assert model.retriever(str(tmp_path / "index"), np.int64(5)) == model.retriever(index, 5)
     assert model.scorer(statistics=tmp_path / "index") == model.scorer(statistics=index)

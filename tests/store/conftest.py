@@ -1,4 +1,4 @@
-"""A small corpus of documents with the odd one among them."""
+"""A small corpus that includes empty documents."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ WORDS = ["sparse", "dense", "latent", "query", "index", "term", "corpus", "token
 
 
 class SmallCorpus:
-    """Documents that can be read any number of times, also in another process."""
+    """Documents that can be read several times, also in another process."""
 
     def __init__(self, documents: int = 50) -> None:
         self.documents = documents

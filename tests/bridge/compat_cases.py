@@ -1,4 +1,4 @@
-"""What is worked around; a test fails when Pyserini as installed no longer needs it. `test_compat` runs them."""
+"""Workarounds for Pyserini. A test fails if the installed Pyserini no longer needs one. `test_compat` runs them."""
 
 import ast
 import importlib.util
@@ -18,7 +18,7 @@ PYSERINI = Path(importlib.util.find_spec("pyserini").submodule_search_locations[
 
 @pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Versions of packages that are not the installed ones."""
+    """Versions of packages that replace those of the installed ones."""
     pretended: dict[str, str] = {}
     monkeypatch.setattr(compat, "version", lambda package: pretended.get(package) or version(package))
     return pretended
@@ -30,7 +30,7 @@ def java_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pyserini_makes_a_client_of_openai_when_it_is_imported() -> None:
-    """Without a key, at the module's top level: therefore the pin, which can go when this fails."""
+    """It does so at the top level, without a key. If this fails, the pin of openai can be removed."""
     module = ast.parse((PYSERINI / "encode" / "_openai.py").read_text())
     top_level = [ast.unparse(statement) for statement in module.body if not isinstance(statement, ast.ClassDef)]
     assert any("openai.OpenAI(api_key=api_key" in statement for statement in top_level) == OLD
@@ -38,10 +38,10 @@ def test_pyserini_makes_a_client_of_openai_when_it_is_imported() -> None:
 
 
 @pytest.mark.usefixtures("java_runs")
-def test_a_key_where_openai_wants_one(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
+def test_a_key_where_openai_requires_one(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     compat.prepare()
-    assert "OPENAI_API_KEY" not in compat.os.environ  # either the pinned openai asks for none, or Pyserini does not
+    assert "OPENAI_API_KEY" not in compat.os.environ  # neither the pinned openai nor a new Pyserini needs one
     versions["pyserini"] = "1.6.0"
     versions["openai"] = "3.54.0"
     monkeypatch.setenv("OPENAI_API_KEY", "somebody's")

@@ -1,13 +1,17 @@
-"""A small collection: a latent in every document, empty documents and an empty query among them."""
+"""A small collection with a latent that all texts have, empty documents and an empty query."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pyterrier_saesplade.collections import Collection, write_collection
+from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import StoredVectors, encode_corpus, encode_topics
+
+from .commands import Worker
 
 WORDS = ["sparse", "dense", "latent", "query", "index", "term", "corpus", "token", "score", "rank", "naïve", "東京"]
 TOPICS = pd.DataFrame({"qid": ["7", "q2", "10"], "query": ["sparse latent", "", "東京 token rank"]})
@@ -15,7 +19,7 @@ TOPICS = pd.DataFrame({"qid": ["7", "q2", "10"], "query": ["sparse latent", "", 
 
 @pytest.fixture(scope="session")
 def model(random_model_path: Path) -> SaeSplade:
-    """A random model whose queries are multiplied by latents' idf."""
+    """A random model, which multiplies queries by the idf of their latents."""
     return SaeSplade.from_pretrained(random_model_path)
 
 
@@ -37,5 +41,22 @@ def store(model: SaeSplade, collection: Collection, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="session")
 def queries(model: SaeSplade, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The queries, encoded."""
+    """The encoded queries."""
     return encode_topics(model, TOPICS, tmp_path_factory.mktemp("queries") / "queries.parquet")
+
+
+@pytest.fixture(scope="session")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """Runs the commands of this package. They find Java themselves."""
+    worker = Worker(tmp_path_factory.mktemp("logs") / "bridge.log")
+    yield worker
+    worker.close()
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """Runs Pyserini's own commands. They need to be told which Java to use."""
+    java_home = str(find_java(ALL_ENGINES).path)
+    worker = Worker(tmp_path_factory.mktemp("logs") / "stock.log", stock=True, java_home=java_home)
+    yield worker
+    worker.close()

@@ -1,4 +1,4 @@
-"""The commands as a user gives them, in processes of their own; their runs are those of the exact engine."""
+"""The commands of the bridge and Pyserini's own. Their runs are those of the exact engine."""
 
 import json
 import os
@@ -12,21 +12,18 @@ import pyterrier as pt
 import pytest
 
 from pyserini_bridge import encode, index, search
+from pyserini_bridge.index import build_index
 from pyterrier_saesplade.collections import Collection
-from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
 from pyterrier_saesplade.engines.lucene import impacts
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import StoredVectors
 
-from .commands import Run, command, integers, python, read_run, stock_command
+from .commands import Run, Worker, integers, python, read_run, saesplade
 from .conftest import TOPICS
 
-
-@pytest.fixture(scope="module")
-def java() -> str:
-    """What stock commands need, and ours find."""
-    return str(find_java(ALL_ENGINES).path)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -34,73 +31,77 @@ def expected(model: SaeSplade, collection: Collection, tmp_path_factory: pytest.
     path = tmp_path_factory.mktemp("indexes") / "exact"
     exact = model.indexer(path, "exact", quantization=Quantization()).index(collection.get_corpus_iter())
     run = model.retriever(exact)(TOPICS)
-    assert run["qid"].nunique() == 2
+    assert run["qid"].nunique() == 2  # the empty query finds nothing
     return integers(run)
 
 
 @pytest.fixture(scope="module")
-def vectors(store: StoredVectors, queries: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(store: StoredVectors, queries: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "VECTORS"
-    options = ["--store", store.folder, "--queries", queries, "--format", "anserini", "--out", out]
-    command("pyterrier_saesplade.cli", "export", *options)
+    saesplade("export", "--store", store.folder, "--queries", queries, "--format", "anserini", "--out", out)
     return out
 
 
 @pytest.fixture(scope="module")
-def stock(vectors: Path, java: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stock_index(exported: Path, stock: Worker, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index that Pyserini's own command built."""
     folder = tmp_path_factory.mktemp("stock") / "INDEX"
-    options = ["--collection", "JsonVectorCollection", "--input", vectors / "docs", "--index", folder, "--threads", 2]
+    options = ["--collection", "JsonVectorCollection", "--input", exported / "docs", "--index", folder, "--threads", 2]
     options += ["--generator", "DefaultLuceneDocumentGenerator", "--impact", "--pretokenized"]
-    stock_command("pyserini.index.lucene", *options, java_home=java)
+    stock.run("pyserini.index.lucene", *options)
     return folder
 
 
 @pytest.fixture(scope="module")
-def ours(model: SaeSplade, collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index that our command built, of texts."""
+def our_index(
+    model: SaeSplade, collection: Collection, bridge: Worker, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An index of texts that the bridge's command built."""
     folder = tmp_path_factory.mktemp("ours") / "INDEX"
     documents = collection.folder  # type: ignore[attr-defined]
-    command("pyserini_bridge.index", "--model", model.source, "--collection", documents, "--index", folder)
+    bridge.run("pyserini_bridge.index", "--model", model.source, "--collection", documents, "--index", folder)
     return folder
 
 
-def test_pyserini_s_own_commands(vectors: Path, stock: Path, java: str, expected: Run, tmp_path: Path) -> None:
-    """Export, index, search: no Python of ours in the last two."""
+def test_pyserini_s_own_commands(
+    exported: Path, stock_index: Path, stock: Worker, expected: Run, tmp_path: Path
+) -> None:
+    """Export, index, search: the last two are Pyserini's alone."""
     out = tmp_path / "run.trec"
-    options = ["--impact", "--index", stock, "--topics", vectors / "topics.tsv", "--output", out, "--min-idf", -1]
-    stock_command("pyserini.search.lucene", *options, "--hits", 1000, java_home=java)
+    options = ["--impact", "--index", stock_index, "--topics", exported / "topics.tsv", "--output", out]
+    stock.run("pyserini.search.lucene", *options, "--min-idf", -1, "--hits", 1000)
     assert read_run(out) == expected
 
 
-def test_our_index_and_our_model_in_pyserini_s_search(
-    model: SaeSplade, collection: Collection, ours: Path, expected: Run, tmp_path: Path
+def test_search_in_a_process_of_its_own(
+    model: SaeSplade, collection: Collection, our_index: Path, expected: Run, tmp_path: Path
 ) -> None:
-    """Plain text as topics, with an empty one."""
+    """With plain text as topics, one of them empty."""
     out = tmp_path / "run.trec"
     topics = collection.folder / "queries.tsv"  # type: ignore[attr-defined]
-    options = ["--index", ours, "--topics", topics, "--encoder", f"sae:{model.source}", "--output", out]
-    command("pyserini_bridge.search", *options, "--hits", 1000, "--batch-size", 2, "--threads", 2)
+    options = ["--index", our_index, "--topics", topics, "--encoder", f"sae:{model.source}", "--output", out]
+    done = python("-m", "pyserini_bridge.search", *options, "--hits", 1000, "--batch-size", 2, "--threads", 2)
+    assert done.returncode == 0, done.stderr
     assert read_run(out) == expected
 
 
-def test_our_index_in_pyterrier(model: SaeSplade, ours: Path, expected: Run) -> None:
-    """What the bridge builds is an index of the engine anserini."""
-    opened = pt.Artifact.load(str(ours))
+def test_our_index_in_pyterrier(model: SaeSplade, our_index: Path, expected: Run) -> None:
+    """The bridge builds an index of the engine anserini."""
+    opened = pt.Artifact.load(str(our_index))
     assert len(opened) == 60
     assert opened.metadata["versions"]["pyserini"]
     assert integers(model.retriever(opened)(TOPICS)) == expected
 
 
-def test_encode(model: SaeSplade, collection: Collection, tmp_path: Path) -> None:
-    """Documents of Pyserini's format, by Pyserini's command, with our model."""
+def test_encode(model: SaeSplade, collection: Collection, bridge: Worker, tmp_path: Path) -> None:
+    """Pyserini's command encodes documents in its format with a model of this package."""
     documents = list(collection.get_corpus_iter())
     (tmp_path / "corpus").mkdir()
     lines = [json.dumps({"id": document["docno"], "text": document["text"]}) for document in documents]
     (tmp_path / "corpus" / "docs.jsonl").write_text("\n".join(lines))
     options = ["--fields", "text", "output", "--embeddings", tmp_path / "out", "encoder", "--fields", "text"]
     encoder = ["--encoder", f"sae:{model.source}", "--device", "cpu"]
-    command("pyserini_bridge.encode", "input", "--corpus", tmp_path / "corpus", *options, *encoder)
+    bridge.run("pyserini_bridge.encode", "input", "--corpus", tmp_path / "corpus", *options, *encoder)
     written = [json.loads(line) for line in (tmp_path / "out" / "embeddings.jsonl").read_text().splitlines()]
     texts = model.encode([document["text"] for document in documents])
     assert [line["id"] for line in written] == [document["docno"] for document in documents]
@@ -108,9 +109,9 @@ def test_encode(model: SaeSplade, collection: Collection, tmp_path: Path) -> Non
 
 
 def test_from_python(
-    model: SaeSplade, vectors: Path, stock: Path, ours: Path, queries: Path, expected: Run, tmp_path: Path
+    model: SaeSplade, exported: Path, stock_index: Path, our_index: Path, expected: Run, tmp_path: Path
 ) -> None:
-    """The encoder, batched, on either index; queries as Pyserini keeps them; what else Pyserini can't do without us."""
+    """Batch search in both indexes with the encoder or with encoded queries, and a query of any length."""
     script = f"""
         import json, sys
         from pathlib import Path
@@ -122,7 +123,7 @@ def test_from_python(
         import jnius, numpy as np
 
         assert "pyterrier" not in sys.modules
-        vectors, stock, ours, out = map(Path, {[str(path) for path in (vectors, stock, ours, tmp_path)]!r})
+        vectors, stock, ours, out = map(Path, {[str(path) for path in (exported, stock_index, our_index, tmp_path)]!r})
         topics = {dict(zip(TOPICS["qid"], TOPICS["query"], strict=True))!r}
         runs = {{}}
 
@@ -162,22 +163,22 @@ def test_from_python(
     runs = json.loads((tmp_path / "runs.json").read_text())
     for name in ("stock", "ours", "cached"):
         assert {(qid, docno): score for qid, docno, score in runs[name]} == expected, name
-    assert runs["numpy weights fail"]  # else weights need not be Python's
-    assert len(read_run(tmp_path / "long.trec")) == 58  # every document that is not empty; 2,048 terms are no limit
+    assert runs["numpy weights fail"]  # this is why the encoder returns Python integers
+    assert len(read_run(tmp_path / "long.trec")) == 58  # all documents that are not empty, by a query of 2,048 terms
 
 
-def test_mistakes(
+def test_invalid_arguments(
     model: SaeSplade,
     store: StoredVectors,
-    stock: Path,
-    ours: Path,
+    stock_index: Path,
+    our_index: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One line, before Java is started, Pyserini imported or anything written."""
+    """They are reported in one line, before Java is started, Pyserini is imported or anything is written."""
 
-    def mistake(main: Callable[[], None], *arguments: object) -> str:
+    def refused(main: Callable[[], None], *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
         with pytest.raises(SystemExit, match="2"):
             main()
@@ -185,39 +186,48 @@ def test_mistakes(
         assert printed.out == ""
         return printed.err.splitlines()[-1]
 
-    line = mistake(index.main, "--store", store.folder, "--index", ours)
-    assert line.endswith("INDEX exists already: name another path, or remove it")
-    line = mistake(index.main, "--store", tmp_path / "nowhere", "--index", tmp_path / "new")
-    assert "there is no store of concept vectors at" in line
-    line = mistake(index.main, "--model", model.source, "--index", tmp_path / "new")
-    assert "give --collection and --model, or --store" in line
+    new, nowhere = tmp_path / "new", tmp_path / "nowhere"
+    assert f"{our_index} " in refused(index.main, "--store", store.folder, "--index", our_index)
+    assert str(nowhere) in refused(index.main, "--store", nowhere, "--index", new)
+    for arguments in (["--model", model.source], ["--store", store.folder, "--model", "x"]):
+        line = refused(index.main, *arguments, "--index", new)
+        assert all(option in line for option in ("--collection", "--model", "--store"))
+
     topics = ["--topics", "queries.tsv", "--output", tmp_path / "run", "--encoder", f"sae:{model.source}"]
-    line = mistake(search.main, "--index", stock, *topics)
-    assert "are multiplied by the idf of their latents: name the index, or the exported vectors, that have it" in line
-    line = mistake(search.main, "--index", stock, *topics, "--vectors", stock)
-    assert "does not say how its vectors were made (pt_meta.json, terms.json, statistics.npz)" in line
-    other = SaeSplade.from_pretrained(model.source, k=3)
-    other.save_pretrained(tmp_path / "other")
-    line = mistake(search.main, "--index", ours, *topics[:-1], f"sae:{tmp_path / 'other'}")
-    assert "the documents were encoded by another model" in line
+    line = refused(search.main, "--index", stock_index, *topics)
+    assert model.source in line
+    assert "idf" in line
+    line = refused(search.main, "--index", stock_index, *topics, "--vectors", stock_index)
+    assert all(name in line for name in (str(stock_index), "pt_meta.json", "terms.json", "statistics.npz"))
+    SaeSplade.from_pretrained(model.source, k=3).save_pretrained(tmp_path / "other")
+    other = SaeSplade.from_pretrained(tmp_path / "other")
+    line = refused(search.main, "--index", our_index, *topics[:-1], f"sae:{other.source}")
+    assert other.fingerprint[:8] in line
+    assert model.fingerprint[:8] in line
+    assert "queries.tsv" in refused(search.main, "--index", our_index, *topics)
+    assert str(nowhere) in refused(search.main, "--index", nowhere, *topics)
     for option in (["--max-length", 99], ["--max-length=99"]):
-        line = mistake(encode.main, "input", "encoder", *option)
-        assert "--max-length is not for sae: models" in line
-    line = mistake(search.main, "--index", ours, *topics)
-    assert "there is no file of topics at queries.tsv" in line
-    line = mistake(search.main, "--index", tmp_path / "nowhere", *topics)
-    assert f"there is no index at {tmp_path / 'nowhere'}" in line
-    line = mistake(index.main, "--store", store.folder, "--model", "x", "--index", tmp_path / "new")
-    assert "give --collection and --model, or --store" in line
+        assert "--max-length" in refused(encode.main, "input", "encoder", *option)
     assert os.listdir(tmp_path) == ["other"]
 
 
-def test_the_store_s_index_is_that_of_the_texts(store: StoredVectors, ours: Path, tmp_path: Path) -> None:
-    command("pyserini_bridge.index", "--store", store.folder, "--index", tmp_path / "INDEX")
-    of_store, of_texts = (pt.Artifact.load(str(path)) for path in (tmp_path / "INDEX", ours))
+def test_the_index_of_a_store_is_that_of_the_texts(
+    store: StoredVectors, our_index: Path, bridge: Worker, tmp_path: Path
+) -> None:
+    bridge.run("pyserini_bridge.index", "--store", store.folder, "--index", tmp_path / "INDEX")
+    of_store, of_texts = (pt.Artifact.load(str(path)) for path in (tmp_path / "INDEX", our_index))
     assert of_store.metadata["n_docs"] == of_texts.metadata["n_docs"]
     assert of_store.fingerprint == of_texts.fingerprint
     query = pd.DataFrame([{"qid": "1", "query_toks": {"c9": 1.0, "c8": 0.5}}])
     runs = [opened.retriever(weighting="none")(query) for opened in (of_store, of_texts)]
     assert len(runs[0]) > 10
     pd.testing.assert_frame_equal(*runs)
+
+
+def test_a_word_piece_with_a_blank(store: StoredVectors, tmp_path: Path) -> None:
+    """Anserini would split it."""
+    other = StoredVectors(store.folder)
+    other.terms._names[int(next(store.batches())[1].latents[0])] = "two words"
+    with pytest.raises(DataError, match="'two words'"):
+        build_index(other, other.batches(), tmp_path / "index")
+    assert os.listdir(tmp_path) == []

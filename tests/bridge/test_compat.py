@@ -1,11 +1,14 @@
-"""The work-arounds, in a process of their own: importing Pyserini starts a Java that PyTerrier could not use."""
+"""The workarounds, in another process: importing Pyserini starts a Java that PyTerrier cannot use."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_work_arounds() -> None:
+
+@pytest.mark.slow
+def test_workarounds() -> None:
     cases = Path(__file__).with_name("compat_cases.py")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(cases)]
     result = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""From a real collection to a run by each of the six commands; the runs are those of the exact engine."""
+"""From a real collection to runs by each of the six commands. The runs are those of the exact engine."""
 
 import json
 from collections.abc import Callable
@@ -10,41 +10,48 @@ import pandas as pd
 import pytest
 
 from pyterrier_saesplade.collections import open_collection
-from pyterrier_saesplade.engines.java import ALL_ENGINES, find_java
 from pyterrier_saesplade.engines.lucene import impacts
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import StoredVectors
 
-from .commands import Run, command, integers, read_run, stock_command
+from .commands import Run, Worker, integers, read_run, saesplade
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", ["vaswani", "nfcorpus"])
-def test_six_commands(name: str, model: SaeSplade, collection_folder: Callable[[str], Path], tmp_path: Path) -> None:
+def test_six_commands(
+    name: str,
+    model: SaeSplade,
+    collection_folder: Callable[[str], Path],
+    bridge: Worker,
+    stock: Worker,
+    tmp_path: Path,
+) -> None:
     folder = collection_folder(name)
     collection, topics = open_collection(folder), folder / "queries.tsv"
-    java = str(find_java(ALL_ENGINES).path)
-    saesplade, encoder = "pyterrier_saesplade.cli", f"sae:{model.source}"
+    encoder = f"sae:{model.source}"
     vectors, queries, exported = tmp_path / "vectors", tmp_path / "queries.parquet", tmp_path / "VECTORS"
-    command(saesplade, "encode", "--model", model.source, "--collection", folder, "--out", vectors)
-    command(saesplade, "encode", "--model", model.source, "--queries", topics, "--out", queries)
+    saesplade("encode", "--model", model.source, "--collection", folder, "--out", vectors)
+    saesplade("encode", "--model", model.source, "--queries", topics, "--out", queries)
     store = StoredVectors(vectors)
     exact = model.indexer(tmp_path / "exact", "exact", quantization=Quantization()).index(store)
     expected = integers(model.retriever(exact)(collection.topics()))
 
     sources = ["--store", vectors, "--queries", queries]
-    command(saesplade, "export", *sources, "--format", "anserini", "--out", exported)
+    saesplade("export", *sources, "--format", "anserini", "--out", exported)
     how = ["--generator", "DefaultLuceneDocumentGenerator", "--threads", 2, "--impact", "--pretokenized"]
-    documents, stock = ["--collection", "JsonVectorCollection", "--input", exported / "docs"], tmp_path / "STOCK"
-    stock_command("pyserini.index.lucene", *documents, "--index", stock, *how, java_home=java)
-    options = ["--impact", "--index", stock, "--topics", exported / "topics.tsv", "--min-idf", -1, "--hits", 1000]
-    stock_command("pyserini.search.lucene", *options, "--output", tmp_path / "stock.trec", java_home=java)
+    documents, index = ["--collection", "JsonVectorCollection", "--input", exported / "docs"], tmp_path / "STOCK"
+    stock.run("pyserini.index.lucene", *documents, "--index", index, *how)
+    options = ["--impact", "--index", index, "--topics", exported / "topics.tsv", "--min-idf", -1, "--hits", 1000]
+    stock.run("pyserini.search.lucene", *options, "--output", tmp_path / "stock.trec")
     check_same(read_run(tmp_path / "stock.trec"), expected)
 
     ours = tmp_path / "INDEX"
-    command("pyserini_bridge.index", "--model", model.source, "--collection", folder, "--index", ours)
+    bridge.run("pyserini_bridge.index", "--model", model.source, "--collection", folder, "--index", ours)
     options = ["--index", ours, "--topics", topics, "--encoder", encoder, "--hits", 1000]
-    command("pyserini_bridge.search", *options, "--output", tmp_path / "ours.trec")
+    bridge.run("pyserini_bridge.search", *options, "--output", tmp_path / "ours.trec")
     check_same(read_run(tmp_path / "ours.trec"), expected)
 
     (tmp_path / "corpus").mkdir()
@@ -53,18 +60,18 @@ def test_six_commands(name: str, model: SaeSplade, collection_folder: Callable[[
             print(json.dumps({"id": document["docno"], "text": document["text"]}), file=file)
     options = ["--fields", "text", "output", "--embeddings", tmp_path / "out", "encoder", "--fields", "text"]
     options += ["--encoder", encoder, "--device", "cpu"]
-    command("pyserini_bridge.encode", "input", "--corpus", tmp_path / "corpus", *options)
+    bridge.run("pyserini_bridge.encode", "input", "--corpus", tmp_path / "corpus", *options)
     with (tmp_path / "out" / "embeddings.jsonl").open() as file:
         written = {line["id"]: line["vector"] for line in map(json.loads, file)}
     docnos, window = next(store.batches())
     stored = dict(zip(docnos, impacts(window, store.terms, Quantization()), strict=True))
-    # Pyserini's batches are other ones, so a weight may fall on the other side of the grid's middle.
+    # Pyserini's batches differ from those of the store, so a weight between two levels may be rounded differently.
     assert len(written) == 1000
     assert sum(stored[docno] == vector for docno, vector in written.items()) >= 999
 
 
 def check_same(run: Run, expected: Run) -> None:
-    """The same scores at every rank, and the same documents; at a query's last score any that tie may stand."""
+    """Checks for the same scores at every rank, and the same documents except ties with the last score of a query."""
     runs = [
         pd.DataFrame([(*pair, score) for pair, score in scores.items()], columns=["qid", "docno", "score"]).sort_values(
             ["qid", "score", "docno"], ignore_index=True

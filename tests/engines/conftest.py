@@ -1,4 +1,4 @@
-"""A collection encoded once, in an index of each engine."""
+"""A collection encoded once, and its indexes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +7,17 @@ import pandas as pd
 import pytest
 
 from pyterrier_saesplade.collections import Collection, open_collection
-from pyterrier_saesplade.engines import ConceptIndex
+from pyterrier_saesplade.engines import ENGINES, ConceptIndex
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.vectors import ConceptVectors
 
 Corpus = tuple[list[str], ConceptVectors]
+
+#: Every engine as a parameter of tests. Those that start Java are slow.
+EVERY_ENGINE = [
+    pytest.param(engine, marks=pytest.mark.slow) if engine in ("terrier", "anserini") else engine for engine in ENGINES
+]
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +27,7 @@ def model(random_model_path: Path) -> SaeSplade:
 
 @pytest.fixture(scope="session")
 def splade(splade_path: Path) -> SaeSplade:
-    """A SPLADE checkpoint, whose pseudo-terms are word pieces."""
+    """A SPLADE checkpoint. Its pseudo-terms are word pieces."""
     return SaeSplade.from_splade(splade_path, k=4, doc_max_length=32)
 
 
@@ -38,7 +43,7 @@ def topics(collection: Collection) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def corpus(model: SaeSplade, collection: Collection) -> Corpus:
-    """Every document's number and concept vector."""
+    """The docnos and the concept vectors of all documents."""
     documents = list(collection.get_corpus_iter())
     return [document["docno"] for document in documents], model.encode([document["text"] for document in documents])
 
@@ -50,13 +55,13 @@ def terrier(model: SaeSplade, corpus: Corpus, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def exact(model: SaeSplade, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> ConceptIndex:
-    """The exact engine over the same integers as Terrier's, in windows of another size."""
+    """The exact engine over the same integers as Terrier, indexed in several chunks."""
     docnos, vectors = corpus
-    windows = [
+    chunks = [
         (docnos[i : i + 1000], vectors.take(range(len(docnos))[i : i + 1000])) for i in range(0, len(docnos), 1000)
     ]
     indexer = model.indexer(tmp_path_factory.mktemp("indexes") / "exact", "exact", quantization=Quantization())
-    return indexer.index_vectors(windows)
+    return indexer.index_vectors(chunks)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""All engines over the same vectors: NFCorpus in SPLADE-v3, where at hand, and a collection in a model of ours."""
+"""All engines over the same vectors: those of a random model and, if present, those of SPLADE-v3 on NFCorpus."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,8 @@ from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import StoredVectors, encode_corpus
 
+pytestmark = pytest.mark.slow
+
 #: The engines that compute dot products of integers exactly.
 INTEGER_ENGINES = ("terrier", "pisa", "anserini")
 
@@ -28,7 +30,7 @@ def vectors(
     collection_folder: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Vectors:
-    """A store, and encoded queries. A user's clone has no vectors of SPLADE-v3: ours stand for them."""
+    """A store, and encoded queries. Machines without the vectors of SPLADE-v3 use those of the random model."""
     folder = collection_folder("nfcorpus")
     out = tmp_path_factory.mktemp("vectors") / "store"
     foreign = folder / "splade-v3"
@@ -62,12 +64,12 @@ def exact(build: Callable[..., ConceptIndex]) -> ConceptIndex:
 def test_integers_agree_to_the_last_digit(
     vectors: Vectors, build: Callable[..., ConceptIndex], exact: ConceptIndex, engine: str
 ) -> None:
-    """The same scores for every query at every rank, and the same document for each of them but where scores tie."""
+    """Every query has the same scores at every rank, and the same documents except where scores tie at the end."""
     _, queries = vectors
     found, expected = (index.retriever(1000)(queries) for index in (build(engine), exact))
     assert found["qid"].tolist() == expected["qid"].tolist()
     np.testing.assert_array_equal(found["score"], expected["score"])
-    # At the last place of a query any of the documents that tie may stand.
+    # Any of the documents that tie with the last score of a query may be in the ranking.
     last = expected.groupby("qid")["score"].transform("min").to_numpy()
     inner = (expected["score"] > last).to_numpy()
     keys = ["qid", "score", "docno"]
@@ -80,7 +82,7 @@ def test_integers_agree_to_the_last_digit(
 
 
 def test_milvus_agrees_within_rounding(vectors: Vectors, build: Callable[..., ConceptIndex]) -> None:
-    """Over floats: each score at each rank within 1e-4 of exact's."""
+    """Over floats, each score at each rank is within 1e-4 of that of the exact engine."""
     _, queries = vectors
     found, expected = (build(engine).retriever(1000)(queries) for engine in ("milvus", "exact"))
     assert found["qid"].tolist() == expected["qid"].tolist()
@@ -92,7 +94,7 @@ def test_milvus_agrees_within_rounding(vectors: Vectors, build: Callable[..., Co
 
 @pytest.mark.parametrize("engine", ["bmp", "seismic"])
 def test_approximate_engines_find_the_best(vectors: Vectors, build: Callable[..., ConceptIndex], engine: str) -> None:
-    """Of exact's ten best documents, 98 of 100 are found, with exact's scores; those of the index, which may clip."""
+    """They find 98 % of the ten best documents of the exact engine over the same weights, with the same scores."""
     _, queries = vectors
     index = build(engine)
     reference = build("exact", quantization=index.quantization)

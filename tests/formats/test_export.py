@@ -41,7 +41,7 @@ def test_a_failed_export_leaves_nothing(
         assert made.exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyterrier_saesplade.formats.exports.move_into_place", interrupted)
+    monkeypatch.setattr("pyterrier_saesplade.files._move_into_place", interrupted)
     for path in (out, tmp_path / "new"):
         with pytest.raises(KeyboardInterrupt):
             export(store, format, path, overwrite=True)

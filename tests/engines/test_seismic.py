@@ -29,7 +29,7 @@ def test_weights_beyond_half_precision_have_exact_scores(
     quantization: Quantization | None, model: SaeSplade, tmp_path: Path
 ) -> None:
     vectors = ConceptVectors.from_rows([([1], [weight]) for weight in WEIGHTS])
-    with pytest.warns(UserWarning, match=rf"\b1 of {5 if quantization is None else 4} weights\b.*\b65504\b.*Seismic"):
+    with pytest.warns(UserWarning, match=rf"\b1 of {6 if quantization is None else 4} weights\b.*\b65504\b.*Seismic"):
         index = model.indexer(tmp_path / "index", "seismic", quantization=quantization).index_vectors(
             [(list("012345"), vectors)]
         )

@@ -10,6 +10,8 @@ from typing import Any
 from pyterrier_saesplade.files import installed_versions, write_artifact_metadata
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 from pyterrier_saesplade.protocols import IndexedModel
+from pyterrier_saesplade.types import Weighting
+from pyterrier_saesplade.vectors import ConceptVectors
 
 #: Levels per unit of query weight. Queries take no space in an index, so their grid is finer than that of documents.
 QUERY_SCALE = 100.0
@@ -36,6 +38,30 @@ def read_docnos(folder: Path) -> list[str]:
     """Reads the docnos that :func:`write_docnos` wrote."""
     docnos: list[str] = json.loads((folder / _DOCNOS).read_text(encoding="utf-8"))
     return docnos
+
+
+def prepare_queries(
+    queries: ConceptVectors, weighting: Weighting, statistics: LatentStatistics, query_scale: float | None
+) -> ConceptVectors:
+    """Returns query vectors as an index requires them: weighted, then quantised if the index holds integers.
+
+    Args:
+        queries: Float vectors.
+        weighting: ``"idf"`` or ``"none"``.
+        statistics: Document frequencies of the latents.
+        query_scale: Levels per unit of query weight; ``None`` keeps floats.
+
+    Examples:
+        >>> statistics = LatentStatistics(np.array([0, 1]), n_docs=2)
+        >>> queries = ConceptVectors.from_rows([([1], [2.0])])
+        >>> prepare_queries(queries, "idf", statistics, query_scale=100).weights
+        array([139], dtype=int32)
+        >>> prepare_queries(queries, "none", statistics, query_scale=None).weights
+        array([2.], dtype=float32)
+    """
+    if weighting == "idf":
+        queries = statistics.weigh(queries)
+    return queries if query_scale is None else Quantization(query_scale).quantize(queries)
 
 
 def write_metadata(

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyterrier as pt
 
-from pyterrier_saesplade.engines.description import STATISTICS, TERMS
+from pyterrier_saesplade.engines.description import STATISTICS, TERMS, prepare_queries
 from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import INDEX_TYPE
@@ -165,9 +165,7 @@ class ConceptIndex(pt.Artifact):
             queries: Float vectors from the model that built the index.
             weighting: ``"idf"`` or ``"none"``, to override the weighting of the index.
         """
-        if (weighting or self.weighting) == "idf":
-            queries = self.statistics.weigh(queries)
-        return queries if self.query_scale is None else Quantization(self.query_scale).quantize(queries)
+        return prepare_queries(queries, weighting or self.weighting, self.statistics, self.query_scale)
 
     def prepare_documents(self, documents: ConceptVectors) -> ConceptVectors:
         """Returns documents as the index stores them: pruned, quantised, and without the latents that it drops.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pyterrier_saesplade.checks import require_same_model
-from pyterrier_saesplade.engines.description import STATISTICS, TERMS
+from pyterrier_saesplade.engines.description import STATISTICS, TERMS, prepare_queries
 from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.files import METADATA
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, to_toks
@@ -79,9 +79,7 @@ class Description:
 
     def query_impacts(self, queries: ConceptVectors) -> list[dict[str, int]]:
         """Returns the integer term weights of queries, weighted as the index requires."""
-        if self.weighting == "idf":
-            queries = self.statistics.weigh(queries)
-        return impacts(queries, self.terms, Quantization(self.query_scale))
+        return _by_name(prepare_queries(queries, self.weighting, self.statistics, self.query_scale), self.terms)
 
 
 def impacts(vectors: ConceptVectors, terms: Terms, quantization: Quantization) -> list[dict[str, int]]:
@@ -92,8 +90,11 @@ def impacts(vectors: ConceptVectors, terms: Terms, quantization: Quantization) -
         >>> impacts(vectors, Terms(3), Quantization(scale=10))
         [{'c0': 10, 'c2': 3}]
     """
-    quantised = to_toks(quantization.quantize(vectors), terms)
-    return [{name: int(weight) for name, weight in toks.items()} for toks in quantised]
+    return _by_name(quantization.quantize(vectors), terms)
+
+
+def _by_name(impacts: ConceptVectors, terms: Terms) -> list[dict[str, int]]:
+    return [{name: int(weight) for name, weight in toks.items()} for toks in to_toks(impacts, terms)]
 
 
 def require_whole_terms(terms: Terms, statistics: LatentStatistics) -> None:

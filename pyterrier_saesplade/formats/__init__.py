@@ -1,4 +1,7 @@
-"""Concept vectors in the files of other tools: one format per file, none needs PyTerrier."""
+"""Reads and writes concept vectors in the formats of other tools, with one file per format.
+
+None of them needs PyTerrier.
+"""
 
 import lazy_loader
 

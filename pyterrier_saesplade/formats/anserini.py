@@ -1,4 +1,4 @@
-"""A store of vectors to files that Pyserini's own commands index and search."""
+"""Exports the vectors of a store to files that Pyserini's own commands index and search."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyterrier_saesplade.checks import require_same_model
+from pyterrier_saesplade.checks import require_positive, require_same_model
 from pyterrier_saesplade.engines import Description, require_whole_terms, write_metadata
-from pyterrier_saesplade.errors import DataError, PathExistsError
+from pyterrier_saesplade.errors import PathExistsError
 from pyterrier_saesplade.files import read_metadata, replacing, require_new
 from pyterrier_saesplade.impacts import FINGERPRINT, LatentStatistics, Quantization, as_texts, from_toks, to_toks
 from pyterrier_saesplade.store import StoredVectors, read_queries
@@ -22,7 +22,7 @@ VECTORS_TYPE, VECTORS_FORMAT = "concept_vectors", "anserini"
 
 _log = logging.getLogger(__name__)
 
-#: Stands for a query without a term: Pyserini refuses a file of topics with an empty one.
+#: Stands for a query without terms, because Pyserini rejects topic files with empty queries.
 NOTHING = "_"
 
 
@@ -35,36 +35,38 @@ def export_vectors(
     shards: int = 16,
     overwrite: bool = False,
 ) -> Path:
-    """Writes the documents of a store, and encoded queries, as Pyserini reads them.
+    """Writes the documents of a store, and encoded queries, in the formats that Pyserini reads.
 
-    The folder has ``docs/``, and nothing in it but shards of a ``JsonVectorCollection`` (any other file would make
-    Anserini drop documents, silently); a description, for :class:`~pyserini_bridge.encoders.SaeQueryEncoder`; and, if
-    there are queries, both forms in which Pyserini takes encoded ones: ``topics.tsv``, in which a term is repeated as
-    often as its weight says, and ``queries.jsonl``, which ``--encoder`` takes with topics of plain text. Queries are
-    multiplied by latents' idf if the model wants that, and a query without a term stands as ``_``.
+    The folder ``docs/`` contains the documents as shards of a ``JsonVectorCollection``, and no other files, because
+    these would make Anserini drop documents silently. A description is written for
+    :class:`~pyserini_bridge.encoders.SaeQueryEncoder`. Queries are written in both forms that Pyserini accepts:
+    ``topics.tsv`` repeats each term as often as its weight says, and ``queries.jsonl`` is for ``--encoder`` with topics
+    of plain text. Query weights are multiplied by idf if the model requires it. A query without terms is written as
+    ``_``.
 
     Args:
-        store: The documents' vectors.
+        store: The vectors of the documents.
         out: The folder to write.
         queries: A file of queries that ``saesplade encode --queries`` wrote.
-        quantization: How documents' weights become integers; by default 10 levels per unit.
-        shards: Files in ``docs/`` at most; Anserini indexes with one thread per file.
-        overwrite: Replace a folder that was exported.
+        quantization: How document weights are converted to integers; by default 10 levels per unit of weight.
+        shards: Maximum number of files in ``docs/``. Anserini indexes with one thread per file.
+        overwrite: Whether to replace a folder that was exported.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: If there is something at ``out`` that may not be replaced.
-        ValueError: If another model encoded the queries, ``shards`` is not positive, or a term holds a blank.
+        PathExistsError: If ``out`` exists and must not be replaced.
+        ModelMismatchError: If another model encoded the queries.
+        SettingError: If ``shards`` is not positive.
+        DataError: If a term contains white space.
 
     Examples:
         >>> export_vectors(StoredVectors("my-vectors"), "exported")
         PosixPath('exported')
     """
     out = Path(out)
-    if shards < 1:
-        raise DataError(f"shards must be positive, not {shards}")
+    require_positive(shards=shards)
     quantization = quantization or Quantization()
     topics = None if queries is None else _read_queries(queries, store)
     with replacing(out, lambda: _check_target(out, overwrite)) as folder:
@@ -73,7 +75,7 @@ def export_vectors(
         require_whole_terms(store.terms, statistics)
         write_metadata(folder, VECTORS_TYPE, VECTORS_FORMAT, store, statistics, n_postings, quantization)
         if topics is None:
-            _log.info("%s has no topics: give --queries a file that saesplade encode --queries wrote", out)
+            _log.info("%s has no topics: pass a file that saesplade encode --queries wrote with --queries", out)
         else:
             _write_queries(topics, folder)
     return out
@@ -82,7 +84,7 @@ def export_vectors(
 def _check_target(out: Path, overwrite: bool) -> None:
     require_new(out, overwrite=overwrite)
     if out.exists() and (read_metadata(out) or {}).get("type") != VECTORS_TYPE:
-        raise PathExistsError(f"{out} was not written by an export: name another folder, or remove it")
+        raise PathExistsError(f"{out} was not written by an export: choose another folder, or remove it")
 
 
 def _write_documents(

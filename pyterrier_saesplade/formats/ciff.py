@@ -1,16 +1,16 @@
-"""CIFF, the Common Index File Format (https://github.com/osirrc/ciff): an inverted index in one file of protobufs.
+"""CIFF, the Common Index File Format (https://github.com/osirrc/ciff): an inverted index in one protobuf file.
 
-Terrier, Lucene, PISA, BMP, JASS and others read it. The file is a ``Header``, a ``PostingsList`` per term and a
-``DocRecord`` per document, each behind its length::
+Terrier, Lucene, PISA, BMP, JASS and others read it. The file consists of a ``Header``, a ``PostingsList`` per term and
+a ``DocRecord`` per document. Each message is preceded by its length::
 
     Header        version = 1  num_postings_lists = 2  num_docs = 3  total_postings_lists = 4  total_docs = 5
                   total_terms_in_collection = 6  average_doclength = 7 (double)  description = 8
     PostingsList  term = 1  df = 2  cf = 3  postings = 4 (repeated)
-    Posting       docid = 1 (less that of the posting before)  tf = 2
+    Posting       docid = 1 (minus the docid of the previous posting)  tf = 2
     DocRecord     docid = 1  collection_docid = 2  doclength = 3
 
-The messages are encoded here: generated code would tie the package to a version of protobuf, and is slower than numpy.
-The postings of a list are read and written as arrays of varints, tags included.
+The messages are encoded here, because generated code would tie the package to a version of protobuf and is slower than
+numpy. The postings of a list are read and written as arrays of varints, including tags.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.formats.source import Source
 from pyterrier_saesplade.impacts import LatentStatistics, Terms
 from pyterrier_saesplade.store import WINDOW_DOCUMENTS
@@ -35,27 +35,28 @@ from pyterrier_saesplade.vectors import ConceptVectors, Postings
 _T = TypeVar("_T")
 
 _VARINT, _DOUBLE, _BYTES = 0, 1, 2
-#: Tags, which are field number and type, of a PostingsList's postings and of a Posting's fields.
+#: The tags (field number and type) of the postings in a PostingsList, and of the fields of a Posting.
 _POSTING, _DOCID, _TF = 4 << 3 | _BYTES, 1 << 3, 2 << 3
-#: Postings, and bytes of postings, that are encoded and decoded together.
+#: Number of postings that are encoded together, and number of bytes that are decoded together.
 _CHUNK, _CHUNK_BYTES = 1 << 16, 1 << 20
 
 
 def write_ciff(source: Source, path: Path) -> None:
-    """Writes a CIFF file: terms in the order of their bytes, documents in that of the store.
+    """Writes a CIFF file, with the terms in byte order and the documents in the order of the store.
 
-    Memory: a window of documents, a posting list, and 16 bytes per latent. Postings are sorted on disk, in a folder
-    beside the file, at 8 bytes per posting.
+    Memory: a batch of documents, a posting list, and 16 bytes per latent. Postings are sorted on disk, in a temporary
+    folder next to the file, with 8 bytes per posting.
 
     Args:
-        source: The vectors, quantised.
-        path: The file.
+        source: The quantised vectors.
+        path: The file to write.
 
     Raises:
-        ValueError: If the vectors are floats, or all documents are empty.
+        SettingError: If the vectors are floats.
+        DataError: If all documents are empty.
     """
     if source.quantization is None:
-        raise DataError("CIFF holds integers: give a Quantization")
+        raise SettingError("CIFF stores integers: pass a Quantization")
     statistics = LatentStatistics.empty(len(source.terms))
     for _, vectors in source.batches():
         statistics.update(vectors)
@@ -87,19 +88,24 @@ def write_ciff(source: Source, path: Path) -> None:
 
 
 def read_terms(path: Path) -> list[str]:
-    """Returns the terms of a CIFF file, in its order.
+    """Returns the terms of a CIFF file, in the order of the file.
 
     Raises:
-        ValueError: If it is none, or is damaged.
+        DataError: If the file is not a CIFF file, or is damaged.
+
+    Examples:
+        >>> terms = read_terms(export("my-vectors", "ciff", "concepts.ciff"))
+        >>> terms == sorted(terms)
+        True
     """
     with path.open("rb") as file:
         return [postings.term for postings in _CiffFile(path, file).lists()]
 
 
-def read_windows(path: Path, terms: Terms, scratch: Path) -> Iterator[tuple[list[str], ConceptVectors]]:
-    """Yields the documents of a CIFF file, some thousand at a time, with their integers.
+def read_batches(path: Path, terms: Terms, scratch: Path) -> Iterator[tuple[list[str], ConceptVectors]]:
+    """Yields the documents of a CIFF file in batches of a few thousand, with integer weights.
 
-    Memory: a window of documents, a posting list, and 16 bytes per document. Postings are sorted on disk.
+    Memory: a batch of documents, a posting list, and 16 bytes per document. Postings are sorted on disk.
 
     Args:
         path: The file.
@@ -107,7 +113,7 @@ def read_windows(path: Path, terms: Terms, scratch: Path) -> Iterator[tuple[list
         scratch: An empty folder to sort in.
 
     Raises:
-        ValueError: If it is no CIFF file or is damaged, or a term of it names no latent.
+        DataError: If the file is not a CIFF file or is damaged, or one of its terms is not the name of a latent.
     """
     with path.open("rb") as file:
         ciff = _CiffFile(path, file)
@@ -121,19 +127,19 @@ def read_windows(path: Path, terms: Terms, scratch: Path) -> Iterator[tuple[list
             lengths[postings.documents] += 1
         if len(set(latents)) < len(latents):
             raise DataError(f"{path}: a term has several posting lists")
-        # As a writer does it, the other way round: each list is a vector over documents, each document gets its lists.
+        # The inverse of writing: each posting list is a vector over documents, and is inverted to lists per document.
         of_documents = Postings.write(scratch, (postings.as_vector() for postings in ciff.lists()), lengths)
         for start in range(0, ciff.n_docs, WINDOW_DOCUMENTS):
             stop = min(start + WINDOW_DOCUMENTS, ciff.n_docs)
             docnos = [ciff.docno(document) for document in range(start, stop)]
-            yield docnos, _window(of_documents, np.array(latents, np.int32), start, stop)
+            yield docnos, _batch(of_documents, np.array(latents, np.int32), start, stop)
 
 
 class _Documents:
-    """The documents on their way to the posting lists, which leave their records in a file.
+    """Passes documents on to the posting lists, and writes their records to a file.
 
     Attributes:
-        length: The sum of the impacts of those that went by.
+        length: The sum of the impacts of the documents so far.
     """
 
     def __init__(self, source: Source, records: IO[bytes]) -> None:
@@ -163,7 +169,7 @@ class _List(NamedTuple):
 
 
 class _CiffFile:
-    """A CIFF file, open, behind its header."""
+    """An open CIFF file whose header has been read."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
@@ -171,40 +177,40 @@ class _CiffFile:
         self._size = path.stat().st_size
         header = self._next(_fields)
         if header.get(1) != 1:
-            raise DataError(f"{path} is no CIFF file of version 1")
+            raise DataError(f"{path} is not a CIFF file of version 1")
         self._n_lists = header.get(2, 0)
         self.n_docs = header.get(3, 0)
         self._start = file.tell()
 
     def lists(self) -> Iterator[_List]:
-        """Yields all posting lists; the documents' records follow."""
+        """Yields all posting lists. The records of the documents follow them in the file."""
         self._file.seek(self._start)
         for _ in range(self._n_lists):
             yield self._next(lambda message: _decode_list(message, self.n_docs))
 
     def docno(self, number: int) -> str:
-        """Returns the docno of the next document, which must have that number."""
+        """Returns the docno of the next document, which must have this number."""
 
         def decode(message: bytes) -> str:
             fields = _fields(message)
             if fields.get(1, 0) != number:
-                raise DataError(f"a record of document {fields.get(1, 0)} where that of {number} should be")
+                raise DataError(f"found the record of document {fields.get(1, 0)} instead of document {number}")
             return str(fields.get(2, b""), "utf-8")
 
         return self._next(decode)
 
     def _next(self, decode: Callable[[bytes], _T]) -> _T:
-        """Reads a message, and decodes it."""
+        """Reads and decodes a message."""
         start = self._file.tell()
         try:
             head = self._file.read(10)
             size, length = _read_varint(head, 0)
             if start + length + size > self._size:
-                raise DataError("it ends too early")
+                raise DataError("the file ends too early")
             self._file.seek(start + length)
             return decode(self._file.read(size))
         except (IndexError, ValueError) as error:
-            message = f"{self._path} is no CIFF file, or is damaged: at byte {start}, {error}"
+            message = f"{self._path} is not a CIFF file, or is damaged: at byte {start}, {error}"
             raise DataError(message) from error
 
 
@@ -234,7 +240,7 @@ def _encode_list(term: bytes, documents: NDArray[np.int32], weights: NDArray[np.
 def _encode_postings(gaps: NDArray[np.int32], weights: NDArray[np.int32]) -> bytes:
     docids, docid_sizes = _varints(gaps)
     tfs, tf_sizes = _varints(weights)
-    # A row per posting, of which not all bytes are used: tag, length, tag, docid (5), tag, tf (5).
+    # One row per posting: tag, length, tag, docid (up to 5 bytes), tag, tf (up to 5 bytes).
     rows = np.empty((len(gaps), 14), np.uint8)
     rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 8] = _POSTING, 2 + docid_sizes + tf_sizes, _DOCID, _TF
     rows[:, 3:8], rows[:, 9:] = docids, tfs
@@ -244,7 +250,7 @@ def _encode_postings(gaps: NDArray[np.int32], weights: NDArray[np.int32]) -> byt
 
 
 def _varints(values: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Encodes integers that are not negative: ``[n, 5]`` bytes, and how many of each row are used."""
+    """Encodes non-negative integers: ``[n, 5]`` bytes, and the number of bytes used in each row."""
     groups = values[:, None].astype(np.int64) >> np.arange(0, 35, 7)
     sizes = np.maximum((groups > 0).sum(axis=1), 1).astype(np.uint8)
     continued = np.arange(1, 6) < sizes[:, None]
@@ -263,13 +269,13 @@ def _decode_list(message: bytes, n_docs: int) -> _List:
     documents, weights = np.cumsum(postings[:, 0]), postings[:, 1]
     ascending = (postings[1:, 0] > 0).all() and (postings[:, 0] >= 0).all()
     if not ascending or documents[-1:].sum() >= n_docs or not ((weights > 0) & (weights < 1 << 31)).all():
-        raise DataError(f"the posting list of {term!r} has numbers that cannot be")
+        raise DataError(f"the posting list of {term!r} has invalid numbers")
     return _List(term, documents.astype(np.int32), weights.astype(np.int32))
 
 
 def _decode_postings(message: bytes) -> NDArray[np.int64]:
-    """Returns the docids, as gaps, and the tfs of a list: ``[n, 2]``."""
-    if message[2:3] == bytes([_TF]):  # a docid of 0 may be left out, and the first alone can be one
+    """Returns the docid gaps and tfs of a posting list, ``[n, 2]``."""
+    if message[2:3] == bytes([_TF]):  # a docid of 0 may be omitted, and only the first docid can be 0
         message = message[:2] + bytes([_DOCID, 0]) + message[2:]
     stream = np.frombuffer(message, np.uint8)
     chunks = [np.empty((0, 2), np.int64)]
@@ -278,7 +284,7 @@ def _decode_postings(message: bytes) -> NDArray[np.int64]:
         ends = ends[: len(ends) // 6 * 6]
         fields = _decode_varints(stream, ends).reshape(-1, 6)
         if not len(fields) or (fields[:, [0, 2, 4]] != (_POSTING, _DOCID, _TF)).any():
-            raise DataError("postings are not as CIFF has them")
+            raise DataError("the postings do not have the fields of CIFF")
         chunks.append(fields[:, [3, 5]])
         stream = stream[ends[-1] :]
     return np.concatenate(chunks)
@@ -293,8 +299,8 @@ def _decode_varints(stream: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArr
     return values
 
 
-def _window(of_documents: Postings, latents: NDArray[np.int32], start: int, stop: int) -> ConceptVectors:
-    """Returns the vectors of documents: the latents of their lists, put into order."""
+def _batch(of_documents: Postings, latents: NDArray[np.int32], start: int, stop: int) -> ConceptVectors:
+    """Returns the vectors of a range of documents, with the latents in ascending order."""
     indptr = of_documents.starts[start : stop + 1]
     span = slice(indptr[0], indptr[-1])
     found = latents[of_documents.documents[span]]
@@ -304,7 +310,7 @@ def _window(of_documents: Postings, latents: NDArray[np.int32], start: int, stop
 
 
 def _fields(message: bytes) -> dict[int, Any]:
-    """Returns a message's integers and texts by number; those that are 0 or empty may be left out."""
+    """Returns the integers and byte strings of a message by field number. Those that are 0 or empty may be missing."""
     fields: dict[int, Any] = {}
     at = 0
     while at < len(message):
@@ -342,7 +348,7 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    """Returns the number that stands at a place, and the place behind it."""
+    """Returns the integer at a position, and the position after it."""
     value = shift = 0
     while True:
         byte = message[at]

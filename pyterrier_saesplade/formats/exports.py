@@ -1,4 +1,4 @@
-"""A store's vectors to the files of other tools."""
+"""Exports the vectors of a store to the formats of other tools."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Format(NamedTuple):
     """A format that vectors can be exported to.
 
     Attributes:
-        write: Writes a source to a file or folder that does not exist.
-        quantization: How weights are quantised unless the user says otherwise; ``None``: floats.
+        write: Writes a source to a file or folder that does not exist yet.
+        quantization: How weights are quantised by default; ``None`` for floats.
     """
 
     write: Callable[[Source, Path], None]
@@ -42,7 +42,7 @@ FORMATS = {
 
 _ANSERINI = "anserini"
 
-#: What says, in a folder, which vectors these are.
+#: The file that describes the vectors in a folder.
 _DESCRIPTION = "export.json"
 
 
@@ -55,46 +55,48 @@ def export(
     quantization: Quantization | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes the vectors of a store in another tool's format, complete or not at all.
+    """Writes the vectors of a store in the format of another tool. If anything fails, nothing is written.
 
     ======================  ========================================================================================
     ``"anserini"``          a folder for Pyserini's own commands: JSON vectors of integers, and topics
-    ``"ciff"``              a CIFF file: Terrier, Lucene, PISA, BMP, JASS read it; integers
-    ``"jsonl"``             a file of JSON lines, ``{"docno": …, "vector": {…}}``; compressed if it ends in ``.gz``
+    ``"ciff"``              a CIFF file of integers, for Terrier, Lucene, PISA, BMP and JASS
+    ``"jsonl"``             a JSON lines file, ``{"docno": …, "vector": {…}}``; compressed if its name ends in ``.gz``
     ``"npz"``               a folder with a scipy matrix and the names of its rows and columns
-    ``"opensearch"``        a folder of bulk files, mapping and query, for a field of ``rank_features``
-    ``"elasticsearch"``     the same for a field of ``sparse_vector``
+    ``"opensearch"``        a folder with bulk files, a mapping and a query, for a field of type ``rank_features``
+    ``"elasticsearch"``     the same for a field of type ``sparse_vector``
     ======================  ========================================================================================
 
-    A folder also has ``export.json``, which names the model and the quantisation.
+    A folder also contains ``export.json``, which records the model and the quantisation. In the Anserini format,
+    ``pt_meta.json`` does.
 
     Args:
         store: The store, or its folder.
-        format: One of the above.
+        format: One of the formats above.
         out: The file or folder to write.
-        queries: A file of queries that ``saesplade encode --queries`` wrote, for ``"anserini"``.
-        quantization: How weights become integers, in place of the format's default (10 levels per unit of weight for
-            Anserini and CIFF, floats for the others).
-        overwrite: Replace a file, or a folder that was exported.
+        queries: A file of queries that ``saesplade encode --queries`` wrote; only for ``"anserini"``.
+        quantization: How weights are converted to integers. ``None`` uses the default of the format (10 levels per unit
+            of weight for Anserini and CIFF, floats for the others).
+        overwrite: Whether to replace a file, or a folder that was exported.
 
     Returns:
-        The path of what was written.
+        The path that was written.
 
     Raises:
-        FileExistsError: If there is something at ``out`` that may not be replaced.
-        ValueError: If the format is unknown, or cannot hold the vectors.
+        PathExistsError: If ``out`` exists and must not be replaced.
+        SettingError: If the format is unknown.
+        DataError: If the format cannot represent the vectors.
 
     Examples:
         >>> export("my-vectors", "ciff", "concepts.ciff", quantization=Quantization(10, clip=255))
         PosixPath('concepts.ciff')
     """
     if format not in (_ANSERINI, *FORMATS):
-        raise SettingError(f"there is no format {format!r}; formats are: {', '.join(map(repr, (_ANSERINI, *FORMATS)))}")
+        raise SettingError(f"there is no format {format!r}; formats: {', '.join(map(repr, (_ANSERINI, *FORMATS)))}")
     if queries is not None and format != _ANSERINI:
-        raise SettingError(f"queries are exported to {_ANSERINI!r}, not to {format!r}")
+        raise SettingError(f"queries can only be exported to {_ANSERINI!r}, not to {format!r}")
     store = store if isinstance(store, StoredVectors) else StoredVectors(store)
     if format == _ANSERINI:
-        # A package of its own, whose folders also say how queries are to be made.
+        # Imported here, because only this format needs the engines.
         from pyterrier_saesplade.formats.anserini import export_vectors
 
         return export_vectors(store, out, queries=queries, quantization=quantization, overwrite=overwrite)
@@ -110,7 +112,7 @@ def export(
 def _check_target(out: Path, overwrite: bool) -> None:
     require_new(out, overwrite=overwrite)
     if out.is_dir() and not (out / _DESCRIPTION).exists():
-        raise PathExistsError(f"{out} was not written by an export: name another folder, or remove it")
+        raise PathExistsError(f"{out} was not written by an export: choose another folder, or remove it")
 
 
 def _describe(source: Source, format: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Vectors that other tools made, to a store."""
+"""Imports vectors of other tools into a store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.files import require_new, scratch_beside
 from pyterrier_saesplade.formats import ciff, jsonl
 from pyterrier_saesplade.impacts import Terms
@@ -21,17 +21,17 @@ from pyterrier_saesplade.store import StoredVectors, write_store
 from pyterrier_saesplade.types import Weighting
 from pyterrier_saesplade.vectors import ConceptVectors
 
-_Windows = Iterator[tuple[list[str], ConceptVectors]]
+_Batches = Iterator[tuple[list[str], ConceptVectors]]
 
 
 class _Reader(NamedTuple):
     terms: Callable[[Path], list[str]]
-    read: Callable[[Path, Terms, Path], _Windows]
+    read: Callable[[Path, Terms, Path], _Batches]
 
 
 _READERS = {
-    "ciff": _Reader(ciff.read_terms, ciff.read_windows),
-    "jsonl": _Reader(jsonl.read_terms, lambda path, terms, _: jsonl.read_windows(path, terms)),
+    "ciff": _Reader(ciff.read_terms, ciff.read_batches),
+    "jsonl": _Reader(jsonl.read_terms, lambda path, terms, _: jsonl.read_batches(path, terms)),
 }
 
 
@@ -43,28 +43,29 @@ def import_vectors(
     model: IndexedModel | None = None,
     scale: float = 1.0,
 ) -> StoredVectors:
-    """Makes a store of vectors that another tool made, or that were exported.
+    """Creates a store from vectors that were exported, or that another tool computed.
 
-    A store is what every engine indexes, what can be exported again, inspected and shared; so it is what is imported
-    to, complete or not at all.
+    Every engine can index a store, and a store can be exported again, inspected and shared. If anything fails, nothing
+    is written.
 
     Args:
         path: The file.
         format: ``"ciff"`` or ``"jsonl"``.
-        out: The folder of the store.
-        model: The model that made the vectors, or a store of its vectors. ``None``: an unknown one, whose vocabulary
-            are the names that occur in the file.
-        scale: Weights in the file are divided by it: the levels per unit of weight, if they are integers. Then
-            ``Quantization(scale)`` gives the same integers again.
+        out: The folder of the new store.
+        model: The model that computed the vectors, or a store of its vectors. ``None`` if it is unknown; the vocabulary
+            then consists of the names in the file.
+        scale: The divisor for the weights in the file. For integers it is the number of levels per unit of weight, so
+            that ``Quantization(scale)`` gives the same integers again.
 
     Returns:
         The store.
 
     Raises:
-        FileExistsError: If there is something at ``out``.
+        PathExistsError: If ``out`` exists.
         FileNotFoundError: If there is no such file.
-        ValueError: If the format is unknown, the file is damaged, has no document or a docno twice, or names a latent
-            that the model has not.
+        SettingError: If the format is unknown, or ``scale`` is not positive.
+        DataError: If the file is damaged, has no documents, repeats a docno, or contains a latent that the model does
+            not have.
 
     Examples:
         >>> vectors = {"docno": "d1", "vector": {"cat": 120, "kitten": 45}}
@@ -75,9 +76,9 @@ def import_vectors(
         >>> index = ConceptIndexer(store, "concepts.exact", "exact").index(store)
     """
     if format not in _READERS:
-        raise DataError(f"vectors can be imported from {' or '.join(map(repr, _READERS))}, not {format!r}")
+        raise SettingError(f"vectors can be imported from {' or '.join(map(repr, _READERS))}, not {format!r}")
     if not (np.isfinite(scale) and scale > 0):
-        raise DataError(f"scale must be a positive number of levels per unit of weight, not {scale!r}")
+        raise SettingError(f"scale must be a positive number of levels per unit of weight, not {scale!r}")
     path, out = Path(path), Path(out)
     require_new(out)
     reader = _READERS[format]
@@ -87,15 +88,15 @@ def import_vectors(
     with scratch_beside(out) as workplace:
         for name in ("scratch", "store"):
             (workplace / name).mkdir(parents=True)
-        windows = reader.read(path, model.terms, workplace / "scratch")
-        write_store(model, _divided(windows, scale), workplace / "store")
+        batches = reader.read(path, model.terms, workplace / "scratch")
+        write_store(model, _divided(batches, scale), workplace / "store")
         (workplace / "store").rename(out)
     return StoredVectors(out)
 
 
 @dataclass(frozen=True)
 class _UnknownModel:
-    """Stands for the model that made a file of vectors: known by the vocabulary alone."""
+    """Stands in for the unknown model that computed a file of vectors. Only its vocabulary is known."""
 
     name: str
     terms: Terms
@@ -109,6 +110,6 @@ class _UnknownModel:
         return self.name
 
 
-def _divided(windows: _Windows, scale: float) -> _Windows:
-    for docnos, vectors in windows:
+def _divided(batches: _Batches, scale: float) -> _Batches:
+    for docnos, vectors in batches:
         yield docnos, replace(vectors, weights=(vectors.weights / scale).astype(np.float32))

@@ -1,4 +1,4 @@
-"""A scipy matrix: documents in rows, latents in columns."""
+"""A scipy matrix with documents in rows and latents in columns."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pyterrier_saesplade.formats.source import Source
 def write_npz(source: Source, folder: Path) -> None:
     """Writes a folder with a matrix and the names of its rows and columns.
 
-    ``vectors.npz`` is a CSR matrix, which ``scipy.sparse.load_npz`` reads; ``docnos.txt`` has the docno of each row on
-    a line; ``latents.json`` is the list of the columns' names.
+    ``vectors.npz`` is a CSR matrix that ``scipy.sparse.load_npz`` reads. ``docnos.txt`` has the docno of each row on a
+    line. ``latents.json`` is the list of the column names.
 
-    Memory: one window, 8 bytes per document; the matrix is put together on disk.
+    Memory: one batch, and 8 bytes per document. The matrix is assembled on disk.
 
     Args:
         source: The vectors.
-        folder: The folder, which is made.
+        folder: The folder to create.
     """
     folder.mkdir()
     (folder / "latents.json").write_text(
         json.dumps([source.terms.name(latent) for latent in range(len(source.terms))], ensure_ascii=False),
         encoding="utf-8",
     )
-    # scipy wants both arrays of indices of one type, and copies them otherwise.
+    # scipy copies the two index arrays unless they have the same type.
     index = np.dtype(np.int32 if source.store.manifest["n_postings"] < 1 << 31 else np.int64)
     weight = np.dtype(np.float32 if source.quantization is None else np.int32)
     lengths = []
@@ -49,4 +49,4 @@ def write_npz(source: Source, folder: Path) -> None:
         arrays = (np.memmap(weights, weight, "r"), np.memmap(latents, index, "r"), indptr)
         matrix = sparse.csr_array(arrays, shape=(len(indptr) - 1, len(source.terms)))
         sparse.save_npz(folder / "vectors.npz", matrix)
-        del arrays, matrix  # some systems remove no file that is mapped
+        del arrays, matrix  # some systems cannot remove a file that is mapped into memory

@@ -1,7 +1,7 @@
-"""Bulk files for OpenSearch and Elasticsearch, with the mapping and an example of a query.
+"""Bulk files for OpenSearch and Elasticsearch, with a mapping and an example query.
 
-Both keep a vector as the terms of one field, whose frequencies are its weights, and score by the dot product. The
-folder has all that ``curl`` needs, here for an index called ``concepts``::
+Both store a vector as the terms of one field, with the weights as term frequencies, and score by the dot product. The
+folder contains everything that ``curl`` needs, here for an index called ``concepts``::
 
     curl -X PUT localhost:9200/concepts -H 'Content-Type: application/json' --data-binary @mapping.json
     for file in bulk-*.ndjson; do
@@ -10,9 +10,9 @@ folder has all that ``curl`` needs, here for an index called ``concepts``::
     curl -X POST localhost:9200/concepts/_refresh
     curl localhost:9200/concepts/_search -H 'Content-Type: application/json' --data-binary @query.json
 
-A document's docno is its ``_id``. The answer to a bulk request says ``"errors":false`` if all is well. Weights keep 9
-significant bits there: integers up to 512 are exact, floats are off by 0.4 % at most. A name must not hold a dot, so a
-dot is written as two underscores (as Elasticsearch's own models do), in queries too.
+The docno of a document is its ``_id``. The answer to a successful bulk request contains ``"errors":false``. Both store
+weights with 9 significant bits: integers up to 512 are exact, and floats are off by at most 0.4 %. Names must not
+contain dots, so a dot is written as two underscores, as in Elasticsearch's own models. The same applies to queries.
 """
 
 from __future__ import annotations
@@ -29,47 +29,47 @@ from pyterrier_saesplade.impacts import Terms
 
 #: The field that holds the vector.
 FIELD = "concepts"
-#: Servers take requests of up to 100 MB by default, and work best with less than that.
+#: Maximum size of a bulk file in bytes. By default servers accept requests of up to 100 MB; smaller ones are faster.
 BULK_BYTES = 50_000_000
-#: What a server takes as an ``_id``.
+#: Maximum length of an ``_id`` in bytes.
 _ID_BYTES = 512
-#: Latents of the example.
+#: Number of latents in the example query.
 _EXAMPLE = 5
 
 
 def write_opensearch(source: Source, folder: Path) -> None:
-    """Writes a folder for OpenSearch, or Elasticsearch from 7.12 on: a field of type ``rank_features``.
+    """Writes a folder for OpenSearch, or for Elasticsearch 7.12 or later, with a field of type ``rank_features``.
 
-    A query is a ``bool`` of ``rank_feature`` clauses, at most 1,024 of them unless the server is told otherwise.
+    A query is a ``bool`` of ``rank_feature`` clauses. By default, servers accept at most 1,024 clauses.
 
     Args:
         source: The vectors.
-        folder: The folder, which is made.
+        folder: The folder to create.
 
     Raises:
-        ValueError: If a docno is longer than 512 bytes, or two latents would have one name.
+        DataError: If a docno is longer than 512 bytes, or two latents would have the same name.
     """
     _write(source, folder, {"type": "rank_features"})
 
 
 def write_elasticsearch(source: Source, folder: Path) -> None:
-    """Writes a folder for Elasticsearch from 8.15 on: a field of type ``sparse_vector``.
+    """Writes a folder for Elasticsearch 8.15 or later, with a field of type ``sparse_vector``.
 
-    The query says ``"prune": false``: from 8.19 and 9.1 on Elasticsearch would leave out frequent latents of small
-    weight.
+    The query contains ``"prune": false``, because from 8.19 and 9.1 on Elasticsearch would otherwise leave out frequent
+    latents with small weights.
 
     Args:
         source: The vectors.
-        folder: The folder, which is made.
+        folder: The folder to create.
 
     Raises:
-        ValueError: If a docno is longer than 512 bytes, or two latents would have one name.
+        DataError: If a docno is longer than 512 bytes, or two latents would have the same name.
     """
     _write(source, folder, {"type": "sparse_vector"})
 
 
 def rank_features_query(toks: Mapping[str, float]) -> dict[str, Any]:
-    """Returns the body of a search with a query's ``toks``, for :func:`write_opensearch`.
+    """Returns the body of a search with the ``toks`` of a query, for :func:`write_opensearch`.
 
     Examples:
         >>> rank_features_query({"c12": 1.5})
@@ -83,7 +83,7 @@ def rank_features_query(toks: Mapping[str, float]) -> dict[str, Any]:
 
 
 def sparse_vector_query(toks: Mapping[str, float]) -> dict[str, Any]:
-    """Returns the body of a search with a query's ``toks``, for :func:`write_elasticsearch`.
+    """Returns the body of a search with the ``toks`` of a query, for :func:`write_elasticsearch`.
 
     Examples:
         >>> sparse_vector_query({"c12": 1.5})
@@ -108,7 +108,7 @@ def _write(source: Source, folder: Path, field: dict[str, str]) -> None:
 
 
 def _bulks(source: Source) -> Iterator[bytes]:
-    """Yields as many documents at a time as one request holds."""
+    """Yields the content of the bulk files: as many documents as fit into one request."""
     bulk = bytearray()
     for docno, toks in _documents(source):
         action = {"index": {"_id": docno}}
@@ -125,7 +125,7 @@ def _documents(source: Source) -> Iterator[tuple[str, dict[str, float]]]:
     for docnos, vectors in source.batches():
         for docno, toks in zip(docnos, printed_toks(vectors, source.terms), strict=True):
             if len(docno.encode()) > _ID_BYTES:
-                raise DataError(f"the docno {docno!r} is longer than {_ID_BYTES} bytes, which no _id can be")
+                raise DataError(f"the docno {docno!r} is longer than {_ID_BYTES} bytes, the limit of an _id")
             yield docno, toks
 
 
@@ -138,7 +138,7 @@ def _check_distinct(terms: Terms) -> None:
     for name in map(terms.name, range(len(terms))):
         other = features.setdefault(_feature(name), name)
         if other != name:
-            raise DataError(f"the latents {other!r} and {name!r} would both be called {_feature(name)!r}")
+            raise DataError(f"the latents {other!r} and {name!r} would both be named {_feature(name)!r}")
 
 
 def _dump(content: dict[str, Any], path: Path) -> None:

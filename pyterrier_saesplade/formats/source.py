@@ -1,4 +1,4 @@
-"""What is exported: the vectors of a store, as floats or as integers."""
+"""The vectors of a store as they are exported: floats or integers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 @dataclass(frozen=True)
 class Source:
-    """The vectors of a store, as they are to be written; they can be read any number of times.
+    """The vectors of a store as they will be written. They can be read any number of times.
 
     Attributes:
         store: The store.
-        quantization: How weights become integers; ``None``: they stay floats.
+        quantization: How weights are converted to integers; ``None`` keeps floats.
     """
 
     store: StoredVectors
@@ -28,6 +28,6 @@ class Source:
         return self.store.terms
 
     def batches(self) -> Iterator[tuple[list[str], ConceptVectors]]:
-        """Yields docnos and vectors, some thousand documents at a time."""
+        """Yields docnos and vectors in batches of a few thousand documents."""
         for docnos, vectors in self.store.batches():
             yield docnos, vectors if self.quantization is None else self.quantization.quantize(vectors)

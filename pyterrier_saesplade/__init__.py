@@ -1,7 +1,7 @@
 """SAE-SPLADE for PyTerrier: learned sparse retrieval over the concepts of a sparse autoencoder.
 
-The public names are listed in ``__init__.pyi``. Each is imported when it is first used: a test collection needs no
-torch, and a model needs no Java.
+The public names are listed in ``__init__.pyi``. Each name is imported when it is first used, so that a test collection
+needs no torch and a model needs no Java.
 """
 
 import lazy_loader

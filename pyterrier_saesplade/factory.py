@@ -1,4 +1,4 @@
-"""What every model that users hold is: a transformer, and a maker of transformers and indexes."""
+"""The base class of all models: a transformer that also creates transformers, indexers and retrievers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ModelFactory(pt.Transformer, ABC):
-    """A model as a transformer, which picks its role by the columns that arrive, and makes others.
+    """A model as a transformer that chooses its role by the columns of its input, and that creates transformers.
 
-    ===================================================  =================  ========================================
-    columns                                              role               what is added
-    ===================================================  =================  ========================================
-    ``qid``, ``query`` (or ``query_toks``) and           :meth:`scorer`     ``score`` and ``rank``
+    =================================================  =====================  ====================================
+    columns of the input                               role                   columns that are added
+    =================================================  =====================  ====================================
+    ``qid``, ``query`` (or ``query_toks``) and         :meth:`scorer`         ``score`` and ``rank``
     ``text`` (or ``toks``)
-    ``query``                                            query_encoder      ``query_toks``, floats
-    ``text``                                             doc_encoder        ``toks``, integers
-    ===================================================  =================  ========================================
+    ``query``                                          :meth:`query_encoder`  ``query_toks`` with floats
+    ``text``                                           :meth:`doc_encoder`    ``toks`` with integers
+    =================================================  =====================  ====================================
 
     Attributes:
-        verbose: Whether the transformers show progress, unless told otherwise.
+        verbose: Whether the transformers show progress by default.
     """
 
     verbose: bool
@@ -39,12 +39,12 @@ class ModelFactory(pt.Transformer, ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies the vectors of documents (hexadecimal)."""
+        """Identifies the document vectors (hexadecimal)."""
 
     @property
     @abstractmethod
     def weighting(self) -> Weighting:
-        """What an index multiplies queries by."""
+        """What an index multiplies query weights by."""
 
     @property
     @abstractmethod
@@ -66,7 +66,13 @@ class ModelFactory(pt.Transformer, ABC):
         """Encodes queries, encodes documents, or scores results: see the class.
 
         Raises:
-            InputValidationError: If the columns fit none of these.
+            InputValidationError: If the columns fit none of the roles.
+
+        Examples:
+            >>> model.search("young cat").columns.tolist()
+            ['qid', 'query', 'query_toks']
+            >>> model(pd.DataFrame(documents)).columns.tolist()
+            ['docno', 'text', 'toks']
         """
         with pt.validate.any(inp) as v:
             v.query_frame(extra_columns=["query"], mode="query_encoder")
@@ -80,17 +86,17 @@ class ModelFactory(pt.Transformer, ABC):
         return result
 
     def subtransformers(self) -> dict[str, pt.Transformer]:
-        """Returns none: a model is drawn as one box."""
+        """Returns an empty dictionary: a model is drawn as one box."""
         return {}
 
     @property
     def schematic(self) -> dict[str, Any]:
-        """How notebooks draw the model. The help page is named, for PyTerrier would look for it online."""
+        """How notebooks draw the model. The help page is given, because PyTerrier would otherwise search online."""
         name = type(self).__name__
         return {"label": name, "help_url": f"{DOCS}#pyterrier_saesplade.{name}"}
 
     def as_query(self, documents: ConceptVectors) -> ConceptVectors:
-        """Returns vectors of documents as if they were those of queries, the same unless the sides differ."""
+        """Returns document vectors as query vectors. They are the same unless the model distinguishes the two sides."""
         return documents
 
     def doc_encoder(
@@ -102,7 +108,7 @@ class ModelFactory(pt.Transformer, ABC):
         batch_size: int = 1024,
         verbose: bool | None = None,
     ) -> DocEncoder:
-        """Returns a stage that adds ``toks``: integers for any indexer, or floats with ``scale=None``.
+        """Returns a transformer that adds ``toks``: integers for any indexer, or floats with ``scale=None``.
 
         Examples:
             >>> pipeline = model.doc_encoder() >> pt.terrier.TerrierIndex("own.terrier").toks_indexer()
@@ -125,7 +131,7 @@ class ModelFactory(pt.Transformer, ABC):
         batch_size: int = 1024,
         verbose: bool | None = None,
     ) -> QueryEncoder:
-        """Returns a stage that adds ``query_toks``: floats for ``index.retriever()``, or integers at ``scale``.
+        """Returns a transformer that adds ``query_toks``: floats for ``index.retriever()``, or integers with ``scale``.
 
         Examples:
             >>> pipeline = model.query_encoder() >> index.retriever(num_results=3)
@@ -143,11 +149,11 @@ class ModelFactory(pt.Transformer, ABC):
         batch_size: int = 1024,
         verbose: bool | None = None,
     ) -> Scorer:
-        """Returns a stage that re-ranks by dot products; ``statistics`` (an index, or its folder) weights queries.
+        """Returns a transformer that re-ranks by dot products. ``statistics``, an index or its folder, weights queries.
 
         Raises:
-            FileNotFoundError: If there is no such folder.
-            ValueError: If another model built the index, or this one with other document-side settings.
+            PathNotFoundError: If there is no such folder.
+            ModelMismatchError: If the index was built with another model or other document-side settings.
 
         Examples:
             >>> pipeline = bm25 >> dataset.text_loader() >> model.scorer(statistics=index)
@@ -175,11 +181,11 @@ class ModelFactory(pt.Transformer, ABC):
         batch_size: int = 1024,
         verbose: bool | None = None,
     ) -> ConceptFeedback:
-        """Returns a stage from results to new queries, with concepts of the first documents.
+        """Returns a transformer that expands queries with concepts of their top documents.
 
         Raises:
-            FileNotFoundError: If there is no such folder.
-            ValueError: If another model built the index, or this one with other document-side settings.
+            PathNotFoundError: If there is no such folder.
+            ModelMismatchError: If the index was built with another model or other document-side settings.
 
         Examples:
             >>> first = model.retriever(index, num_results=3) >> dataset.text_loader()
@@ -215,7 +221,7 @@ class ModelFactory(pt.Transformer, ABC):
         overwrite: bool = False,
         verbose: bool | None = None,
     ) -> ConceptIndexer:
-        """Returns an indexer of texts; see :class:`~pyterrier_saesplade.engines.indexer.ConceptIndexer`.
+        """Returns an indexer for texts; see :class:`~pyterrier_saesplade.engines.indexer.ConceptIndexer`.
 
         Examples:
             >>> index = model.indexer("concepts.index").index(dataset.get_corpus_iter())
@@ -244,19 +250,23 @@ class ModelFactory(pt.Transformer, ABC):
         weighting: Weighting | None = None,
         verbose: bool | None = None,
     ) -> pt.Transformer:
-        """Returns a pipeline from ``query`` to results: :meth:`query_encoder`, then the index's retriever.
+        """Returns a pipeline from queries to results: :meth:`query_encoder`, then the retriever of the index.
 
-        Queries are encoded in any case; those that are encoded already go to ``index.retriever()``.
+        The pipeline always encodes queries. For queries that are already encoded, use ``index.retriever()``.
 
         Args:
             index: An index that this model built, or its folder.
-            num_results: Documents per query at most.
-            weighting: ``"idf"`` or ``"none"``, in place of the index's own.
-            verbose: Whether to show progress; ``None``: as the model does.
+            num_results: Maximum number of documents per query.
+            weighting: ``"idf"`` or ``"none"``, to override the weighting of the index.
+            verbose: Whether to show progress; ``None`` for the setting of the model.
 
         Raises:
-            FileNotFoundError: If there is no such folder.
-            ValueError: If another model built the index, or this one with other document-side settings.
+            PathNotFoundError: If there is no such folder.
+            ModelMismatchError: If the index was built with another model or other document-side settings.
+
+        Examples:
+            >>> model.retriever("my-index", num_results=3).search("young cat")["rank"].tolist()
+            [0, 1, 2]
         """
         search = self._built(index).retriever(num_results, weighting=weighting, verbose=self._wants_progress(verbose))
         return self.query_encoder(verbose=verbose) >> search
@@ -267,7 +277,7 @@ class ModelFactory(pt.Transformer, ABC):
         return given if given is None or isinstance(given, LatentStatistics) else self._built(given)
 
     def _built(self, index: ConceptIndex | str | os.PathLike[str]) -> ConceptIndex:
-        """Returns an index that this model built, open."""
+        """Opens an index, and checks that this model built it."""
         index = index if isinstance(index, ConceptIndex) else open_index(index)
         require_same_model(
             f"{index.path}, built with {index.metadata['model']},",

@@ -1,4 +1,4 @@
-"""Queries without a network: each word piece lights what it lights in the documents, in the mean."""
+"""Encodes queries without a network: a word piece activates the latents that it activates in documents on average."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.encoding import look_up
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import Terms
@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 
 
 class InferenceFree(ModelFactory):
-    """A model whose queries are looked up in a table, so that searching runs no network.
+    """A model that looks up queries in a table, so that searches do not run the network.
 
-    Documents are encoded by the model, and its indexes are searched as they are. A query is the sum of its word pieces'
-    vectors, each the mean over the occurrences of that piece in documents; so the context of a word in the query is
-    lost, and effectiveness is paid for speed (see the README). :meth:`SaeSplade.inference_free` makes one. A model that
-    this package wrote does not even load its weights for that; a SPLADE checkpoint does.
+    Documents are encoded by the model, and its existing indexes can be searched. The vector of a query is the sum of
+    the vectors of its word pieces. The vector of a word piece is its mean over the occurrences in documents. The
+    context of a word in the query is therefore lost: searches are faster but less effective (see the README). Create
+    one with :meth:`SaeSplade.inference_free`. To encode queries, a model that this package wrote does not load its
+    weights; a SPLADE checkpoint does.
 
-    Sparse retrieval without inference for queries, by one trained weight per word piece, is of Geng et al. (2024, arXiv
-    2411.04403).
+    Geng et al. (2024, arXiv 2411.04403) introduced inference-free sparse retrieval with one trained weight per word
+    piece.
 
     Args:
         model: The model.
-        table: A vector for each word piece of its vocabulary.
-        verbose: Whether stages made from this model show progress, unless told otherwise.
+        table: A vector for each word piece of the vocabulary.
+        verbose: Whether transformers created from this model show progress by default.
 
     Examples:
         >>> fast = model.inference_free(documents)
@@ -54,10 +55,10 @@ class InferenceFree(ModelFactory):
         self.verbose = verbose
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the table to a file, which :meth:`load` reads; the model is kept on its own.
+        """Writes the table to a file that :meth:`load` reads. The model is not included.
 
         Raises:
-            FileExistsError: If the file exists.
+            PathExistsError: If the file exists.
         """
         path = Path(path)
         require_new(path)
@@ -69,30 +70,30 @@ class InferenceFree(ModelFactory):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: SaeSplade, *, verbose: bool = False) -> InferenceFree:
-        """Reads what :meth:`save` wrote.
+        """Reads a table that :meth:`save` wrote.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ModelMismatchError: If the table was learned for another model.
-            ValueError: If the file is not a table of latents.
+            DataError: If the file is not a table of latents.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 owner = str(arrays["model"])
                 table = ConceptVectors(arrays["indptr"], arrays["latents"], arrays["weights"])
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise SettingError(f"{path} is no table of latents: InferenceFree.save writes one") from error
+            raise DataError(f"{path} is not a table of latents: write one with InferenceFree.save") from error
         require_same_model(str(path), owner, repr(model), model.fingerprint, "learn a table with inference_free")
         return cls(model, table, verbose=verbose)
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the vectors of documents (hexadecimal): the model's."""
+        """Identifies the document vectors (hexadecimal); the same as for the model."""
         return self.model.fingerprint
 
     @property
     def weighting(self) -> Weighting:
-        """What an index multiplies queries by: as the model."""
+        """What an index multiplies query weights by; the same as for the model."""
         return self.model.weighting
 
     @property
@@ -108,27 +109,29 @@ class InferenceFree(ModelFactory):
         k: int | None = None,
         verbose: bool | None = None,
     ) -> ConceptVectors:
-        """Encodes documents by the model, and queries by the table.
+        """Encodes documents with the model, and queries with the table.
 
         Raises:
-            ValueError: If ``k`` is given for queries: a table has the latents that it was learnt with.
+            SettingError: If ``k`` is given for queries, because the number of latents in a table is fixed.
         """
         if side == "doc":
             return self.model.encode(texts, side, k=k, verbose=self._wants_progress(verbose))
         if k is not None:
-            raise SettingError("k does not apply to queries from a table: learn one with fewer latents per word piece")
+            raise SettingError(
+                "k does not apply to queries from a table: learn another table with fewer latents per word piece"
+            )
         return look_up(self.table, self.model.token_ids(texts, side))
 
     def __eq__(self, other: object) -> bool:
-        """Holds for equal models and tables."""
+        """Returns whether models and tables are equal."""
         return isinstance(other, InferenceFree) and (self.model, self._digest) == (other.model, other._digest)
 
     def __hash__(self) -> int:
-        """Agrees with ``==``."""
+        """Returns a hash that agrees with ``==``."""
         return hash((self.model, self._digest))
 
     def __repr__(self) -> str:
-        """Names the model, and what the table holds."""
+        """Returns the model, and the number of word pieces in the table."""
         return f"InferenceFree({self.model!r}, {np.count_nonzero(np.diff(self.table.indptr))} word pieces)"
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a PyTerrier user holds: a model that makes stages, indexes and retrievers."""
+"""The model that users work with. It creates transformers, indexers and retrievers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pyterrier_saesplade.encoding import (
     pick_device,
     quiet_transformers,
 )
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, ModelError, PathNotFoundError, SettingError
 from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import Pruning, Terms, as_texts, terms_of
@@ -55,25 +55,27 @@ class ModelSettings(TypedDict, total=False):
 
 
 class SaeSplade(ModelFactory):
-    """A SAE-SPLADE model, or a SPLADE one, as PyTerrier uses it.
+    """A SAE-SPLADE or SPLADE model for PyTerrier.
 
-    Make one with :meth:`from_pretrained`, :meth:`from_splade` or :meth:`pretrain`. It is lazy: its weights are loaded
-    at the first text. It is pickled as its source and settings, and equal to another model that gives the same vectors.
+    Create one with :meth:`from_pretrained`, :meth:`from_splade` or :meth:`pretrain`. The model is lazy: its weights are
+    loaded when the first text is encoded. It is pickled as its source and settings. Models that produce the same
+    vectors compare equal.
 
     Args:
         source: Folder or hub name.
-        head: What the source is: ``"sae"`` a SAE-SPLADE model, ``"mlm"`` any SPLADE checkpoint.
-        k: Latents kept per token, in place of the model's.
-        width: Only the first so many latents: of a Matryoshka SAE a smaller vocabulary.
-        doc_max_length: Word pieces kept per document, markers included, in place of the model's.
+        head: The kind of model at the source: ``"sae"`` for SAE-SPLADE, ``"mlm"`` for a SPLADE checkpoint.
+        k: Number of latents per token, to override the model's setting.
+        width: Use only this many of the first latents. For a Matryoshka SAE, this gives a smaller vocabulary.
+        doc_max_length: Maximum number of word pieces per document, including markers, to override the model's setting.
         query_max_length: The same for queries.
-        device: Where to compute; ``None``: the first GPU, else the CPU.
-        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the device has it.
-        verbose: Whether stages made from this model show progress, unless told otherwise.
+        device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"`` for bfloat16 on devices that support it.
+        verbose: Whether transformers created from this model show progress by default.
 
     Raises:
-        FileNotFoundError: If there is no model at the source.
-        ValueError: If the model is of another kind, or a setting is out of range.
+        PathNotFoundError: If there is no model at the source.
+        ModelError: If the model is of another kind.
+        SettingError: If a setting is out of range.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class SaeSplade(ModelFactory):
     ) -> None:
         require_positive(k=k, width=width, doc_max_length=doc_max_length, query_max_length=query_max_length)
         require_precision(precision)
-        pick_device(device)  # an error now, not when the first text is encoded
+        pick_device(device)  # raises an error now instead of when the first text is encoded
         self.source = str(source)
         self.head = head
         self.k = k
@@ -120,7 +122,7 @@ class SaeSplade(ModelFactory):
 
     @classmethod
     def from_splade(cls, name_or_path: str | os.PathLike[str], **settings: Unpack[ModelSettings]) -> SaeSplade:
-        """Opens any SPLADE checkpoint (``AutoModelForMaskedLM``), whose latents are word pieces.
+        """Opens a SPLADE checkpoint (``AutoModelForMaskedLM``). Its latents are word pieces.
 
         Examples:
             >>> splade = SaeSplade.from_splade("naver/splade-v3")
@@ -146,30 +148,31 @@ class SaeSplade(ModelFactory):
         device: str | None = None,
         verbose: bool = False,
     ) -> SaeSplade:
-        """Learns a vocabulary of concepts from a corpus, without a label; minutes on a laptop.
+        """Learns a vocabulary of concepts from a corpus without labels. This takes minutes on a laptop.
 
         Args:
-            backbone: Folder or hub name of any encoder; it is not changed.
-            documents: Dictionaries with ``docno`` and ``text``, as ``dataset.get_corpus_iter()`` gives them; or a
-                collection's folder or name, as :func:`~pyterrier_saesplade.open_collection` takes it.
-            out: The folder to write. Without one the model is gone when Python ends, unless it is kept with
-                :meth:`save_pretrained`, and a run that is killed cannot go on; under ``torchrun`` it must be given.
-            width: The number of latents, M; by default 16,384.
-            k: Latents kept per token; by default 8.
-            doc_max_length: Word pieces kept per document; by default 128.
-            steps: Steps of training; by default 250.
-            seed: Of everything random.
-            queries: Texts of queries that are mixed in, in proportion to their number.
-            config: All the settings; those named above go before it.
-            device: Where to compute; ``None``: the first GPU, else the CPU.
+            backbone: Folder or hub name of any encoder. It is not changed.
+            documents: Dictionaries with ``docno`` and ``text``, such as those of ``dataset.get_corpus_iter()``; or the
+                folder or name of a collection for :func:`~pyterrier_saesplade.open_collection`.
+            out: The folder to write; required under ``torchrun``. Without it, the model is deleted when Python ends
+                unless it is saved with :meth:`save_pretrained`, and a killed run cannot be resumed.
+            width: Number of latents, M; by default 16,384.
+            k: Number of latents per token; by default 8.
+            doc_max_length: Maximum number of word pieces per document; by default 128.
+            steps: Number of training steps; by default 250.
+            seed: The random seed.
+            queries: Query texts that are mixed in, in proportion to their number.
+            config: All settings. The arguments above override it.
+            device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
             verbose: Whether to show progress.
 
         Returns:
-            The model, which is lazy as any other.
+            The model, which is lazy like any other.
 
         Raises:
-            FileExistsError: If ``out`` exists.
-            ValueError: If a setting is out of range, there are no documents, or several processes have no ``out``.
+            PathExistsError: If ``out`` exists.
+            SettingError: If a setting is out of range, or there are several processes but no ``out``.
+            DataError: If there are no documents.
 
         Examples:
             >>> model = SaeSplade.pretrain("distilbert-base-uncased", documents, out="sae", width=256, k=4, steps=2)
@@ -202,22 +205,24 @@ class SaeSplade(ModelFactory):
         validation: TrainingData | None = None,
         verbose: bool | None = None,
     ) -> SaeSplade:
-        """Trains the model to rank; the new one is another, and this one stays as it is.
+        """Trains the model to rank and returns a new model. This model is not changed.
 
         Args:
-            data: What to train on, as :mod:`pyterrier_saesplade.training.data.sources` reads it; or a collection, its
-                folder or its name, whose query set ``train`` has judgements.
-            out: The folder to write; without one as for :meth:`pretrain`.
-            config: The settings; ``None``: those for a laptop.
-            validation: Queries to validate with; ``None``: some of ``data`` are held out, if there are validations.
-            verbose: Whether to show progress; ``None``: as the model does.
+            data: The training data, as read by :mod:`pyterrier_saesplade.training.data.sources`; or a collection, or
+                its folder or name, with qrels for its query set ``train``.
+            out: The folder to write. If it is missing, the same applies as for :meth:`pretrain`.
+            config: The settings; by default those for a laptop.
+            validation: Validation queries; by default some queries of ``data`` are held out if validation is enabled.
+            verbose: Whether to show progress; ``None`` for the setting of the model.
 
         Returns:
-            The new model, lazy as any other. What this one's ``k``, width and lengths were set to are its own.
+            The new model, which is lazy like any other. It inherits the ``k``, width and lengths set for this model.
 
         Raises:
-            FileExistsError: If ``out`` exists.
-            ValueError: If the data or a setting cannot be used, or training went wrong.
+            PathExistsError: If ``out`` exists.
+            DataError: If the data cannot be used.
+            SettingError: If a setting is out of range.
+            CollapsedError: If the trained model no longer retrieves.
 
         Examples:
             >>> config = FinetuneConfig(steps=2, batch_queries=2, nway=2)
@@ -253,18 +258,19 @@ class SaeSplade(ModelFactory):
         text_field: str = "text",
         verbose: bool | None = None,
     ) -> InferenceFree:
-        """Learns a table of latents per word piece, by which queries are encoded without the network.
+        """Learns a table of latents per word piece, which encodes queries without the network.
 
         Args:
-            documents: Dictionaries with a text, or a collection's folder or name: those that will be searched, or some
-                like them.
-            latents: Kept per word piece.
-            sample: The first so many documents are read.
+            documents: Dictionaries with a text, or the folder or name of a collection. They should be the documents
+                that will be searched, or similar ones.
+            latents: Number of latents per word piece.
+            sample: Number of documents to read; the first ones are used.
             text_field: The key of the text.
-            verbose: Whether to show progress; ``None``: as the model does.
+            verbose: Whether to show progress; ``None`` for the setting of the model.
 
         Raises:
-            ValueError: If no document has a text, or one lacks the key.
+            DataError: If no document has a text, or a document lacks the key.
+            SettingError: If ``latents`` or ``sample`` is not positive.
 
         Examples:
             >>> fast = model.inference_free(dataset.get_corpus_iter())
@@ -278,16 +284,21 @@ class SaeSplade(ModelFactory):
             documents = open_collection(documents).get_corpus_iter()
         texts = as_texts(field(document, text_field) for document in itertools.islice(documents, sample))
         if not any(text and text.strip() for text in texts):
-            raise SettingError(f"no document has a text under {text_field!r}: there is nothing to learn a table from")
+            raise DataError(f"no document has a text under {text_field!r}: there is nothing to learn a table from")
         verbose = self._wants_progress(verbose)
         table = learn_table(self._encoder, texts, k=self.k, max_length=self.doc_max_length, verbose=verbose)
         return InferenceFree(self, Pruning(k=latents).prune(table), verbose=verbose)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model to a folder that :meth:`from_pretrained` opens; the settings given here become its own.
+        """Writes the model to a folder that :meth:`from_pretrained` opens, with the current settings as its defaults.
 
         Raises:
-            FileExistsError: If the folder exists.
+            PathExistsError: If the folder exists.
+
+        Examples:
+            >>> model.save_pretrained("copy")
+            >>> SaeSplade.from_pretrained("copy") == model
+            True
         """
         path = Path(path)
         require_new(path)
@@ -299,28 +310,28 @@ class SaeSplade(ModelFactory):
                     setattr(config, name, getattr(self, name))
             config.save_pretrained(partial)
 
-    # ------------------------------------------------------------------ what it is
+    # ------------------------------------------------------------------ properties
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the vectors of documents: weights, tokenizer and document-side settings (hexadecimal).
+        """Identifies the document vectors: weights, tokenizer and document-side settings (hexadecimal).
 
-        A model that :meth:`save_pretrained` or a training wrote has what it takes in its configuration; for others, a
-        SPLADE checkpoint for one, the weights are loaded.
+        The configuration of a model that :meth:`save_pretrained` or training wrote contains the digests that are
+        needed. For other models, such as SPLADE checkpoints, the weights are loaded.
         """
         overrides = {"k": self.k, "width": self._width, "doc_max_length": self.doc_max_length}
         return self._full_config.fingerprint(**{name: value for name, value in overrides.items() if value is not None})
 
     @property
     def weighting(self) -> Weighting:
-        """What an index multiplies queries by: ``"idf"`` for a model without labels, else ``"none"``."""
+        """What an index multiplies query weights by: ``"idf"`` for a model trained without labels, else ``"none"``."""
         return self._config.weighting if isinstance(self._config, SaeSpladeConfig) else "none"
 
     @cached_property
     def terms(self) -> Terms:
         """The names of the latents."""
         config = self._config
-        # Word pieces stand in the tokenizer; pseudo-terms follow from the width alone.
+        # The names of SAE latents follow from the width; the names of word pieces need the tokenizer.
         numbered = isinstance(config, SaeSpladeConfig) and config.head == "sae"
         return Terms(config.width) if numbered else terms_of(self._encoder.config, self._encoder.tokenizer)
 
@@ -341,14 +352,17 @@ class SaeSplade(ModelFactory):
         """Encodes texts.
 
         Args:
-            texts: The texts; ``None`` and empty ones have an empty vector.
-            side: ``"doc"`` or ``"query"``: they are cut at different lengths and may be marked.
-            k: Latents kept per token, in place of the model's.
-            positions: Whether to return the token position that gave each weight.
-            verbose: Whether to show progress; ``None``: as the model does.
+            texts: The texts. The vector of ``None`` or an empty string is empty.
+            side: ``"doc"`` or ``"query"``. The two sides have different maximum lengths and may have markers.
+            k: Number of latents per token, to override the model's setting.
+            positions: Whether to return the token position that produced each weight.
+            verbose: Whether to show progress; ``None`` for the setting of the model.
 
         Returns:
             One row per text, with float weights.
+
+        Raises:
+            SettingError: If ``texts`` is a string, or a setting is invalid.
 
         Examples:
             >>> vectors = model.encode(["a text", ""])
@@ -367,7 +381,7 @@ class SaeSplade(ModelFactory):
         )
 
     def tokens(self, texts: Sequence[str], side: Side = "doc") -> list[list[Token]]:
-        """Returns the word pieces of texts, with their words, in the positions that :meth:`encode` counts.
+        """Returns the word pieces of texts, with their words, at the positions that :meth:`encode` reports.
 
         Examples:
             >>> [token.word("a text") for token in model.tokens(["a text"])[0]]
@@ -376,7 +390,7 @@ class SaeSplade(ModelFactory):
         return self._tokenize.tokens(texts, side, self._length("tokens", texts, side))
 
     def token_ids(self, texts: Sequence[str | None], side: Side = "query") -> list[list[int]]:
-        """Returns the numbers of the word pieces of texts, markers and special ones included.
+        """Returns the token ids of texts, including markers and special tokens.
 
         Examples:
             >>> model.token_ids(["a text"])
@@ -385,10 +399,15 @@ class SaeSplade(ModelFactory):
         return self._tokenize(texts, side, self._length("token_ids", texts, side))
 
     def encode_tokens(self, texts: Sequence[str | None], side: Side = "doc") -> Iterator[EncodedTokens]:
-        """Encodes the tokens of texts one by one, in their contexts: what each lights by itself.
+        """Encodes the individual tokens of texts in context: the latents that each token activates.
 
         Yields:
-            For each text the number of each word piece, its state, and its concept vector.
+            For each text, the ids of its tokens, their hidden states and their concept vectors.
+
+        Examples:
+            >>> [tokens] = model.encode_tokens(["a text"])
+            >>> tokens.token_ids.tolist(), len(tokens.vectors)
+            ([101, 1037, 3793, 102], 4)
         """
         max_length = self._length("encode_tokens", texts, side)
         return self._encoder.encode_tokens(texts, side=side, k=self.k, max_length=max_length)
@@ -401,21 +420,21 @@ class SaeSplade(ModelFactory):
         index: ConceptIndex | str | os.PathLike[str] | None = None,
         lexicon: Lexicon | None = None,
     ) -> Explanation:
-        """Says why a document has its score: the latents that it shares with the query, and where they come from.
+        """Explains the score of a document: the latents that it shares with the query, and the tokens they come from.
 
-        The contributions sum to the score that the index gives the document, which idf, quantisation and pruning of the
-        index are part of. The document is encoded again, by itself: see :class:`~pyterrier_saesplade.encoding.Encoder`
-        for what the texts beside it changed when it was indexed (a rounding, which can move an impact by one level).
+        The contributions sum to the score that the document has in the index, including idf, quantisation and pruning.
+        The document is encoded again on its own. When it was indexed, the other texts in its batch may have caused
+        different rounding, which can change an impact by one level: see :class:`~pyterrier_saesplade.encoding.Encoder`.
 
         Args:
             query: The query.
-            document: The document's text.
-            index: The index that this model built, or its folder. ``None``: the float vectors, not weighted.
-            lexicon: What names the latents' words: see :class:`~pyterrier_saesplade.concepts.lexicon.Lexicon`.
+            document: The text of the document.
+            index: The index that this model built, or its folder. Without it, unweighted float vectors are used.
+            lexicon: The words of the latents: see :class:`~pyterrier_saesplade.concepts.lexicon.Lexicon`.
 
         Raises:
-            FileNotFoundError: If there is no such folder.
-            ValueError: If another model built the index or the lexicon.
+            PathNotFoundError: If there is no such folder.
+            ModelMismatchError: If another model built the index or the lexicon.
 
         Examples:
             >>> explanation = model.explain("young cat", "A kitten is a young cat.", index="my-index")
@@ -430,7 +449,7 @@ class SaeSplade(ModelFactory):
         return explain(self, query, document, opened, lexicon)
 
     def replace(self, **settings: Any) -> SaeSplade:
-        """Returns the same model with other settings, which are the constructor's keyword arguments.
+        """Returns the same model with other settings: keyword arguments of the constructor.
 
         Examples:
             >>> SaeSplade.from_pretrained("my-model", k=16).replace(k=4)
@@ -438,10 +457,10 @@ class SaeSplade(ModelFactory):
         """
         return type(self)(self.source, **{**self._settings(), "verbose": self.verbose, **settings})
 
-    # ------------------------------------------------------------------ Python
+    # ------------------------------------------------------------------ special methods
 
     def __eq__(self, other: object) -> bool:
-        """Holds for a model that gives the same vectors by the same settings, as they were given here."""
+        """Returns whether the other model was given the same settings and produces the same vectors."""
         if not isinstance(other, SaeSplade) or self._settings() != other._settings():
             return False
         if self.source == other.source:
@@ -449,18 +468,18 @@ class SaeSplade(ModelFactory):
         return self.fingerprint == other.fingerprint and self._query_side() == other._query_side()
 
     def __hash__(self) -> int:
-        """Agrees with ``==``."""
+        """Returns a hash that agrees with ``==``."""
         return hash(tuple(self._settings().values()))
 
     def __repr__(self) -> str:
-        """Returns the call that makes the model."""
+        """Returns the call that creates the model."""
         defaults = {"head": self.head, "precision": "auto"}
         changed = {name: value for name, value in self._settings().items() if value != defaults.get(name)}
         arguments = ", ".join([repr(self.source), *(f"{name}={value!r}" for name, value in changed.items())])
         return f"SaeSplade.{'from_pretrained' if self.head == 'sae' else 'from_splade'}({arguments})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """A model is pickled without its weights, which are loaded again from the source."""
+        """Pickles the model without its weights, which are loaded again from the source."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_encoder", "_tokenize", "terms")}
 
     @cached_property
@@ -471,7 +490,7 @@ class SaeSplade(ModelFactory):
 
     @cached_property
     def _tokenize(self) -> TextTokenizer:
-        """The tokenizer; for a model of this package the weights stay where they are."""
+        """The tokenizer. For a model of this package it does not load the weights."""
         if "_encoder" in self.__dict__ or not isinstance(self._config, SaeSpladeConfig):
             return self._encoder.tokenize
         with quiet_transformers():
@@ -479,19 +498,19 @@ class SaeSplade(ModelFactory):
 
     @property
     def _full_config(self) -> SaeSpladeConfig:
-        """The configuration with its digests, which the encoder computes where the source has none."""
+        """The configuration with digests. The encoder computes them if the source has none."""
         config = self._config
         if isinstance(config, SaeSpladeConfig) and config.weights_digest and config.tokenizer_digest:
             return config
         return self._encoder.config
 
     def _query_side(self) -> tuple[object, ...]:
-        """Returns what the fingerprint, which is of documents, leaves out."""
+        """Returns the query-side settings, which are not part of the fingerprint."""
         config = self._full_config
         return self.query_max_length or config.query_max_length, config.query_marker, config.weighting
 
     def _length(self, method: str, texts: object, side: Side) -> int | None:
-        """Returns how texts are cut, if not as the model says."""
+        """Returns the maximum length of texts, or ``None`` for that of the model."""
         if isinstance(texts, str):
             raise SettingError(f"{method} takes a list of texts: write {method}([{texts[:20]!r}])")
         if side not in ("doc", "query"):
@@ -504,19 +523,23 @@ class SaeSplade(ModelFactory):
 
 
 def open_model(name: str | os.PathLike[str], **settings: Unpack[ModelSettings]) -> SaeSplade:
-    """Opens a SAE-SPLADE model by its folder or hub name, or a SPLADE checkpoint, written ``splade=NAME``.
+    """Opens a SAE-SPLADE model, or a SPLADE checkpoint that is written as ``splade=NAME``.
 
     Args:
-        name: The name.
-        **settings: Those of :class:`SaeSplade`.
+        name: Folder or hub name.
+        **settings: Settings of :class:`SaeSplade`.
+
+    Examples:
+        >>> open_model("my-model", k=16)
+        SaeSplade.from_pretrained('my-model', k=16)
     """
     return SaeSplade(*parse_model_name(name), **settings)
 
 
 def _temporary_folder() -> Path:
-    """Returns a folder to be, which is removed when Python ends."""
+    """Returns the path of a new folder, which is removed when Python ends."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise SettingError("give out=: several processes train one model, and need a folder that all of them see")
+        raise SettingError("pass out=: several processes train one model, and need a folder that all of them can read")
     parent = tempfile.mkdtemp(prefix="saesplade-")
     atexit.register(shutil.rmtree, parent, ignore_errors=True)
     return Path(parent) / "model"
@@ -527,15 +550,16 @@ def _read_config(source: str, head: Head) -> PreTrainedConfig:
         kind = PreTrainedConfig.get_config_dict(source)[0].get("model_type")
     except (OSError, ValueError) as error:
         raise PathNotFoundError(
-            f"there is no model at {source}: no folder with a config.json, and none on the hub, if that was reached"
+            f"there is no model at {source}: neither a folder with a config.json nor a model on the hub (if the hub "
+            "could be reached)"
         ) from error
     if (kind == SaeSpladeConfig.model_type) != (head == "sae"):
         advice = (
-            "open it with SaeSplade.from_splade if it is a SPLADE checkpoint; on any other encoder learn concepts with "
+            "open a SPLADE checkpoint with SaeSplade.from_splade; for any other encoder, learn concepts with "
             "SaeSplade.pretrain"
             if head == "sae"
             else "open it with SaeSplade.from_pretrained"
         )
-        raise SettingError(f"{source} is a model of type {kind!r}: {advice}")
+        raise ModelError(f"{source} is a model of type {kind!r}: {advice}")
     config: PreTrainedConfig = (SaeSpladeConfig if head == "sae" else AutoConfig).from_pretrained(source)
     return config

@@ -1,4 +1,4 @@
-"""What it takes to import Pyserini: each thing is done only where the installed version needs it."""
+"""Workarounds for importing Pyserini. Each one is applied only if the installed version needs it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import ModuleType
 
 from pyterrier_saesplade.engines import start_java
 
-#: From this version on a client without a key is an error.
+#: From this version on, OpenAI's client cannot be created without a key.
 _OPENAI_WANTS_KEY = (2, 34)
-#: From this version on Pyserini makes no client when it is imported, and faiss is optional.
+#: From this version on, importing Pyserini does not create a client, and faiss is optional.
 _PYSERINI_LAZY = (2, 2)
 
 _INDEX_INFO = "pyserini.prebuilt_index_info"
@@ -21,12 +21,12 @@ _INDEX_KINDS = ("TF", "IMPACT", "LUCENE_HNSW", "LUCENE_FLAT", "FAISS")
 
 
 def prepare() -> None:
-    """Makes the import of Pyserini succeed; to be called before it.
+    """Makes the import of Pyserini succeed. It must be called before the import.
 
     Raises:
-        ImportError: If Pyserini is not installed.
-        JavaNotFoundError: If there is no Java of version 21 or later.
-        RuntimeError: If Java runs already, without Anserini's classes.
+        MissingPackageError: If Pyserini is not installed.
+        JavaNotFoundError: If there is no Java 21 or later.
+        EngineError: If Java is already running without Anserini's classes.
     """
     start_java()
     if needs_openai_key():
@@ -38,7 +38,7 @@ def prepare() -> None:
 
 
 def skip_index_info() -> None:
-    """Lets Pyserini know no prebuilt indexes."""
+    """Replaces Pyserini's list of prebuilt indexes with an empty one."""
     stub = ModuleType(_INDEX_INFO)
     for kind in _INDEX_KINDS:
         setattr(stub, f"{kind}_INDEX_INFO", {})
@@ -46,20 +46,20 @@ def skip_index_info() -> None:
 
 
 def needs_openai_key() -> bool:
-    """Tells whether Pyserini makes a client of OpenAI when it is imported, and that is an error without a key."""
+    """Returns whether importing Pyserini creates an OpenAI client, which fails without a key."""
     return _release("pyserini") < _PYSERINI_LAZY and _release("openai") >= _OPENAI_WANTS_KEY
 
 
 def needs_faiss() -> bool:
-    """Tells whether Pyserini's document encoding imports faiss, which is not there, and which it does not use."""
+    """Returns whether Pyserini's document encoding imports faiss, which is missing and which it does not use."""
     return _release("pyserini") < _PYSERINI_LAZY and importlib.util.find_spec("faiss") is None
 
 
 def needs_index_info() -> bool:
-    """Tells whether Pyserini's list of indexes can't be imported: release 2.4 asks GitHub for a part of it."""
+    """Returns whether importing Pyserini's list of indexes fails. Release 2.4 downloads a part of it from GitHub."""
     try:
         importlib.import_module(_INDEX_INFO)
-    except Exception:  # urllib's, for want of a network
+    except Exception:  # urllib raises several kinds of errors if there is no network
         return True
     return False
 

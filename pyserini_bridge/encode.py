@@ -1,7 +1,7 @@
-"""``pyserini.encode`` with our models as document encoders: ``python -m pyserini_bridge.encode``.
+"""Runs ``pyserini.encode`` with models of this package: ``python -m pyserini_bridge.encode``.
 
-It holds the whole corpus in memory and writes one file, which Anserini indexes with one thread. ``saesplade encode``
-and ``saesplade export`` do neither.
+Pyserini holds the whole corpus in memory and writes a single file, which Anserini indexes in one thread. ``saesplade
+encode`` and ``saesplade export`` have neither limitation.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _PYSERINI = "pyserini.encode"
 
 
 def main() -> None:
-    """Runs Pyserini's command on this one's arguments; ``--encoder sae:MODEL`` names one of our models."""
+    """Runs Pyserini's command with the arguments of this command. ``--encoder sae:MODEL`` selects a model."""
     with reported("python -m pyserini_bridge.encode"):
         if any(argument.split("=")[0] == "--max-length" for argument in sys.argv):
-            raise SettingError(f"--max-length is not for {SCHEME} models, which have a length of their own")
+            raise SettingError(f"--max-length does not apply to {SCHEME} models, which have their own length")
         compat.prepare()
     import pyserini.encode
 
     classes = pyserini.encode.document_encoder_class_map
     known = dict(classes)
     classes.clear()
-    # Pyserini takes the first class whose key is in the encoder's name, and models have names like "splade".
+    # Pyserini takes the first class whose key occurs in the name of the encoder, and model names may contain "splade".
     classes.update({SCHEME: SaeDocumentEncoder, **known})
     runpy.run_module(_PYSERINI, run_name="__main__", alter_sys=True)
 

@@ -1,4 +1,4 @@
-"""Our models as Pyserini's encoders: one text to a dictionary of integers."""
+"""Encoders for Pyserini, which convert a text to a dictionary of integers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.protocols import ConceptModel
 
-#: What an encoder's name begins with in Pyserini's commands.
+#: The prefix of encoder names in Pyserini's commands.
 SCHEME = "sae:"
 
 
 class SaeQueryEncoder:
     """A query encoder for Pyserini's ``LuceneImpactSearcher``.
 
-    Pyserini asks for one query at a time. :meth:`prepare` encodes many together beforehand, which is several times
-    faster.
+    Pyserini encodes one query at a time. :meth:`prepare` encodes many queries together beforehand, which is several
+    times faster.
 
     Args:
-        model: Folder or hub name (``splade=NAME`` for a SPLADE checkpoint), or a model that is open.
-        index: The index, or the exported vectors that it was made of: it says which model encoded the documents, and
-            what queries are multiplied by. ``None``: neither is known, and nothing is.
-        device: Where to compute; ``None``: the first GPU, else the CPU.
+        model: Folder or hub name (``splade=NAME`` for a SPLADE checkpoint), or an open model.
+        index: The index, or the exported vectors that it was built from. It records which model encoded the documents,
+            and what query weights are multiplied by. Without it, the model is not checked and queries are not weighted.
+        device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
 
     Raises:
-        FileNotFoundError: If ``index`` does not say how its vectors were made.
-        ValueError: If another model encoded the documents, or the model wants queries multiplied by latents' idf, and
-            there is no ``index`` that has it.
+        PathNotFoundError: If ``index`` has no description of its vectors.
+        ModelMismatchError: If another model encoded the documents.
+        SettingError: If the model requires query weights to be multiplied by idf, but ``index`` is missing.
 
     Examples:
         >>> exported = export("my-vectors", "anserini", "exported")
@@ -38,7 +38,7 @@ class SaeQueryEncoder:
         >>> encoder.prepare(["river bank", "young cat"])
         >>> vector = encoder.encode("young cat")
 
-        With an index that was made of these vectors, in a process without Terrier:
+        With an index that was built from these vectors, in a process without Terrier:
 
         .. code-block:: python
 
@@ -59,18 +59,18 @@ class SaeQueryEncoder:
             self._description.check(str(self._model), self._model.fingerprint)
         elif self._model.weighting == "idf":
             raise SettingError(
-                f"queries of {self._model} are multiplied by the idf of their latents: name the index, or the exported "
-                "vectors, that have it"
+                f"{self._model} requires query weights to be multiplied by idf: pass the index or the exported vectors "
+                "that contain the idf values"
             )
         self._prepared: dict[str, dict[str, int]] = {}
 
     def prepare(self, queries: Iterable[str]) -> None:
-        """Encodes queries together, and remembers their vectors."""
+        """Encodes queries together and stores their vectors for :meth:`encode`."""
         new = list(dict.fromkeys(query for query in queries if query not in self._prepared))
         self._prepared.update(zip(new, self._encode(new), strict=True))
 
     def encode(self, text: str, **kwargs: object) -> dict[str, int]:
-        """Returns the weights of a query's pseudo-terms; ``kwargs`` are Pyserini's and mean nothing here."""
+        """Returns the integer term weights of a query. Other arguments of Pyserini are ignored."""
         prepared = self._prepared.get(text)
         return self._encode([text])[0] if prepared is None else prepared
 
@@ -85,9 +85,13 @@ class SaeDocumentEncoder:
     """A document encoder for ``pyserini.encode``.
 
     Args:
-        model_name: ``sae:`` and the model's folder or hub name.
+        model_name: ``sae:`` followed by the folder or hub name of the model.
         device: Where to compute, such as ``cpu``.
-        **kwargs: Pyserini's for other encoders, which mean nothing here.
+        **kwargs: Arguments that Pyserini passes to other encoders. They are ignored.
+
+    Examples:
+        >>> SaeDocumentEncoder("sae:my-model").encode(["young cat", ""])[1]
+        {}
     """
 
     def __init__(self, model_name: str, device: str | None = None, **kwargs: object) -> None:
@@ -96,12 +100,13 @@ class SaeDocumentEncoder:
     def encode(
         self, texts: Sequence[str | None], titles: Sequence[str | None] | None = None, **kwargs: object
     ) -> list[dict[str, int]]:
-        """Returns the weights of each text's pseudo-terms.
+        """Returns the integer term weights of each text.
 
         Args:
             texts: The texts.
-            titles: Their titles, which go before them.
-            **kwargs: Pyserini's ``fp16``, ``max_length`` and others: the model has lengths and precision of its own.
+            titles: Titles to prepend to the texts.
+            **kwargs: Pyserini's ``fp16``, ``max_length`` and others. They are ignored, because the model has its own
+                lengths and precision.
         """
         if titles is not None:
             texts = [" ".join(filter(None, pair)) for pair in zip(titles, texts, strict=True)]

@@ -1,4 +1,4 @@
-"""Texts, or a store of their vectors, to a Lucene index: ``python -m pyserini_bridge.index``."""
+"""Builds a Lucene index from texts or from a store of vectors: ``python -m pyserini_bridge.index``."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.store import StoredVectors
 from pyterrier_saesplade.vectors import ConceptVectors
 
-_WINDOW_DOCUMENTS = 4096
+#: Number of documents that are encoded together.
+_BATCH_DOCUMENTS = 4096
 
 
 def build_index(
     model: IndexedModel, encoded: Iterable[tuple[Sequence[str], ConceptVectors]], index: str | os.PathLike[str]
 ) -> Path:
-    """Builds a Lucene index of impacts.
+    """Builds a Lucene impact index.
 
-    It is at the same time an index of concept vectors: ``pyterrier.Artifact.load`` opens it.
+    The folder is also an index of concept vectors that ``pyterrier.Artifact.load`` opens.
 
     Args:
         model: The model that encoded the documents, or a store.
-        encoded: Docnos and float concept vectors, some thousand documents at a time.
-        index: The folder that the index will be.
+        encoded: Batches of a few thousand documents: docnos and float concept vectors.
+        index: The folder of the new index.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: If there is something at ``index``.
-        ImportError: If Pyserini is not installed.
-        JavaNotFoundError: If there is no Java of version 21 or later.
-        ValueError: If there are no documents, all are empty, or a docno occurs twice.
+        PathExistsError: If ``index`` exists.
+        MissingPackageError: If Pyserini is not installed.
+        JavaNotFoundError: If there is no Java 21 or later.
+        DataError: If there are no documents, all of them are empty, or a docno occurs twice.
 
     Examples:
         >>> store = StoredVectors("my-vectors")
@@ -60,17 +61,17 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
         prog="python -m pyserini_bridge.index",
-        description="Encode a collection and index it with Lucene, as Anserini does.",
+        description="Encode a collection and index it with Lucene for Anserini and Pyserini.",
     )
-    parser.add_argument("--index", required=True, type=Path, help="folder that the index will be")
+    parser.add_argument("--index", required=True, type=Path, help="folder of the new index")
     parser.add_argument("--model", help="folder or hub name; splade=NAME for a SPLADE checkpoint")
-    parser.add_argument("--collection", help="folder with docs.jsonl[.gz]; a data set of PyTerrier or ir_datasets")
-    parser.add_argument("--store", type=Path, help="store of vectors, in place of collection and model")
-    parser.add_argument("--device", help="such as cpu or cuda:1; the first GPU if there is one")
+    parser.add_argument("--collection", help="folder with docs.jsonl[.gz], or a dataset of PyTerrier or ir_datasets")
+    parser.add_argument("--store", type=Path, help="store of vectors, instead of a collection and a model")
+    parser.add_argument("--device", help="device of the model, such as cpu or cuda:1; by default the first GPU if any")
     arguments = parser.parse_args()
     texts = arguments.collection, arguments.model
     if (None in texts) if arguments.store is None else texts != (None, None):
-        parser.error("give --collection and --model, or --store")
+        parser.error("pass --collection and --model, or --store")
     with reported(parser.prog):
         require_new(arguments.index)
         if arguments.store is not None:
@@ -85,7 +86,7 @@ def main() -> None:
         documents = open_collection(arguments.collection).get_corpus_iter()
         start_java()
         model = BridgeModel(arguments.model, arguments.device)
-        encoded = map(partial(encode_documents, model), chunked(documents, _WINDOW_DOCUMENTS))
+        encoded = map(partial(encode_documents, model), chunked(documents, _BATCH_DOCUMENTS))
         with tqdm(desc="Indexing", unit="doc") as bar:
             build_index(model, counted(encoded, bar), arguments.index)
 

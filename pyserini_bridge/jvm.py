@@ -1,4 +1,4 @@
-"""Java for Anserini: start it here before Pyserini is imported."""
+"""Java for Anserini. Call :func:`start` before you import Pyserini."""
 
 from pyterrier_saesplade.engines import start_java as start
 

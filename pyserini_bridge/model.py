@@ -1,4 +1,4 @@
-"""A model that encodes, without PyTerrier."""
+"""A model that encodes texts without PyTerrier."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class BridgeModel(ConceptModel):
-    """A model as stores and indexes need it; :class:`~pyterrier_saesplade.SaeSplade` is another.
+    """A model for stores and indexes, like :class:`~pyterrier_saesplade.SaeSplade` but without PyTerrier.
 
     Args:
-        name: Folder or hub name of a SAE-SPLADE model; ``splade=NAME`` for any SPLADE checkpoint.
-        device: Where to compute; ``None``: the first GPU, else the CPU.
+        name: Folder or hub name of a SAE-SPLADE model; ``splade=NAME`` for a SPLADE checkpoint.
+        device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
 
     Raises:
         OSError: If there is no such model.
-        ValueError: If it lacks weights, or is of another kind.
+        ModelError: If weights are missing, or the model is of another kind.
+
+    Examples:
+        >>> vectors = BridgeModel("my-model").encode(["young cat"], "query")
+        >>> len(vectors)
+        1
     """
 
     def __init__(self, name: str | os.PathLike[str], device: str | None = None) -> None:
@@ -39,20 +44,20 @@ class BridgeModel(ConceptModel):
 
     @property
     def fingerprint(self) -> str:
-        """Identifies weights, tokenizer and document-side settings (hexadecimal)."""
+        """Identifies the document vectors: weights, tokenizer and document-side settings (hexadecimal)."""
         return self._encoder.fingerprint
 
     @property
     def weighting(self) -> Weighting:
-        """What an index multiplies queries by."""
+        """What an index multiplies query weights by."""
         return self._encoder.config.weighting
 
     def __str__(self) -> str:
-        """Returns the name that it was opened with."""
+        """Returns the name that the model was opened with."""
         return self.name
 
     def encode(
         self, texts: Sequence[str | None], side: Side = "doc", *, k: int | None = None, verbose: bool | None = None
     ) -> ConceptVectors:
-        """Returns the concept vectors of ``texts``; ``None`` and an empty text have an empty one."""
+        """Returns the concept vectors of ``texts``. The vector of ``None`` or an empty string is empty."""
         return self._encoder.encode(texts, side=side, k=k, verbose=bool(verbose))

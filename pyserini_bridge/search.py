@@ -1,4 +1,4 @@
-"""``pyserini.search.lucene`` with our models as query encoders: ``python -m pyserini_bridge.search``."""
+"""Runs ``pyserini.search.lucene`` with models of this package: ``python -m pyserini_bridge.search``."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ _TABLES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
 
 
 def main() -> None:
-    """Runs Pyserini's command on this one's arguments.
+    """Runs Pyserini's command with the arguments of this command.
 
-    Beside the encoder it differs in defaults: ``--impact``, ``--min-idf -1`` (0 leaves out latents that every document
-    has), no limit on the terms of a query, and topics that may be empty.
+    Apart from the encoder, defaults differ: ``--impact``, ``--min-idf -1`` (0 would leave out latents that occur in
+    every document), no limit on the number of terms in a query, and support for empty topics.
     """
     parser = argparse.ArgumentParser(
         prog="python -m pyserini_bridge.search",
-        description=f"Search an impact index. Further options are those of python -m {_PYSERINI}.",
+        description=f"Search an impact index. All options of python -m {_PYSERINI} can be added.",
         allow_abbrev=False,
     )
     parser.add_argument("--index", required=True, help="folder of the index")
-    parser.add_argument("--topics", required=True, help="file of qid<TAB>query lines, or one of Pyserini's own sets")
-    parser.add_argument("--encoder", help=f"{SCHEME}MODEL, or what else Pyserini takes; none if topics are encoded")
-    parser.add_argument("--vectors", help="exported vectors that the index was made of, if another command built it")
-    parser.add_argument("--device", help="where the model computes; the first GPU if there is one")
-    parser.add_argument("--min-idf", default="-1", help="leave out terms that are as frequent as that")
+    parser.add_argument("--topics", required=True, help="file of qid<TAB>query lines, or one of Pyserini's topic sets")
+    parser.add_argument("--encoder", help=f"{SCHEME}MODEL, or one of Pyserini's encoders; omit if topics are encoded")
+    parser.add_argument("--vectors", help="exported vectors that the index was built from, if another command built it")
+    parser.add_argument("--device", help="device of the model, such as cpu or cuda:1; by default the first GPU if any")
+    parser.add_argument("--min-idf", default="-1", help="ignore query terms with a lower idf (default: %(default)s)")
     arguments, others = parser.parse_known_args()
     with reported(parser.prog):
         if not Path(arguments.index).is_dir():
             raise PathNotFoundError(f"there is no index at {arguments.index}")
         encoder = _open_encoder(arguments)
         if arguments.topics.endswith(_TABLES) and not Path(arguments.topics).is_file():
-            raise PathNotFoundError(f"there is no file of topics at {arguments.topics}")
+            raise PathNotFoundError(f"there is no topics file at {arguments.topics}")
         compat.prepare()
     passed = ["--impact", "--index", arguments.index, "--topics", arguments.topics, "--min-idf", arguments.min_idf]
     if arguments.encoder is not None:
         passed += ["--encoder", arguments.encoder]
     sys.argv[1:] = [*passed, *(argument for argument in others if argument != "--impact")]
     lift_clause_limit()
-    _teach(encoder)
+    _patch_pyserini(encoder)
     runpy.run_module(_PYSERINI, run_name="__main__", alter_sys=True)
 
 
@@ -63,8 +63,8 @@ def _open_encoder(arguments: argparse.Namespace) -> SaeQueryEncoder | None:
     return SaeQueryEncoder(arguments.encoder.removeprefix(SCHEME), described, device=arguments.device)
 
 
-def _teach(encoder: SaeQueryEncoder | None) -> None:
-    """Lets Pyserini know our encoder, and read any queries, which are encoded together once they are read."""
+def _patch_pyserini(encoder: SaeQueryEncoder | None) -> None:
+    """Makes Pyserini use this encoder and accept empty queries. Queries are encoded together once they are read."""
     import pyserini.query_iterator as iterators
     from pyserini.search.lucene import LuceneImpactSearcher
 
@@ -73,7 +73,7 @@ def _teach(encoder: SaeQueryEncoder | None) -> None:
     def init_query_encoder(name: str | None) -> Any:
         found = encoder if name is not None and name.startswith(SCHEME) else find_encoder(name)
         if found is None:
-            raise SystemExit(f"Pyserini knows no encoder {name!r}; for a model of this package say {SCHEME}{name}")
+            raise SystemExit(f"Pyserini has no encoder {name!r}; for a model of this package, use {SCHEME}{name}")
         return found
 
     def get_query_iterator(topics: str, topics_format: Any) -> Any:

@@ -1,7 +1,7 @@
 """The site that ``make docs`` builds: pt_docs, the API reference, the notebooks, and the files for developers.
 
-PyTerrier's own documentation also includes pt_docs. Its directives do not come with its wheel, so that
-``pyterrier_directives.py`` stands in for them here.
+PyTerrier's own documentation includes pt_docs too. Its directives are not in its wheel, so ``pyterrier_directives.py``
+replaces them here.
 """
 
 import os
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
-sys.path.insert(0, str(Path(__file__).parent))  # the extensions
+sys.path.insert(0, str(Path(__file__).parent))  # where the extensions are
 
 from ipython_pygments_lexers import IPython3Lexer
 from sphinx.application import Sphinx
@@ -21,7 +21,7 @@ import pyterrier_saesplade
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent
 
-# Sphinx reads pages below its own folder alone. Copies keep their times, so that only what changed is built again.
+# Sphinx only reads pages below its own folder. Copies keep their times, so only what changed is built again.
 for source, copy in (("pyterrier_saesplade/pt_docs", "pages"), ("examples", "notebooks")):
     shutil.rmtree(HERE / copy, ignore_errors=True)
     shutil.copytree(REPOSITORY / source, HERE / copy, ignore=shutil.ignore_patterns("paper", "*.yaml"))
@@ -38,10 +38,9 @@ release = pyterrier_saesplade.__version__
 extensions = ["sphinx.ext.autodoc", "myst_nb", "docstrings", "pyterrier_directives"]
 exclude_patterns = ["_build"]
 
-# Warnings are errors, and every reference is checked: see the Makefile. What is written as a class, a function or a
-# module must exist: see docstrings.py.
+# The Makefile makes warnings errors. Every class, function and module that is named must exist: see docstrings.py.
 nitpicky = True
-# Types of search engines, which are imported for the type checker alone: no module has them when Sphinx reads it.
+# Types of search engines that are imported for the type checker only, so no module has them when Sphinx reads it.
 nitpick_ignore = [("py:class", name) for name in ("MilvusClient", "PisaIndex", "Searcher", "SeismicIndex")]
 
 autodoc_typehints = "signature"
@@ -50,10 +49,10 @@ autodoc_member_order = "bysource"
 autoclass_content = "class"
 python_maximum_signature_line_length = 88
 
-nb_execution_mode = "off"  # they are committed with their outputs
+nb_execution_mode = "off"  # notebooks are committed with their outputs
 myst_heading_anchors = 3
 
-# A SPLADE checkpoint that comes as a package is drawn in place of the one on the hub that the pages name.
+# A SPLADE checkpoint from a package is drawn instead of the one on the hub that the pages name.
 schematic_models = {
     "naver/splade-cocondenser-ensembledistil": Path(str(find_spec("cognition").origin)).parent / "model",
 }
@@ -62,11 +61,11 @@ html_theme = "furo"
 html_title = f"SAE-SPLADE {release}"
 html_copy_source = False
 
-# `make linkcheck`. DBLP and the hub refuse requests that come too fast.
+# For `make linkcheck`: DBLP and the hub refuse requests that come too fast.
 linkcheck_timeout = 30
 linkcheck_retries = 2
 
 
 def setup(app: Sphinx) -> None:
-    """Notebooks have lines of IPython, which starts with what Python has."""
+    """Highlights code as IPython's, because notebooks contain its magic commands."""
     app.add_lexer("python", IPython3Lexer)

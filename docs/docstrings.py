@@ -1,8 +1,8 @@
 """Docstrings in Google's style, and references from them that are checked against the code.
 
-A name that Sphinx does not know, because it is on no page of the reference or belongs to another package, is looked up
-as Python would from the documented object: if it exists, the reference is fine, and leads to the page that has the
-object under another name, if one does. Nothing is looked up online.
+Sphinx does not know names that are on no page of the reference, or that belong to another package. Such a name is
+looked up as Python would do it, starting at the documented object. If it exists, the reference is valid. It becomes a
+link if a page documents the object under another name. Nothing is looked up online.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.util import inspect
 from sphinx.util.nodes import make_refnode
 
-#: Where names are looked up that a module does not have itself: exceptions of functions that it calls, classes that it
-#: imports for the type checker alone, and Python's own.
+#: Where to look for names that the module itself lacks: exceptions of functions that it calls, classes that it imports
+#: for the type checker only, and built-ins.
 _MODULES = ("pyterrier_saesplade.errors", "pyterrier.validate", "pyterrier_saesplade.engines", "builtins")
 
 _NAPOLEON = Config(napoleon_use_rtype=False)
 
 
 def _read_google_style(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
-    """Reads the sections. For an attribute Napoleon would take what stands before a colon for its type."""
+    """Reads the sections. Attributes are read as methods: Napoleon would take the text before a colon as their type."""
     lines[:] = GoogleDocstring(lines, _NAPOLEON, app, "class" if what == "class" else "method", name, obj).lines()
 
 
 def _constructor(
     app: Sphinx, what: str, name: str, obj: type, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Returns the signature of ``__init__``: that of a transformer would be that of PyTerrier's ``__new__``."""
+    """Returns the signature of ``__init__``: Sphinx would show that of ``__new__`` of PyTerrier's transformers."""
     if what != "class" or signature != "(*args, **kwargs)":
         return signature, returns
     constructor = inspect.signature(obj.__init__, bound_method=True)  # type: ignore[misc]
@@ -43,7 +43,7 @@ def _constructor(
 
 
 def _resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Element) -> Any:
-    """Returns a link, or the plain name where the object has no page, or ``None`` if there is no such object."""
+    """Returns a link, the plain name if the object has no page, or ``None`` if there is no such object."""
     if node.get("refdomain") != "py":
         return None
     for name in _candidates(node):
@@ -59,7 +59,7 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, co
 
 
 def _candidates(node: addnodes.pending_xref) -> Iterator[str]:
-    """Yields what a name can mean, where it stands: from the inside to the outside."""
+    """Yields the full names that a name can stand for at its place, from the inner scope to the outer one."""
     target = node["reftarget"]
     for owner in _owners(node):
         yield f"{owner}.{target}"
@@ -69,7 +69,7 @@ def _candidates(node: addnodes.pending_xref) -> Iterator[str]:
 
 
 def _owners(node: nodes.Node) -> Iterator[str]:
-    """Yields the objects whose description holds a node, and the modules where these and their base classes are."""
+    """Yields the objects whose description contains a node, and the modules of these objects and their base classes."""
     ancestor = node.parent
     while ancestor is not None:
         if isinstance(ancestor, addnodes.desc):
@@ -85,7 +85,7 @@ def _owners(node: nodes.Node) -> Iterator[str]:
 
 
 def _look_up(name: str) -> Any:
-    """Returns what a full name means; ``None`` if there is no such thing, or it exists in instances alone."""
+    """Returns the object of a full name; ``None`` if there is none, or if only instances have it."""
     try:
         return pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError):
@@ -94,19 +94,19 @@ def _look_up(name: str) -> Any:
 
 @cache
 def _documented(env: BuildEnvironment) -> dict[Any, str]:
-    """Returns the names that pages have for classes, functions and methods."""
+    """Returns the names under which pages document classes, functions and methods."""
     names = [name for name, entry in env.domains.python_domain.objects.items() if entry.objtype != "attribute"]
     return {_key(_look_up(name)): name for name in names}
 
 
 def _key(found: Any) -> Any:
-    """Identifies an object, whatever it is imported as."""
+    """Identifies an object, whatever name it is imported under."""
     found = getattr(found, "fget", found)
     return getattr(found, "__module__", None), getattr(found, "__qualname__", repr(found))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connects them to Sphinx."""
+    """Connects the functions to Sphinx."""
     app.connect("autodoc-process-docstring", _read_google_style)
     app.connect("autodoc-process-signature", _constructor)
     app.connect("missing-reference", _resolve)

@@ -1,11 +1,11 @@
 """The directives of PyTerrier's documentation that pt_docs uses, for our own build of these pages.
 
-PyTerrier renders them with extensions that are not in its wheel. Here they are rendered more simply:
+PyTerrier renders them with extensions that are not in its wheel. This is a simpler rendering:
 
 * ``how-to``: a section with the question as its title;
-* ``schematic``: the drawing of the pipeline that the code ends with;
-* ``cite`` and ``cite.dblp``: an admonition with the reference, its link and its BibTeX entry;
-* ``related``: a list of what to see also;
+* ``schematic``: a drawing of the pipeline on the last line of the code;
+* ``cite`` and ``cite.dblp``: an admonition with the citation, a link and the BibTeX entry;
+* ``related``: a "see also" box;
 * ``code-block``: ``# :footnote: …`` becomes a numbered note below the code.
 """
 
@@ -27,7 +27,7 @@ _FOOTNOTE = re.compile(r"# :footnote: (.+)")
 
 
 class HowTo(SphinxDirective):
-    """A section; its argument is the title."""
+    """A section. Its argument is the title."""
 
     required_arguments = 1
     final_argument_whitespace = True
@@ -44,7 +44,7 @@ class HowTo(SphinxDirective):
 
 
 class Schematic(SphinxDirective):
-    """The drawing of a pipeline. Models on the hub stand for themselves by a local one: nothing is downloaded."""
+    """The drawing of a pipeline. A local model takes the place of one on the hub, so nothing is downloaded."""
 
     has_content = True
     option_spec: ClassVar[dict[str, Any]] = {"input_columns": directives.unchanged, "show_code": directives.flag}
@@ -71,7 +71,7 @@ class Schematic(SphinxDirective):
 
 
 class Cite(SphinxDirective):
-    """A reference: its identifier is the argument, its BibTeX entry the content."""
+    """A citation. Its identifier is the argument, its BibTeX entry the content."""
 
     required_arguments = 1
     has_content = True
@@ -88,12 +88,12 @@ class Cite(SphinxDirective):
         return [box]
 
     def link(self) -> str:
-        """Where the reference is, if no option says so."""
+        """Returns the address of the publication, for citations without the option ``link``."""
         raise self.error("cite needs the option :link:")
 
 
 class CiteDblp(Cite):
-    """A reference by its key in DBLP, which is not asked for it."""
+    """A citation by its key in DBLP, which is not contacted."""
 
     has_content = False
 
@@ -102,7 +102,7 @@ class CiteDblp(Cite):
 
 
 class Related(SphinxDirective):
-    """What to see also: PyTerrier's documentation adds a link in the other direction."""
+    """A "see also" box. PyTerrier's own documentation also adds a link in the other direction."""
 
     required_arguments = 1
 
@@ -111,7 +111,7 @@ class Related(SphinxDirective):
 
 
 class CodeBlock_(CodeBlock):
-    """Code whose footnotes are comments."""
+    """Code with footnotes in its comments."""
 
     def run(self) -> list[nodes.Node]:
         notes: list[str] = []
@@ -137,5 +137,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("cite.dblp", CiteDblp)
     app.add_directive("related", Related)
     app.add_directive("code-block", CodeBlock_, override=True)
-    pt.documentation.url_for_class = lambda stage: None  # which would look PyTerrier's own classes up online
+    pt.documentation.url_for_class = lambda stage: None  # it would look up PyTerrier's own classes online
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -54,8 +54,8 @@ def evaluate(
     language: Annotated[
         str | None,
         typer.Option(
-            help="Language of the collection, two letters, such as de, for systems that match words. By default, "
-            "English, or what ir_datasets says."
+            help="Language of the collection, two letters, such as de, for systems that match words. By default, as "
+            "ir_datasets says, or English."
         ),
     ] = None,
     suite: Annotated[

@@ -22,19 +22,19 @@ def pretrain(
         Path | None, typer.Option(help="YAML file of settings. The paper's settings are in examples/paper/.")
     ] = None,
     width: Annotated[
-        int | None, typer.Option(help="Number of latents. By default, that of the file, or 16384.")
+        int | None, typer.Option(help="Number of latents. By default, as in --config, or 16384.")
     ] = None,
     k: Annotated[
-        int | None, typer.Option(help="Number of latents kept per token. By default, that of the file, or 8.")
+        int | None, typer.Option(help="Number of latents kept per token. By default, as in --config, or 8.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Number of optimiser steps. By default, that of the file, or 250.")
+        int | None, typer.Option(help="Number of optimiser steps. By default, as in --config, or 250.")
     ] = None,
     doc_max_length: Annotated[
-        int | None, typer.Option(help="Number of word pieces kept per document. By default, that of the file, or 128.")
+        int | None, typer.Option(help="Number of word pieces kept per document. By default, as in --config, or 128.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of everything random. By default, that of the file, or 42.")
+        int | None, typer.Option(help="Seed of everything random. By default, as in --config, or 42.")
     ] = None,
     set: Settings = None,
     queries: Annotated[

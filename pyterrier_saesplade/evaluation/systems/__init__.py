@@ -1,4 +1,4 @@
-"""The systems that a comparison has: how each indexes and searches, and what its scoring costs."""
+"""The systems of a comparison: how each one indexes and searches, and what scoring costs."""
 
 import lazy_loader
 

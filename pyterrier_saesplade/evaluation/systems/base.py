@@ -1,4 +1,4 @@
-"""What every system of a comparison is, and the cache of the indexes that systems are built on."""
+"""The base classes of systems, and the cache of the indexes that they share."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Corpus:
     """The documents of a collection, read once.
 
     Attributes:
-        collection: Where they come from.
+        collection: The collection that has the documents.
         digest: SHA-256 of all docnos and texts, in order.
         n_docs: The number of documents.
-        docno_length: The length of the longest docno in UTF-16 units, as Java counts.
+        docno_length: The length of the longest docno in UTF-16 units, as Java counts it.
     """
 
     collection: Collection
@@ -40,10 +40,10 @@ class Corpus:
 
     @classmethod
     def read(cls, collection: Collection) -> Corpus:
-        """Reads all documents once.
+        """Reads all documents of a collection once.
 
         Raises:
-            DataError: If there are none, or a docno cannot be written to a run file.
+            DataError: If there are no documents, or a docno cannot be written to a run file.
         """
         digest, n_docs, docno_length = sha256(), 0, 0
         for document in collection.get_corpus_iter():
@@ -56,22 +56,22 @@ class Corpus:
         return cls(collection, digest.hexdigest(), n_docs, docno_length)
 
     def documents(self) -> Iterator[dict[str, str]]:
-        """Yields ``docno`` and ``text`` (which begins with the title): what every system indexes."""
+        """Yields what every system indexes: ``docno`` and ``text``, which begins with the title."""
         for document in self.collection.get_corpus_iter():
             yield {"docno": document["docno"], "text": document["text"]}
 
     def passages(self) -> TextTable:
-        """Returns the texts by docno, for systems that re-rank."""
+        """Returns the texts by docno, for systems that rerank."""
         return passages_of(self.collection)
 
 
 class Artifact(ABC):
-    """Something that is built from a corpus and kept: an index, or what several indexes are built from.
+    """Something that is built from a corpus and kept on disk: an index, or what several indexes are built from.
 
     Attributes:
-        name: The beginning of its folder's name.
+        name: The first part of the name of its folder.
         built_from: The artifacts that it is built from.
-        resumes: Whether a killed build resumes in the folder that it left behind.
+        resumes: Whether an interrupted build resumes in the folder that it left behind.
     """
 
     name: str
@@ -81,19 +81,19 @@ class Artifact(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """Everything that it depends on except the documents: an artifact of equal identity is used again."""
+        """Everything that it depends on except the documents; an existing artifact of the same identity is reused."""
 
     @abstractmethod
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
-        """Builds it from ``artifacts.corpus`` at ``path``, which does not exist unless a killed build left it."""
+        """Builds it from ``artifacts.corpus`` at ``path``, which only exists if an interrupted build left it."""
 
 
 class BuiltArtifact(NamedTuple):
     """An artifact on disk.
 
     Attributes:
-        path: Its folder.
-        seconds: How long the build took; NaN if an earlier process had begun it.
+        path: The folder.
+        seconds: The duration of the build; NaN if it was resumed.
     """
 
     path: Path
@@ -101,11 +101,11 @@ class BuiltArtifact(NamedTuple):
 
 
 class ArtifactCache:
-    """The artifacts of the systems that are compared on one corpus, each built once and kept.
+    """The artifacts of the systems that are compared on a corpus; each is built once and kept.
 
     Args:
         corpus: The documents.
-        folder: Where artifacts are kept, also those of other corpora.
+        folder: The folder to keep artifacts in; it may hold artifacts of other corpora too.
     """
 
     def __init__(self, corpus: Corpus, folder: Path) -> None:
@@ -113,15 +113,15 @@ class ArtifactCache:
         self._folder = folder
 
     def path(self, artifact: Artifact) -> Path:
-        """Returns where an artifact is; a missing one is built."""
+        """Returns the path of an artifact, which is built if it is missing."""
         return self.built(artifact).path
 
     def seconds(self, artifact: Artifact) -> float:
-        """Returns how long it took to build an artifact and everything that it is built from."""
+        """Returns the seconds that it took to build an artifact and everything that it is built from."""
         return self.built(artifact).seconds + sum(self.seconds(other) for other in artifact.built_from)
 
     def built(self, artifact: Artifact) -> BuiltArtifact:
-        """Builds an artifact, or finds the one that was built before."""
+        """Builds an artifact, or finds it if it was built before."""
         key = {"system": artifact.identity, "documents": self.corpus.digest}
         digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
         home = self._folder / f"{artifact.name}-{digest}"
@@ -148,14 +148,13 @@ class ArtifactCache:
 
 
 class System(ABC):
-    """A system of a comparison: a row of its table.
+    """A system of a comparison, which is a row of its table.
 
     Attributes:
         name: The name of the row.
-        note: What the system is, with its settings, for the notes below the table.
+        note: A description of the system and its settings, for the notes below the table.
         searched: The artifacts that it searches.
-        encodes_apart: Whether encoding is a transformer of its own, so that its time is reported apart from that of
-            retrieval.
+        encodes_apart: Whether encoding is a separate transformer, so that encoding and retrieval are timed separately.
     """
 
     name: str
@@ -165,26 +164,29 @@ class System(ABC):
 
     @property
     def settings(self) -> list[str]:
-        """What its results depend on besides its name, the documents and the queries; not where models are or run."""
+        """What its results depend on besides its name, the documents and the queries.
+
+        Where models are stored and where they run does not count.
+        """
         return [artifact.identity for artifact in self.searched]
 
     @abstractmethod
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns what encodes queries, and what retrieves for them.
+        """Returns two transformers: one that encodes queries, and one that retrieves documents for them.
 
         Args:
             artifacts: The artifacts of the corpus.
-            ignore_identical_ids: Whether every search drops the document whose docno is the query's qid, before
-                feedback and fusion see it.
+            ignore_identical_ids: Whether every search drops the document whose docno is the query's qid. It is dropped
+                before feedback and fusion.
         """
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Returns what scores given results (``qid``, ``query``, ``docno``); it loads the texts that it needs.
+        """Returns a transformer that scores given results (``qid``, ``query``, ``docno``) and loads their texts itself.
 
         Raises:
-            SettingError: If the system can only retrieve.
+            SettingError: If the system cannot score given results.
         """
         raise SettingError(
             f"{self.name} retrieves documents but cannot score given ones: name another teacher, such as bm25, "
@@ -193,24 +195,24 @@ class System(ABC):
 
     @property
     def standardised_as_teacher(self) -> bool:
-        """Whether a student learns from z-scores instead of scores: cosines differ too little as they are."""
+        """Whether a student learns from z-scores of its scores, because the scores differ too little, as cosines do."""
         return False
 
     def qd_flops(self, artifacts: ArtifactCache, queries: Sequence[str]) -> float | None:
-        """Returns the QD-FLOPs of these queries; ``None`` for a system without an inverted index.
+        """Returns the QD-FLOPs of queries; ``None`` for a system without an inverted index.
 
-        Queries with feedback may have learned from the document of their own qid.
+        Feedback is computed without ``ignore_identical_ids`` here.
         """
         return None
 
     def index_mb(self, artifacts: ArtifactCache) -> float | None:
-        """Returns the size on disk of what it searches, in 10^6 bytes; ``None`` if that is not known."""
+        """Returns the size on disk of the artifacts that it searches, in 10^6 bytes; ``None`` if it is unknown."""
         if not self.searched:
             return None
         return sum(size_on_disk(artifacts.path(artifact)) for artifact in self.searched) / 1e6
 
     def build_seconds(self, artifacts: ArtifactCache) -> float | None:
-        """Returns how long it took to encode and index all documents, whichever process did it; ``None``: not known."""
+        """Returns the seconds that it took to encode and index all documents, in any process; ``None`` if unknown."""
         if not self.searched:
             return None
         return sum(artifacts.seconds(artifact) for artifact in self.searched)
@@ -221,5 +223,5 @@ class IndexedSystem(System, Artifact):
 
     @property
     def searched(self) -> Sequence[Artifact]:  # type: ignore[override]
-        """Itself."""
+        """The system itself."""
         return (self,)

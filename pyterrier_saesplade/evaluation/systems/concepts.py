@@ -1,4 +1,4 @@
-"""SAE-SPLADE, or SPLADE, in an index of this package."""
+"""SAE-SPLADE or SPLADE, in an index of this package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class EncodedCorpus(Artifact):
-    """The concept vectors of a corpus, so that several artifacts cost one encoding.
+    """The concept vectors of a corpus, which are encoded once for all indexes of the model.
 
     Args:
         model: The model.
@@ -40,7 +40,7 @@ class EncodedCorpus(Artifact):
 
     @property
     def identity(self) -> str:
-        """The model's fingerprint (weights, document-side settings)."""
+        """The model's fingerprint, which covers weights and document-side settings."""
         return f"vectors {self.model.fingerprint}"
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
@@ -49,12 +49,15 @@ class EncodedCorpus(Artifact):
 
 
 class ConceptSystem(IndexedSystem):
-    """Concept vectors (or SPLADE's, which are the same with another head) in an index of this package.
+    """Concept vectors, or those of SPLADE, in an index of this package.
 
     Args:
-        name: What the line is called.
+        name: The name of the row.
         model: The model.
-        engine: The engine's name.
+        engine: The name of the engine.
+
+    Raises:
+        SettingError: If there is no such engine.
     """
 
     def __init__(self, name: str, model: SaeSplade, engine: str = "terrier") -> None:
@@ -68,44 +71,44 @@ class ConceptSystem(IndexedSystem):
 
     @property
     def identity(self) -> str:
-        """The model's fingerprint, and the defaults that an index is built with."""
+        """The model's fingerprint, and the defaults for building an index."""
         return f"{self.engine} {self.model.fingerprint}, {self._quantization}, weighting {self.model.weighting}"
 
     @property
     def settings(self) -> list[str]:
-        """The length of queries too, which is not part of a fingerprint."""
+        """The identity, and the maximum length of queries, which is not part of a fingerprint."""
         return [*super().settings, query_length_of(self.model)]
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
-        """ArtifactCache the vectors."""
+        """Indexes the vectors."""
         self.model.indexer(path, self.engine).index(StoredVectors(artifacts.path(self.vectors)))
 
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """The query encoder, and the engine over pseudo-terms (latent weighting and quantisation are its part)."""
+        """Returns the query encoder, and the retriever, which weights latents and quantises queries itself."""
         return self.model.query_encoder(), search(
             open_index(artifacts.path(self)).retriever, ignore_identical_ids=ignore_identical_ids
         )
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Encodes the texts of results, and weights queries as the index does."""
+        """Returns a pipeline that encodes the texts of results, and weights queries like the index."""
         statistics = artifacts.path(self) if self.model.weighting == "idf" else None
         pipeline: pt.Transformer = TextLoader(artifacts.corpus.passages()) >> self.model.scorer(statistics=statistics)
         return pipeline
 
     def qd_flops(self, artifacts: ArtifactCache, queries: Sequence[str]) -> float:
-        """Counts latents of the queries as encoded, and of the documents as indexed."""
+        """Counts the latents of the encoded queries and of the indexed documents."""
         return flops_of(self.model, open_index(artifacts.path(self)), queries)
 
 
 def query_length_of(model: SaeSplade) -> str:
-    """Returns where a model cuts queries, as settings say it; ``None`` is its own length."""
+    """Returns the query length that was set on a model, as a setting of a system; ``None`` is the model's own."""
     return f"queries cut at {model.query_max_length}"
 
 
 def flops_of(model: ModelFactory, index: ConceptIndex, queries: Sequence[str]) -> float:
-    """Returns the QD-FLOPs of queries, as a model encodes them, on an index of its vectors."""
+    """Returns the QD-FLOPs of queries on an index of the same model."""
     return float(query_costs(model, index, pt.new.queries(list(queries)))["qd_flops"].mean())
 
 
@@ -116,7 +119,7 @@ _OPTIONS = {"k": PositiveInt, "doc_max_length": PositiveInt, "query_max_length":
     "saesplade",
     source="MODEL",
     options={"width": PositiveInt, **_OPTIONS},
-    help="a SAE-SPLADE model; by default the compared one, with other options",
+    help="a SAE-SPLADE model; by default the compared model, with other options",
 )
 def _saesplade(given: Given) -> System:
     return _concepts(given, SaeSplade.from_pretrained)
@@ -127,7 +130,7 @@ def _saesplade(given: Given) -> System:
     source="CHECKPOINT",
     needs_source=True,
     options=_OPTIONS,
-    help="a SPLADE checkpoint, by the encoder and the index of this package",
+    help="a SPLADE checkpoint, encoded and indexed by this package",
 )
 def _splade(given: Given) -> System:
     return _concepts(given, SaeSplade.from_splade)

@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 
 class CrossEncoderSystem(Reranker):
-    """The first results of BM25, scored again by a cross-encoder of sentence-transformers.
+    """The first results of BM25, reranked by a cross-encoder of sentence-transformers.
 
     Args:
         source: Hub name or folder of the cross-encoder.
-        depth: The number of results that are scored again, which is the depth of the run.
-        language: The language of documents and queries, two letters.
+        depth: Number of results to rerank, which is the depth of the run.
+        language: The language of documents and queries, as two letters.
         name: The name of the row.
 
     Raises:
         MissingPackageError: If sentence-transformers is not installed.
         PathNotFoundError: If there is no such model.
-        SettingError: If ``depth`` is not positive.
+        SettingError: If ``depth`` is not positive, or the language is not supported.
     """
 
     def __init__(self, source: str, *, depth: int = 100, language: str = "en", name: str = "cross-encoder") -> None:
         super().__init__(depth, language, name)
         try:
-            import sentence_transformers  # noqa: F401  # an error now, not after BM25 has searched
+            import sentence_transformers  # noqa: F401  # fails now, and not after BM25 has searched
         except ImportError as error:
             raise MissingPackageError(
                 "a cross-encoder needs sentence-transformers: pip install sentence-transformers"
@@ -57,7 +57,7 @@ class CrossEncoderSystem(Reranker):
         return model
 
     def text_scorer(self) -> pt.Transformer:
-        """Scores 256 pairs of query and text at a time."""
+        """Returns a transformer that scores pairs of query and text, in batches of 256."""
 
         def score(frame: pd.DataFrame) -> NDArray[np.float32]:
             scores: NDArray[np.float32] = self.model.predict(list(zip(frame["query"], frame["text"], strict=True)))
@@ -72,7 +72,7 @@ class CrossEncoderSystem(Reranker):
     source="MODEL",
     needs_source=True,
     options={"depth": PositiveInt},
-    help="the first 100 results of ``bm25``, scored by a cross-encoder of sentence-transformers",
+    help="the first 100 results of ``bm25``, reranked by a cross-encoder of sentence-transformers",
 )
 def _cross_encoder(given: Given) -> System:
     return CrossEncoderSystem(str(given.source), language=given.language, name=given.label, **given.options)

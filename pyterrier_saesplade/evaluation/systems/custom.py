@@ -1,4 +1,4 @@
-"""Pipelines of one's own as systems, from Python or by ``module:attribute``."""
+"""Custom pipelines as systems, from Python or as ``module:attribute``."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.evaluation.systems.base import Artifact, ArtifactCache, System
 from pyterrier_saesplade.evaluation.systems.stages import NUM_RESULTS, DropIdenticalIds, RankResults, ResetQueries
 
-#: Makes a pipeline for a collection, and may keep an index in a folder.
+#: A function that makes a pipeline for a collection, and may keep an index in a folder.
 PipelineMaker = Callable[[Collection], pt.Transformer] | Callable[[Collection, Path], pt.Transformer]
 
 
 class CustomSystem(System):
-    """A pipeline of one's own, as a row of the table.
+    """A custom pipeline as a row of the table.
 
     Args:
         name: The name of the row.
-        pipeline: A transformer from queries to results; or a function that returns one. The function gets the opened
-            collection and, if it takes a second argument, a folder to keep an index in. The folder does not exist when
-            the index is to be built, and does when it is to be opened.
-        identity: Tells this pipeline from others of the same name; a folder is used again only for an equal one.
+        pipeline: A transformer from queries to results, or a function that returns one. The function gets the
+            collection and, if it takes a second argument, a folder for an index. If the folder does not exist, the
+            function must build the index; if it does, the function must open it.
+        identity: A string that distinguishes this pipeline from others with the same name. An index is only reused if
+            the identity is the same.
 
     Raises:
-        SettingError: If the pipeline is neither.
+        SettingError: If the pipeline is neither a transformer nor a function.
 
     Examples:
         >>> import pyterrier as pt
@@ -53,7 +54,7 @@ class CustomSystem(System):
     def __init__(self, name: str, pipeline: pt.Transformer | PipelineMaker, identity: str = "") -> None:
         if not isinstance(pipeline, pt.Transformer) and (inspect.isclass(pipeline) or not callable(pipeline)):
             raise SettingError(
-                f"{name} must be a pipeline, or a function of a collection that returns one, not a "
+                f"{name} must be a pipeline, or a function that takes a collection and returns a pipeline, not a "
                 f"{type(pipeline).__name__}"
             )
         self.name = name
@@ -65,13 +66,13 @@ class CustomSystem(System):
 
     @property
     def settings(self) -> list[str]:
-        """What identifies the pipeline."""
+        """The identity of the pipeline."""
         return [self._identity]
 
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """The pipeline as it is; its results are ranked, and cut at the depth of a run."""
+        """Returns the identity, and the pipeline, with its results ranked and limited to the depth of a run."""
         pipeline = self._pipeline(artifacts)
         _require_columns(self.name, pipeline, ["qid", "query"], ["qid", "docno", "score"])
         results = pipeline >> RankResults() >> ResetQueries()
@@ -79,7 +80,7 @@ class CustomSystem(System):
         return pt.Transformer.identity(), kept
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """The pipeline as it is: it must take results, and load the texts that it needs."""
+        """Returns the pipeline as it is. It must accept results, and load any texts that it needs."""
         pipeline = self._pipeline(artifacts)
         _require_columns(self.name, pipeline, ["qid", "query", "docno", "score", "rank"], ["qid", "docno", "score"])
         return pipeline
@@ -95,7 +96,7 @@ class CustomSystem(System):
 class _CustomIndex(Artifact):
     """The folder that a function keeps its index in."""
 
-    resumes = True  # in place: a pipeline may remember the path of its index
+    resumes = True  # builds in place, because a pipeline may remember the path of its index
 
     def __init__(self, name: str, identity: str, make: Callable[[Collection, Path], pt.Transformer]) -> None:
         self.name = name
@@ -108,11 +109,11 @@ class _CustomIndex(Artifact):
         return self._identity
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
-        shutil.rmtree(path, ignore_errors=True)  # the function would open what a killed build left
+        shutil.rmtree(path, ignore_errors=True)  # the function would open what an interrupted build left
         self._pipelines[path] = self._made(artifacts, path)
 
     def open(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Returns the pipeline, which the function made when it built the index or makes now."""
+        """Returns the pipeline that the function made when it built the index, or else makes one."""
         path = artifacts.path(self)
         if path not in self._pipelines:
             self._pipelines[path] = self._made(artifacts, path)
@@ -123,13 +124,12 @@ class _CustomIndex(Artifact):
 
 
 def imported_system(name: str) -> CustomSystem:
-    """Returns the system that ``module:attribute`` names, called by its attribute.
+    """Returns the system that ``module:attribute`` names. The attribute is the name of its row.
 
-    The module is also looked for in the current folder. A change of its source makes it another system, whose index is
-    built anew.
+    The module may be in the current folder. If its source changes, the index is built again.
 
     Raises:
-        SettingError: If there is no such module or attribute, or it is no pipeline.
+        SettingError: If there is no such module or attribute, or it is not a pipeline.
     """
     with _current_folder_importable():
         try:
@@ -152,25 +152,25 @@ def _current_folder_importable() -> Iterator[None]:
 
 
 def _index_of(name: str, identity: str, make: Any) -> _CustomIndex | None:
-    """Returns the artifact of a function that takes a folder."""
+    """Returns the artifact of a function that takes a folder; ``None`` for other functions."""
     takes_folder = len(inspect.signature(make).parameters) > 1
     return _CustomIndex(name, identity, make) if takes_folder else None
 
 
 def _require_columns(name: str, pipeline: pt.Transformer, given: list[str], wanted: list[str]) -> None:
-    """Checks the columns that a pipeline takes and gives, before any work, where PyTerrier can tell them."""
+    """Checks the columns that a pipeline takes and returns, before any work, if PyTerrier can infer them."""
     try:
         found = pt.inspect.transformer_outputs(pipeline, given)
     except pt.inspect.InspectError:
         return
     except pt.validate.InputValidationError as error:
-        raise SettingError(f"{name} does not take frames of {', '.join(given)}: {error}") from error
+        raise SettingError(f"{name} does not accept frames with the columns {', '.join(given)}: {error}") from error
     missing = [column for column in wanted if column not in found]
     if missing:
-        raise SettingError(f"{name} must return a frame with {', '.join(wanted)}, and its frames lack {missing[0]}")
+        raise SettingError(f"{name} must return frames with {', '.join(wanted)}, but its frames lack {missing[0]}")
 
 
 def _checked(name: str, made: object) -> pt.Transformer:
     if not isinstance(made, pt.Transformer):
-        raise SettingError(f"{name} must return a pipeline, and returned a {type(made).__name__}")
+        raise SettingError(f"{name} must return a pipeline, but returned a {type(made).__name__}")
     return made

@@ -1,4 +1,4 @@
-"""A bi-encoder, one vector for each text."""
+"""A dense bi-encoder with one vector per text."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-#: Word pieces of a text that a named bi-encoder reads, unless told otherwise.
+#: Number of word pieces kept per text, for an encoder that is given by name.
 DENSE_LENGTH = 256
 
 
 class Dense(IndexedSystem):
-    """A bi-encoder of ``pyterrier_dr``, one vector for each text, searched exhaustively.
+    """A bi-encoder of ``pyterrier_dr`` with one vector per text, searched exhaustively.
 
     Args:
-        backbone: A sentence-transformers model, hub name or folder.
-        max_length: Texts are cut at this many word pieces.
-        name: What the line is called.
+        backbone: Hub name or folder of a sentence-transformers model.
+        max_length: Number of word pieces kept per text.
+        name: The name of the row.
 
     Raises:
-        FileNotFoundError: If there is no such model.
-        ImportError: If ``pyterrier_dr`` is not installed.
+        PathNotFoundError: If there is no such model.
+        MissingPackageError: If ``pyterrier_dr`` is not installed.
     """
 
     def __init__(self, backbone: str, max_length: int, name: str = "dense") -> None:
@@ -51,7 +51,7 @@ class Dense(IndexedSystem):
         self.name = name
         self.backbone = backbone
         self.max_length = max_length
-        self.note = f"{name}: pyterrier_dr, {backbone}, texts cut at {max_length} word pieces, exhaustive search"
+        self.note = f"{name}: pyterrier_dr, {backbone}, texts truncated to {max_length} word pieces, exhaustive search"
 
     @cached_property
     def encoder(self) -> SBertBiEncoder:
@@ -62,7 +62,7 @@ class Dense(IndexedSystem):
 
     @property
     def identity(self) -> str:
-        """The weights and the length at which texts are cut."""
+        """The weights, and the number of word pieces kept per text."""
         return f"flex {weights_digest(self.encoder.model)} {self.max_length}"
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
@@ -72,7 +72,7 @@ class Dense(IndexedSystem):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """The query encoder, and the inner products with all documents."""
+        """Returns the query encoder, and a retriever that computes the inner products with all documents."""
         index = self._index(artifacts.path(self))
 
         def retriever(num_results: int) -> pt.Transformer:
@@ -82,7 +82,7 @@ class Dense(IndexedSystem):
         return self.encoder.query_encoder(), search(retriever, ignore_identical_ids=ignore_identical_ids)
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Scores results by the vectors in the index, standardised: cosines differ too little to learn from."""
+        """Returns a pipeline that scores results as z-scores, because cosines differ too little to learn from."""
         scorer = self._index(artifacts.path(self)).np_scorer()
         pipeline: pt.Transformer = self.encoder.query_encoder() >> scorer >> Standardise()
         return pipeline
@@ -95,7 +95,7 @@ class Dense(IndexedSystem):
     "dense",
     source="ENCODER",
     options={"doc_max_length": PositiveInt},
-    help="a bi-encoder of sentence-transformers through ``pyterrier_dr``; by default the model's backbone",
+    help="a bi-encoder of sentence-transformers, through ``pyterrier_dr``; by default the model's backbone",
 )
 def _dense(given: Given) -> System:
     own = DENSE_LENGTH if given.source else given.backbone().doc_max_length

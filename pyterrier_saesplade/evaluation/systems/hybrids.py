@@ -1,4 +1,4 @@
-"""Systems made of others: words and concepts together, and queries that take up concepts of what they found."""
+"""Combined systems: words and concepts in one index, fusion, and pseudo-relevance feedback."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class WordsConcepts(IndexedSystem):
-    """Words and concepts in one Terrier index: one dot product, one query.
+    """Words and concepts in one Terrier index, searched with one query and scored by one dot product.
 
     Args:
         model: The model of the concepts.
-        balance: What the words of queries are multiplied by; ``None``: told from the documents.
-        language: That of documents and queries, two letters.
-        name: What the line is called.
+        balance: The factor that multiplies the weights of words in queries; ``None`` to derive it from the documents.
+        language: The language of documents and queries, as two letters.
+        name: The name of the row.
 
     Raises:
-        ImportError: If PyStemmer is not installed.
-        ValueError: If ``balance`` is no number of at least 0, or words of that language are not told apart here.
+        MissingPackageError: If PyStemmer is not installed.
+        SettingError: If ``balance`` is negative or not a number, or the language is not supported.
     """
 
     def __init__(
@@ -55,22 +55,22 @@ class WordsConcepts(IndexedSystem):
         self.balance = balance
         self.vectors = EncodedCorpus(model)
         self.built_from = (self.vectors,)
-        chosen = "told from the documents" if balance is None else f"{balance:g}"
-        self.note = f"{self.name}: BM25's words beside the concepts of {model!r} in one Terrier index, balance {chosen}"
+        chosen = "derived from the documents" if balance is None else f"{balance:g}"
+        self.note = f"{self.name}: BM25 words and the concepts of {model!r} in one Terrier index, balance {chosen}"
 
     @property
     def identity(self) -> str:
-        """The model's fingerprint, the defaults that an index is built with, and what is kept with the index."""
+        """The model's fingerprint, the defaults for building an index, the stemmer and the balance."""
         built = f"{TerrierConceptIndex.default_quantization}, weighting {self.model.weighting}"
         return f"terrier words and concepts {self.model.fingerprint}, {built}, {self._language}, {self.balance}"
 
     @property
     def settings(self) -> list[str]:
-        """The length of queries too, which is not part of a fingerprint."""
+        """The identity, and the maximum length of queries, which is not part of a fingerprint."""
         return [*super().settings, query_length_of(self.model)]
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
-        """Counts words, and puts them beside the vectors of the concepts."""
+        """Counts words, and indexes them together with the concepts."""
         path.mkdir()
         corpus = artifacts.corpus
         both = WordsAndConcepts.fit(self.model, corpus.documents(), balance=self.balance, language=self._language)
@@ -81,13 +81,13 @@ class WordsConcepts(IndexedSystem):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """The encoder of both, and Terrier."""
+        """Returns the encoder of words and concepts, and Terrier's retriever."""
         path = artifacts.path(self)
         retrieve = search(open_index(path / "index").retriever, ignore_identical_ids=ignore_identical_ids)
         return self._model(path).query_encoder(), retrieve
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Encodes the texts of results, and weights queries as the index does."""
+        """Returns a pipeline that encodes the texts of results, and weights queries like the index."""
         path = artifacts.path(self)
         statistics = path / "index" if self.model.weighting == "idf" else None
         scorer = self._model(path).scorer(statistics=statistics)
@@ -112,12 +112,12 @@ def _with_words(
 
 
 class Fusion(System):
-    """Several systems, each over its own index, fused.
+    """The fusion of several systems, each of which searches its own index.
 
     Args:
         name: The name of the row.
         systems: The systems.
-        how: ``"rrf"``, the sum of reciprocal ranks, or ``"sum"`` of scores, each query's scaled to lie from 0 to 1.
+        how: ``"rrf"`` for the sum of reciprocal ranks, or ``"sum"`` for the sum of scores, scaled to 0..1 per query.
     """
 
     encodes_apart = False
@@ -133,17 +133,17 @@ class Fusion(System):
 
     @property
     def settings(self) -> list[str]:
-        """Those of its systems."""
+        """The settings of its systems."""
         return [setting for system in self.systems for setting in system.settings]
 
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Encoding is within the fusion."""
+        """Returns the identity, and the fusion, which includes encoding."""
         parts = []
         for system in self.systems:
             encode, retrieve = system.stages(artifacts, ignore_identical_ids=ignore_identical_ids)
-            # Fusion would take two rows for one document if their queries differed, as BM25's tokenised ones do.
+            # If queries differed, as BM25's tokenised ones do, fusion would not join the rows of a document.
             parts.append(encode >> retrieve >> ResetQueries())
         if self.how == "rrf":
             return pt.Transformer.identity(), pta.fusion.RRFusion(*parts, num_results=NUM_RESULTS)
@@ -151,21 +151,22 @@ class Fusion(System):
         return pt.Transformer.identity(), fused
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Adds the scores of its systems, standardised by query."""
+        """Returns a pipeline that adds the scores of its systems, as z-scores per query."""
         scorer: pt.Transformer = reduce(add, [system.scorer(artifacts) >> Standardise() for system in self.systems])
         return scorer
 
     def qd_flops(self, artifacts: ArtifactCache, queries: Sequence[str]) -> float | None:
-        """Adds what all searches cost; ``None`` if one has no inverted index."""
+        """Adds the costs of all searches; ``None`` if a system has no inverted index."""
         costs = [system.qd_flops(artifacts, queries) for system in self.systems]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 class Feedback(System):
-    """A model whose queries take up concepts of the first documents that they find.
+    """A model with pseudo-relevance feedback: queries are expanded with concepts of the first results.
 
     Args:
         model: The model.
+        name: The name of the row.
     """
 
     def __init__(self, model: SaeSplade, name: str = "feedback") -> None:
@@ -173,22 +174,22 @@ class Feedback(System):
         self.first = ConceptSystem("saesplade", model)
         self.searched = (self.first,)
         self.model = model
-        self.note = f"{name}: {model!r}, queries with up to 32 concepts of the first 3 documents, their texts encoded"
+        self.note = f"{name}: {model!r}, queries expanded by up to 32 concepts of the texts of the first 3 documents"
 
     @property
     def settings(self) -> list[str]:
-        """Those of the model."""
+        """The settings of the model."""
         return self.first.settings
 
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """The query encoder; then two searches, and the encoding of documents between them."""
+        """Returns the query encoder, and a pipeline of two searches with the encoding of documents between them."""
         encode, again = self.first.stages(artifacts, ignore_identical_ids=ignore_identical_ids)
         return encode, self._expansion(artifacts, ignore_identical_ids=ignore_identical_ids) >> again
 
     def qd_flops(self, artifacts: ArtifactCache, queries: Sequence[str]) -> float:
-        """Adds what both searches cost."""
+        """Adds the costs of both searches."""
         index = open_index(artifacts.path(self.first))
         statistics = index.statistics
         expansion = self.model.query_encoder() >> self._expansion(artifacts)
@@ -210,26 +211,26 @@ class Feedback(System):
     "words+concepts",
     source="MODEL",
     options={"balance": int | float},
-    help="BM25's words and a model's concepts in one index",
+    help="BM25 words and the concepts of a model in one index",
 )
 def _words_and_concepts(given: Given) -> System:
     return WordsConcepts(given.model(), language=given.language, name=given.label, **given.options)
 
 
-@system_kind("sum", source="MODEL", help="``bm25`` and a model, fused by min-max scores")
+@system_kind("sum", source="MODEL", help="``bm25`` and a model, fused by the sum of min-max normalised scores")
 def _sum(given: Given) -> System:
-    return Fusion(given.label, _words_beside_concepts(given), "sum")
+    return Fusion(given.label, _bm25_and_model(given), "sum")
 
 
 @system_kind("rrf", source="MODEL", help="``bm25`` and a model, fused by reciprocal ranks")
 def _rrf(given: Given) -> System:
-    return Fusion(given.label, _words_beside_concepts(given))
+    return Fusion(given.label, _bm25_and_model(given))
 
 
-@system_kind("feedback", source="MODEL", help="a model whose queries take up concepts of the first documents")
+@system_kind("feedback", source="MODEL", help="a model whose queries are expanded with concepts of the first results")
 def _feedback(given: Given) -> System:
     return Feedback(given.model(), given.label)
 
 
-def _words_beside_concepts(given: Given) -> list[System]:
+def _bm25_and_model(given: Given) -> list[System]:
     return [Bm25(given.language), ConceptSystem("saesplade", given.model())]

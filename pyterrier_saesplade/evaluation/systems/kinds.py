@@ -1,4 +1,4 @@
-"""Declaring kinds of systems: what a file of this folder says of those that it makes."""
+"""How the files of this folder declare the kinds of systems that they make."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pyterrier_saesplade.saesplade import SaeSplade
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of system, as its file declares it.
+    """A kind of system.
 
     Attributes:
-        name: How names begin.
-        make: Makes the system of a name.
-        help: What it is, in one line.
-        source: What stands after ``=``, in capitals; ``None``: nothing may.
-        needs_source: Whether a source must be given; if not, the kind has a default, usually the compared model.
+        name: The first part of the names of such systems.
+        make: A function that makes a system from a parsed name.
+        help: A description in one line.
+        source: What follows ``=`` in a name, in capitals; ``None`` if the kind takes no source.
+        needs_source: Whether a source is required. If not, the kind has a default, usually the compared model.
         options: The type of each option.
     """
 
@@ -34,7 +34,7 @@ class Kind:
 
     @property
     def usage(self) -> str:
-        """How the kind is written, such as ``dense[=ENCODER]``."""
+        """The syntax of names, such as ``dense[=ENCODER]``."""
         if self.source is None:
             return self.name
         return f"{self.name}={self.source}" if self.needs_source else f"{self.name}[={self.source}]"
@@ -42,15 +42,15 @@ class Kind:
 
 @dataclass(frozen=True)
 class Given:
-    """A name that was taken apart, and the comparison that it belongs to.
+    """A parsed name of a system, with the comparison that it belongs to.
 
     Attributes:
-        kind: The kind.
-        source: The source; ``None``: the kind's default.
-        options: The options that were given, checked.
-        label: The name of the row.
-        language: The language of documents and queries, two letters.
-        compared: The model that is compared; ``None``: there is none, as when data is mined.
+        kind: The name of the kind.
+        source: The source; ``None`` for the default of the kind.
+        options: The given options, validated.
+        label: The name of the row in the table.
+        language: The language of documents and queries, as two letters.
+        compared: The model that is compared; ``None`` if there is none, for example when mining training data.
     """
 
     kind: str
@@ -62,15 +62,15 @@ class Given:
 
     @property
     def lengths(self) -> dict[str, int]:
-        """The lengths that were set for the comparison in place of the models' own: they hold for all its systems."""
+        """The lengths that were set for the comparison; they override the lengths of all models in it."""
         lengths = {name: getattr(self.compared, name, None) for name in ("doc_max_length", "query_max_length")}
         return {name: length for name, length in lengths.items() if length is not None}
 
     def model(self, open_source: Callable[..., SaeSplade] = SaeSplade.from_pretrained, **settings: Any) -> SaeSplade:
-        """Returns the model of the source with some settings; without a source the compared model.
+        """Returns the model of the source with some settings; without a source, the compared model.
 
         Raises:
-            SettingError: If neither is there.
+            SettingError: If there is neither a source nor a compared model.
         """
         if self.source is not None:
             return open_source(self.source, **self.lengths | settings)
@@ -79,16 +79,16 @@ class Given:
         return self.compared.replace(**settings) if settings else self.compared
 
     def backbone(self) -> SaeSpladeConfig:
-        """Returns the configuration of the compared model, whose backbone is the default source of some kinds.
+        """Returns the configuration of the compared model. Its backbone is the default source of some kinds.
 
         Raises:
-            SettingError: If there is no such model.
+            SettingError: If there is no compared model, or it is not a SAE-SPLADE model.
         """
         if self.compared is None:
             raise SettingError(f"{self.kind} needs an encoder here: write {self.kind}=NAME")
         if self.compared.head != "sae":
             raise SettingError(
-                f"{self.kind} takes the backbone of a SAE-SPLADE model, and {self.compared!r} is a SPLADE model: "
+                f"{self.kind} takes the backbone of a SAE-SPLADE model, but {self.compared!r} is a SPLADE model: "
                 f"write {self.kind}=NAME"
             )
         return SaeSpladeConfig.from_pretrained(self.compared.source)
@@ -99,7 +99,7 @@ class Given:
             raise SettingError(f"{self.kind} works for English only, not for {self.language!r}: leave it out")
 
 
-#: All kinds that were declared, by their names.
+#: All declared kinds by name.
 KINDS: dict[str, Kind] = {}
 
 
@@ -111,10 +111,10 @@ def system_kind(
     needs_source: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[[Given], System]], Callable[[Given], System]]:
-    """Declares a kind of system; decorates the function that makes it. See :class:`Kind` for the arguments.
+    """Declares a kind of system, as a decorator of the function that makes it. See :class:`Kind` for the arguments.
 
     Examples:
-        >>> @system_kind("first-pass", source="MODEL", help="a model, cut at few latents per token")
+        >>> @system_kind("first-pass", source="MODEL", help="a model with few latents per token")
         ... def _first_pass(given: Given) -> System:
         ...     return ConceptSystem("first-pass", given.model(k=2))
         >>> KINDS["first-pass"].usage

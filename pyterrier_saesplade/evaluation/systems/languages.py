@@ -1,4 +1,4 @@
-"""The languages whose words are told apart and stemmed, for the systems that match words."""
+"""The languages that are tokenised and stemmed, for the systems that match words."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from pyterrier_saesplade.errors import SettingError
 
 
 class Language(NamedTuple):
-    """How words of a language are stemmed.
+    """How the words of a language are stemmed.
 
     Attributes:
-        terrier: By a class of Terrier's; ``None``: not at all.
-        words: By :class:`~pyterrier_saesplade.impacts.words.Words`: a name of PyStemmer's, or ``"none"``.
+        terrier: The class that stems in Terrier; ``None`` for no stemming.
+        words: The stemmer that :class:`~pyterrier_saesplade.impacts.words.Words` takes: a name of PyStemmer, or
+            ``"none"``.
     """
 
     terrier: str | None
     words: str
 
 
-#: By the codes of ir_datasets, in which dt is mMARCO's Dutch. Languages that write words together (Chinese, Japanese,
-#: Thai) are missing, and those whose vowel signs are no letters to a regular expression (Bengali, Hindi, Telugu).
+#: The keys are the codes of ir_datasets, where dt is the Dutch of mMARCO. Languages written without spaces (Chinese,
+#: Japanese, Thai) are missing, and so are those whose vowel signs are not letters to a regular expression (Bengali,
+#: Hindi, Telugu).
 _LANGUAGES = {
     "ar": Language(None, "arabic"),
     "da": Language("DanishSnowballStemmer", "danish"),
@@ -50,13 +52,13 @@ _LANGUAGES = {
 
 
 def language_of(code: str) -> Language:
-    """Returns how words of a language are stemmed.
+    """Returns how the words of a language are stemmed.
 
     Args:
-        code: Two letters.
+        code: The two letters of the language.
 
     Raises:
-        ValueError: If words of that language are not told apart here.
+        SettingError: If the language is not supported.
 
     Examples:
         >>> language_of("de")
@@ -64,7 +66,7 @@ def language_of(code: str) -> Language:
     """
     if code not in _LANGUAGES:
         raise SettingError(
-            f"words of the language {code!r} are not told apart here: give two letters, of {', '.join(_LANGUAGES)}, or "
-            "leave out the systems that match words or re-rank what bm25 found, such as with --baseline dense"
+            f"the language {code!r} is not supported by systems that match words: give one of {', '.join(_LANGUAGES)}, "
+            "or leave out these systems and those that rerank the results of bm25, for example with --baseline dense"
         )
     return _LANGUAGES[code]

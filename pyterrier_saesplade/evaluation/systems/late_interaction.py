@@ -1,4 +1,4 @@
-"""Late interaction in a comparison: ColBERT over its own index, and two ways to re-rank what BM25 found."""
+"""Late interaction: ColBERT with its own index, and two rerankers of BM25's results."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from pyterrier_saesplade.model import check_encoder
 
 
 class Colbert(IndexedSystem):
-    """A ColBERT checkpoint, which retrieves from its own PLAID index, to the depth of every run.
+    """A ColBERT checkpoint that retrieves from its own PLAID index, to the full depth of a run.
 
     Args:
-        checkpoint: Hub name or folder of a checkpoint that PyLate reads.
-        doc_max_length: Word pieces kept per document; ``None``: as the checkpoint says.
-        query_max_length: The same for queries.
-        name: What the line is called.
+        checkpoint: Hub name or folder of a checkpoint that PyLate can read.
+        doc_max_length: Number of word pieces kept per document; ``None`` for the checkpoint's.
+        query_max_length: Number of word pieces kept per query; ``None`` for the checkpoint's.
+        name: The name of the row.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        ImportError: If PyLate is not installed.
+        PathNotFoundError: If there is no such checkpoint.
+        MissingPackageError: If PyLate is not installed.
+        SettingError: If a length is not positive.
     """
 
     def __init__(
@@ -44,46 +45,46 @@ class Colbert(IndexedSystem):
 
     @property
     def identity(self) -> str:
-        """The model's fingerprint: weights and document-side settings."""
+        """The model's fingerprint, which covers weights and document-side settings."""
         return f"plaid {self.model.fingerprint}"
 
     @property
     def settings(self) -> list[str]:
-        """The length of queries too."""
+        """The identity, and the maximum length of queries."""
         return [*super().settings, f"queries cut at {self.model.query_max_length}"]
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
-        """Encodes, clusters and compresses the token states of the corpus."""
+        """Encodes, clusters and compresses the token embeddings of the corpus."""
         self.model.indexer(path).index(artifacts.corpus.documents())
 
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """The query encoder, and PLAID's search."""
+        """Returns the query encoder, and PLAID's retriever."""
         retrieve = search(PlaidIndex(artifacts.path(self)).retriever, ignore_identical_ids=ignore_identical_ids)
         return self.model.query_encoder(), retrieve
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Scores the texts of results by MaxSim, exactly."""
+        """Returns a pipeline that scores the texts of results by exact MaxSim."""
         pipeline: pt.Transformer = TextLoader(artifacts.corpus.passages()) >> self.model.scorer()
         return pipeline
 
 
 class ColbertReranker(Reranker):
-    """BM25's first results, scored again by a ColBERT checkpoint.
+    """The first results of BM25, reranked by a ColBERT checkpoint.
 
     Args:
-        checkpoint: Hub name or folder of a checkpoint that PyLate reads.
-        depth: How many results of BM25 are scored again, which is the depth of the run.
-        doc_max_length: Word pieces kept per document; ``None``: as the checkpoint says.
-        query_max_length: The same for queries.
-        language: That of documents and queries, two letters.
-        name: What the line is called.
+        checkpoint: Hub name or folder of a checkpoint that PyLate can read.
+        depth: Number of results to rerank, which is the depth of the run.
+        doc_max_length: Number of word pieces kept per document; ``None`` for the checkpoint's.
+        query_max_length: Number of word pieces kept per query; ``None`` for the checkpoint's.
+        language: The language of documents and queries, as two letters.
+        name: The name of the row.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        ImportError: If PyLate is not installed.
-        ValueError: If ``depth`` or a length is not positive.
+        PathNotFoundError: If there is no such checkpoint.
+        MissingPackageError: If PyLate is not installed.
+        SettingError: If ``depth`` or a length is not positive, or the language is not supported.
     """
 
     def __init__(
@@ -102,24 +103,24 @@ class ColbertReranker(Reranker):
         self.note = f"{self.name}: {self.model!r} over the first {depth} results of bm25"
 
     def text_scorer(self) -> pt.Transformer:
-        """MaxSim of the checkpoint's token embeddings."""
+        """Returns a transformer that computes MaxSim with the checkpoint's token embeddings."""
         return self.model.scorer()
 
 
 class LateInteractionSystem(Reranker):
-    """BM25's first results, scored again by late interaction over an encoder's own token states.
+    """The first results of BM25, reranked by late interaction over the token states of an encoder.
 
     Args:
         backbone: Hub name or folder of any encoder.
-        depth: How many results of BM25 are scored again, which is the depth of the run.
-        doc_max_length: Word pieces kept per document.
-        query_max_length: The same for queries.
-        language: That of documents and queries, two letters.
-        name: What the line is called.
+        depth: Number of results to rerank, which is the depth of the run.
+        doc_max_length: Number of word pieces kept per document.
+        query_max_length: Number of word pieces kept per query.
+        language: The language of documents and queries, as two letters.
+        name: The name of the row.
 
     Raises:
-        FileNotFoundError: If there is no such encoder.
-        ValueError: If ``depth`` or a length is not positive.
+        PathNotFoundError: If there is no such encoder.
+        SettingError: If ``depth`` or a length is not positive, or the language is not supported.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class LateInteractionSystem(Reranker):
         )
 
     def text_scorer(self) -> pt.Transformer:
-        """MaxSim of the backbone's token states."""
+        """Returns a transformer that computes MaxSim with the backbone's token states."""
         return self._scorer
 
 
@@ -150,7 +151,7 @@ _LENGTHS = {"doc_max_length": PositiveInt, "query_max_length": PositiveInt}
 
 
 @system_kind(
-    "colbert", source="CHECKPOINT", needs_source=True, options=_LENGTHS, help="a ColBERT checkpoint and its PLAID index"
+    "colbert", source="CHECKPOINT", needs_source=True, options=_LENGTHS, help="a ColBERT checkpoint with a PLAID index"
 )
 def _colbert(given: Given) -> System:
     return Colbert(str(given.source), name=given.label, **given.lengths | dict(given.options))
@@ -161,7 +162,7 @@ def _colbert(given: Given) -> System:
     source="CHECKPOINT",
     needs_source=True,
     options={"depth": PositiveInt, **_LENGTHS},
-    help="the results of ``bm25``, scored by a ColBERT checkpoint",
+    help="the results of ``bm25``, reranked by a ColBERT checkpoint",
 )
 def _colbert_rerank(given: Given) -> System:
     options = given.lengths | dict(given.options)
@@ -172,7 +173,7 @@ def _colbert_rerank(given: Given) -> System:
     "late-interaction",
     source="ENCODER",
     options={"depth": PositiveInt, **_LENGTHS},
-    help="the first 100 results of ``bm25``, scored by the token states of an encoder; by default the model's backbone",
+    help="the first 100 results of ``bm25``, reranked by token states of an encoder; by default the model's backbone",
 )
 def _late_interaction(given: Given) -> System:
     own = {} if given.source else {"doc_max_length": given.backbone().doc_max_length}

@@ -1,4 +1,4 @@
-"""A SPLADE checkpoint by the recipe of pyterrier-splade."""
+"""A SPLADE checkpoint, encoded by pyterrier-splade."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ from pyterrier_saesplade.saesplade import SaeSplade
 if TYPE_CHECKING:
     from pyterrier_splade import Splade
 
-#: Texts in one batch of pyterrier-splade. It computes with a weight for every token and every word piece, several times
-#: over: with its own batches, of 100, that was 10 GB on Cranfield, with these 2.4, and took as long.
+#: Number of texts in a batch. pyterrier-splade keeps several copies of a matrix with a weight for each token and each
+#: word piece of the vocabulary. Its own batches of 100 texts took 10 GB on Cranfield; these take 2.4 GB and as long.
 _BATCH = 16
 
 
 class PtSpladeQueries(Stage):
-    """Encodes queries as pyterrier-splade does: ``query_toks``, floats, 100 times the weights.
+    """Encodes queries with pyterrier-splade: ``query_toks`` with floats, which are 100 times the weights.
 
-    A missing query is taken for an empty one, which pyterrier-splade's own stage is not prepared for. The model is
+    A missing query counts as an empty one, which pyterrier-splade's own transformer does not handle. The model is
     loaded at the first query.
 
     Args:
         source: Folder or hub name of a SPLADE checkpoint.
-        max_length: Word pieces kept per text, markers included.
+        max_length: Number of word pieces kept per text, markers included.
 
     Raises:
-        FileNotFoundError: If there is no model at the source.
-        ImportError: If pyterrier-splade is not installed.
-        ValueError: If the model is of another kind, or ``max_length`` is not positive.
+        PathNotFoundError: If there is no model at the source.
+        MissingPackageError: If pyterrier-splade is not installed.
+        ModelError: If the model is of another kind.
+        SettingError: If ``max_length`` is not positive.
 
     Examples:
         >>> PtSpladeQueries("naver/splade-v3").search("young cat").columns.tolist()
@@ -61,13 +62,13 @@ class PtSpladeQueries(Stage):
                 "the baseline 'pt-splade' needs pyterrier-splade: pip install 'pyterrier_saesplade[pt-splade]'"
             )
         require_positive(max_length=max_length)
-        SaeSplade.from_splade(source)  # an error now, in one line, if there is no checkpoint
+        SaeSplade.from_splade(source)  # raises early, with a clear message, if there is no checkpoint
         self.source = source
         self.max_length = max_length
 
     @cached_property
     def splade(self) -> Splade:
-        """pyterrier-splade's model, loaded at first use."""
+        """The model of pyterrier-splade, loaded at first use."""
         from pyterrier_splade import Splade
 
         return Splade(self.source, max_length=self.max_length)
@@ -83,59 +84,61 @@ class PtSpladeQueries(Stage):
 
 
 class PtSplade(IndexedSystem):
-    """A SPLADE checkpoint by pyterrier-splade's recipe: its encoder, Terrier's index of ``toks``, Terrier's ``Tf``.
+    """A SPLADE checkpoint as pyterrier-splade uses it: its encoder, a Terrier index of ``toks``, and Terrier's ``Tf``.
 
-    Weights of documents are multiplied by 100 and cut to integers, as pyterrier-splade does it; those of queries are
-    floats. ``splade=NAME`` is the same checkpoint by this package: other integers, the same ranking but for that.
+    The weights of documents are multiplied by 100 and truncated to integers, as in pyterrier-splade; the weights of
+    queries are floats. ``splade=NAME`` runs the same checkpoint in this package, which rounds to other integers. The
+    rankings are the same otherwise.
 
     Args:
         source: Folder or hub name of a SPLADE checkpoint.
-        name: What the line is called.
-        max_length: Word pieces kept per text, markers included.
+        name: The name of the row.
+        max_length: Number of word pieces kept per text, markers included.
 
     Raises:
-        FileNotFoundError: If there is no model at the source.
-        ImportError: If pyterrier-splade is not installed.
-        ValueError: If the model is of another kind, or ``max_length`` is not positive.
+        PathNotFoundError: If there is no model at the source.
+        MissingPackageError: If pyterrier-splade is not installed.
+        ModelError: If the model is of another kind.
+        SettingError: If ``max_length`` is not positive.
     """
 
     def __init__(self, source: str, name: str = "pt-splade", *, max_length: int = 256) -> None:
         self.queries = PtSpladeQueries(source, max_length)
         self.name = name
         self.note = (
-            f"{name}: pyterrier-splade's encoder of {source} in batches of {_BATCH}, weights times 100, texts cut at "
-            f"{max_length} word pieces, in Terrier"
+            f"{name}: {source}, encoded by pyterrier-splade in batches of {_BATCH}, weights times 100, texts truncated "
+            f"to {max_length} word pieces, in Terrier"
         )
 
     @property
     def identity(self) -> str:
-        """The weights, the tokenizer, the length, and the version of what encodes."""
+        """The weights, the tokenizer, the maximum length, and the version of pyterrier-splade."""
         splade = self.queries.splade
         (version,) = installed_versions(["pyterrier_splade"]).values()
         digests = f"{weights_digest(splade.model)} {tokenizer_digest(splade.tokenizer)}"
         return f"pyterrier-splade {version} {digests} {self.queries.max_length}"
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
-        """Encodes and artifacts the corpus."""
+        """Encodes and indexes the corpus."""
         indexer = self._terrier(path).toks_indexer(meta={"docno": artifacts.corpus.docno_length})
         (self.queries.splade.doc_encoder(batch_size=_BATCH) >> indexer).index(artifacts.corpus.documents())
 
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """The query encoder, and Terrier's sum of products."""
+        """Returns the query encoder, and Terrier's retriever by ``Tf``, which is the dot product."""
         terrier = self._terrier(artifacts.path(self))
         return self.queries, search(
             lambda num_results: terrier.tf(num_results=num_results), ignore_identical_ids=ignore_identical_ids
         )
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Terrier's sum of products, over the results that it is given."""
+        """Returns a pipeline that scores given results with Terrier's ``Tf``."""
         pipeline: pt.Transformer = self.queries >> self._terrier(artifacts.path(self)).tf()
         return pipeline
 
     def qd_flops(self, artifacts: ArtifactCache, queries: Sequence[str]) -> float:
-        """Counts word pieces of the queries as encoded, and of the documents as indexed."""
+        """Counts the word pieces of the encoded queries and of the indexed documents."""
         query_df: Counter[str] = Counter()
         for toks in self.queries.transform(pt.new.queries(list(queries)))["query_toks"]:
             query_df.update(toks.keys())
@@ -150,9 +153,9 @@ class PtSplade(IndexedSystem):
     source="CHECKPOINT",
     needs_source=True,
     options={"max_length": PositiveInt},
-    help="a SPLADE checkpoint by the recipe of pyterrier-splade, in Terrier",
+    help="a SPLADE checkpoint, encoded by pyterrier-splade and indexed by Terrier",
 )
 def _pt_splade(given: Given) -> System:
-    # pyterrier-splade has one length for both sides.
+    # pyterrier-splade has one length for queries and documents.
     longest = {"max_length": max(given.lengths.values())} if given.lengths else {}
     return PtSplade(str(given.source), given.label, **longest | dict(given.options))

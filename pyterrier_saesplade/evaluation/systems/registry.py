@@ -1,6 +1,6 @@
-"""The names of systems: one registry and one grammar, for the commands, for suites and for Python.
+"""The names of systems: one registry and one grammar for the commands, for suites and for Python.
 
-A name is one of these::
+A name has one of these forms::
 
     KIND                          bm25
     KIND=SOURCE                   splade=naver/splade-v3
@@ -8,8 +8,8 @@ A name is one of these::
     module:attribute              my_module:my_pipeline
     NAME+NAME                     bm25+dense=my-encoder
 
-Each file of this folder declares its kinds with :func:`system_kind`. The commands' help, the documentation and the
-errors are made from these declarations, so that a new kind is one new file.
+Each file of this folder declares its kinds with :func:`system_kind`. The help of the commands, the documentation and
+the error messages are made from these declarations, so that a new kind only needs a new file.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from pyterrier_saesplade.saesplade import SaeSplade
 #: How options are abbreviated in the names of rows.
 _SHORT = {"doc_max_length": "doc", "query_max_length": "query", "max_length": ""}
 
-#: What ``module:attribute`` looks like.
+#: The pattern of ``module:attribute``.
 _IMPORTED = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*"
 
 
 def kinds() -> dict[str, Kind]:
-    """Returns all kinds by their names, in alphabetical order. Other packages may have declared some of them."""
+    """Returns all kinds by name, in alphabetical order, including those that other packages declared."""
     _import_files()
     return dict(sorted(KINDS.items()))
 
@@ -56,28 +56,28 @@ def _import_files() -> None:
 
 
 def check_systems(names: Iterable[str]) -> None:
-    """Checks how systems are written, before there is a model.
+    """Checks the syntax of names, which needs no model.
 
     Raises:
-        SettingError: If one is not written as this module says.
+        SettingError: If a name does not follow the grammar of this module.
     """
     for name in names:
         _parts(name)
 
 
 def make_system(name: str, compared: SaeSplade | None = None, language: str = "en") -> System:
-    """Makes a system by its name.
+    """Makes a system from its name.
 
     Args:
-        name: See this module.
-        compared: The model that kinds without a source take; ``None``: there is none.
-        language: The language of documents and queries, two letters.
+        name: The name, see this module for its grammar.
+        compared: The model that is used where a name has no source; ``None`` if there is none.
+        language: The language of documents and queries, as two letters.
 
     Raises:
         MissingPackageError: If a package that the system needs is not installed.
-        JavaNotFoundError: If the system needs a later Java than there is.
-        PathNotFoundError: If there is no model at a source.
-        SettingError: If the name or an option is not accepted, or the language is not supported.
+        JavaNotFoundError: If the system needs a later version of Java than is installed.
+        PathNotFoundError: If a source is not a model.
+        SettingError: If the name, an option or the language is not supported.
 
     Examples:
         >>> make_system("bm25").name
@@ -87,21 +87,25 @@ def make_system(name: str, compared: SaeSplade | None = None, language: str = "e
 
 
 def make_systems(baselines: Iterable[str | System], model: SaeSplade, language: str = "en") -> list[System]:
-    """Makes the systems of a comparison: the baselines, and last the model, called ``saesplade`` or ``splade``.
+    """Makes the systems of a comparison: the baselines, then the model, which is called ``saesplade`` or ``splade``.
 
-    Lengths that are set on ``model`` hold for all systems whose options do not say otherwise. Whatever a baseline lacks
-    is an error here, before anything is indexed.
+    Lengths that are set on ``model`` apply to all systems, unless an option overrides them. Anything that a baseline
+    lacks is reported here, before the first document is indexed.
 
     Args:
-        baselines: Their names, as :func:`make_system` takes them; or systems.
-        model: The model that is compared.
-        language: The language of documents and queries, two letters.
+        baselines: The baselines: names as in :func:`make_system`, or systems.
+        model: The model to compare.
+        language: The language of documents and queries, as two letters.
 
     Raises:
         MissingPackageError: If a package that a baseline needs is not installed.
-        JavaNotFoundError: If a baseline needs a later Java than there is.
-        PathNotFoundError: If there is no model at a source.
-        SettingError: If a name or an option is not accepted, or two systems have one name.
+        JavaNotFoundError: If a baseline needs a later version of Java than is installed.
+        PathNotFoundError: If a source is not a model.
+        SettingError: If a name, an option or the language is not supported, or two systems have the same name.
+
+    Examples:
+        >>> [system.name for system in make_systems(["bm25", "saesplade,k=5"], model)]
+        ['bm25', 'saesplade-k5', 'saesplade']
     """
     if isinstance(baselines, str):
         raise SettingError(f"baselines must be a list, such as [{baselines!r}]")
@@ -119,29 +123,43 @@ def make_systems(baselines: Iterable[str | System], model: SaeSplade, language: 
 
 
 def describe_systems() -> str:
-    """Returns how systems are written, a line for each kind, for the commands' help."""
+    """Returns the syntax and the description of each kind, one per line, for the help of the commands.
+
+    Examples:
+        >>> print(describe_systems())
+        anserini-bm25: BM25 of Anserini and Pyserini; English only
+        anserini-rm3: anserini-bm25 with Anserini's RM3; English only
+        bm25: Terrier's BM25, with k1 = 0.9 and b = 0.4
+        ...
+    """
     lines = []
     for kind in kinds().values():
         options = f" (options: {', '.join(kind.options)})" if kind.options else ""
-        lines.append(f"{kind.usage}: {kind.help}{options}")
-    return "\n".join([*lines, "module:attribute: a pipeline of your own", "NAME+NAME: several, fused"])
+        lines.append(f"{kind.usage}: {kind.help.replace('``', '')}{options}")
+    lines += ["module:attribute: a pipeline of your own", "NAME+NAME: several systems, fused by reciprocal ranks"]
+    return "\n".join(lines)
 
 
 def systems_table() -> str:
-    """Returns the kinds as a table in reStructuredText, for the documentation."""
+    """Returns the kinds as a table in reStructuredText, for the documentation.
+
+    Examples:
+        >>> ".. list-table::" in systems_table()
+        True
+    """
     rows = [(f"``{kind.usage}``", kind.help, ", ".join(f"``{o}``" for o in kind.options)) for kind in kinds().values()]
     rows.append(("``module:attribute``", "a pipeline of your own, see below", ""))
-    rows.append(("``NAME+NAME``", "several of these, fused by reciprocal ranks", ""))
+    rows.append(("``NAME+NAME``", "several systems, fused by reciprocal ranks", ""))
     lines = [".. list-table::", "   :header-rows: 1", ""]
-    for cells in [("written", "what it is", "options"), *rows]:
+    for cells in [("name", "system", "options"), *rows]:
         lines += [f"   {'*' if cell is cells[0] else ' '} - {cell}".rstrip() for cell in cells]
     return "\n".join(lines) + "\n"
 
 
 def _parts(name: str) -> list[Given]:
-    """Takes a name apart, into what is fused and each of these into kind, source and options."""
+    """Splits a name at each ``+`` that fuses, and parses the parts."""
     known = "|".join(map(re.escape, kinds()))
-    # A + fuses only where another name follows: words+concepts is one kind, and folders may have a + in their names.
+    # A + only fuses if another name follows: words+concepts is one kind, and a folder's name may contain a +.
     fused = re.split(rf"\+(?=(?:{known})(?:[=,+]|$)|{_IMPORTED})", name)
     return [_parsed(part) for part in fused]
 
@@ -153,16 +171,16 @@ def _parsed(name: str) -> Given:
         return Given("module", word, label=word.rpartition(":")[2])
     if word not in kinds():
         raise SettingError(
-            f"there is no system {name!r}: write one of {', '.join(kind.usage for kind in kinds().values())}, "
-            "module:attribute for a pipeline of your own, or several of them with + between"
+            f"there is no system {name!r}: give one of {', '.join(kind.usage for kind in kinds().values())}, "
+            "module:attribute for a pipeline of your own, or several of these joined by +"
         )
     kind = kinds()[word]
     if kind.needs_source and not source:
-        raise SettingError(f"{name!r} lacks its source: write {kind.usage}")
+        raise SettingError(f"{name!r} has no source: write {kind.usage}")
     if equals and not source:
-        raise SettingError(f"{name!r} ends after the =: write {kind.usage}")
+        raise SettingError(f"{name!r} has nothing after the =: write {kind.usage}")
     if source and kind.source is None:
-        raise SettingError(f"{name!r}: {word} takes no source")
+        raise SettingError(f"{name!r} has a source, but {word} takes none")
     options = dict(_option(name, kind, assignment) for assignment in assignments)
     return Given(word, source or None, options)
 
@@ -171,7 +189,7 @@ def _option(name: str, kind: Kind, assignment: str) -> tuple[str, Any]:
     option, _, value = assignment.partition("=")
     if option not in kind.options or not value:
         options = ", ".join(f"{known}=VALUE" for known in kind.options) or "none"
-        raise SettingError(f"{name!r}: {assignment!r} is not an option of {kind.name}; its options: {options}")
+        raise SettingError(f"{name!r}: {assignment!r} is not an option of {kind.name}. Its options are: {options}")
     try:
         return option, TypeAdapter(kind.options[option]).validate_python(yaml.safe_load(value), strict=True)
     except (ValidationError, yaml.YAMLError) as error:
@@ -193,7 +211,7 @@ def _made(parts: list[Given], ambiguous: set[str], compared: SaeSplade | None, l
 
 
 def _label(part: Given, ambiguous: set[str]) -> str:
-    """Returns the name of a row: kind, folder of the source if there may be several, options, and engine."""
+    """Returns the name of a row: the kind, the folder of the source if needed, the options, and the engine."""
     kind = kinds()[part.kind]
     named = part.source is not None and (not kind.needs_source or part.kind in ambiguous)
     folder = [Path(str(part.source)).absolute().name] if named else []

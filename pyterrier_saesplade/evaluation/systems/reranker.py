@@ -1,4 +1,4 @@
-"""Systems that score the first results of BM25 again."""
+"""Systems that rerank the first results of BM25."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pyterrier_saesplade.evaluation.systems.words import Bm25
 
 
 class Reranker(System):
-    """Scores the first results of BM25 again; the run has these results and no others.
+    """Reranks the first results of BM25. The run has these results only.
 
     Args:
-        depth: The number of results that are scored again, which is the depth of the run.
-        language: The language of documents and queries, two letters.
+        depth: Number of results to rerank, which is the depth of the run.
+        language: The language of documents and queries, as two letters.
         name: The name of the row.
 
     Raises:
@@ -35,21 +35,21 @@ class Reranker(System):
 
     @property
     def settings(self) -> list[str]:
-        """The note too: without an index the model is known only by its name."""
+        """The note, which names the model, and the settings of BM25; there is no index that identifies the model."""
         return [self.note, *super().settings]
 
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """BM25 encodes nothing; its first results are scored for the query in its first form."""
+        """Returns the identity, and a pipeline that reranks BM25's results for the original queries."""
         encode, retrieve = self._words.stages(artifacts, ignore_identical_ids=ignore_identical_ids)
         return encode, retrieve % self.depth >> ResetQueries() >> self.scorer(artifacts)
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Loads the texts of results and scores them."""
+        """Returns a pipeline that loads the texts of results and scores them."""
         pipeline: pt.Transformer = TextLoader(artifacts.corpus.passages()) >> self.text_scorer()
         return pipeline
 
     @abstractmethod
     def text_scorer(self) -> pt.Transformer:
-        """Returns what scores rows of ``query`` and ``text``."""
+        """Returns a transformer that scores rows with ``query`` and ``text``."""

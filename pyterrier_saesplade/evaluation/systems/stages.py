@@ -1,4 +1,4 @@
-"""Stages that the systems of a comparison share."""
+"""Transformers that several systems use."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NUM_RESULTS = 1000
 def search(
     retriever: Callable[[int], pt.Transformer], num_results: int = NUM_RESULTS, *, ignore_identical_ids: bool = False
 ) -> pt.Transformer:
-    """Returns the retriever of so many results, among which, on request, a query's own document is not.
+    """Returns a retriever, which on request drops the document with the same identifier as the query.
 
     Args:
-        retriever: Makes one, of the number of results.
-        num_results: Documents per query at most.
-        ignore_identical_ids: Whether a query does not find the document that has its qid for docno.
+        retriever: A function that makes a retriever, given the number of results.
+        num_results: Maximum number of documents per query.
+        ignore_identical_ids: Whether to drop the document whose docno is the query's qid.
     """
     if not ignore_identical_ids:
         return retriever(num_results)
@@ -32,10 +32,10 @@ def search(
 
 
 class DropIdenticalIds(Stage):
-    """Drops each query's own document, of which the docno is the qid, and what is then beyond the depth of a run.
+    """Drops the document whose docno is the query's qid, and then any results beyond the depth of a run.
 
     Args:
-        num_results: Documents per query at most.
+        num_results: Maximum number of documents per query.
     """
 
     label: ClassVar[str] = "Drop identical ids"
@@ -45,7 +45,7 @@ class DropIdenticalIds(Stage):
         self.num_results = num_results
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns the results of other documents, ranked again."""
+        """Returns the remaining results, with new ranks."""
         pt.validate.result_frame(inp, extra_columns=["rank"])
         others = inp[inp["docno"] != inp["qid"]]
         rank = others.sort_values("rank", kind="stable").groupby("qid", sort=False).cumcount()
@@ -54,7 +54,7 @@ class DropIdenticalIds(Stage):
 
 
 class ResetQueries(Stage):
-    """Puts back the queries as they were asked, before any rewriting."""
+    """Restores the original queries, from before any rewriting."""
 
     label: ClassVar[str] = "Reset queries"
 
@@ -62,14 +62,14 @@ class ResetQueries(Stage):
         super().__init__()
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with its first queries."""
+        """Returns ``inp`` with its original queries."""
         while "query_0" in inp.columns:
             inp = pt.model.pop_queries(inp)
         return inp
 
 
 class RankResults(Stage):
-    """Ranks results that have no ranks, as those of a union or of a re-ranker of one's own."""
+    """Adds ranks to results that have none, such as the results of a union or of a custom reranker."""
 
     label: ClassVar[str] = "Rank"
 
@@ -83,7 +83,7 @@ class RankResults(Stage):
 
 
 class RewriteQueries(Stage):
-    """Gives the queries of results another form; queries that the rewriter drops stay as they are.
+    """Rewrites the queries of results. Queries that the rewriter drops stay as they are.
 
     Args:
         rewriter: A pipeline from queries to queries.
@@ -96,7 +96,7 @@ class RewriteQueries(Stage):
         self.rewriter = rewriter
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with new queries, and those that it had as ``query_0``."""
+        """Returns ``inp`` with the new queries, and the old ones as ``query_0``."""
         pt.validate.columns(inp, includes=["qid", "query"])
         rewritten = self.rewriter.transform(inp[["qid", "query"]].drop_duplicates("qid"))
         query = inp["qid"].map(rewritten.drop_duplicates("qid").set_index("qid")["query"]).fillna(inp["query"])
@@ -104,7 +104,7 @@ class RewriteQueries(Stage):
 
 
 class TextLoader(Stage):
-    """Adds the ``text`` of each row's ``docno``, from a table on disk.
+    """Adds the text of each document, from a table on disk.
 
     Args:
         table: The texts by docno.
@@ -117,7 +117,7 @@ class TextLoader(Stage):
         self.table = table
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Returns ``inp`` with a column ``text``, empty for an unknown document."""
+        """Returns ``inp`` with a column ``text``, which is empty for an unknown docno."""
         pt.validate.columns(inp, includes=["docno"])
         rows = self.table.rows(inp["docno"].tolist())
         texts = self.table.texts(rows.clip(min=0)) if len(rows) else []

@@ -1,4 +1,4 @@
-"""Terrier's BM25 over words, and its RM3."""
+"""Terrier's BM25 and RM3."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ BM25_K1, BM25_B = 0.9, 0.4
 class Bm25(IndexedSystem):
     """Terrier's BM25 over stemmed words, with k1 = 0.9 and b = 0.4, the usual baseline of learned sparse retrieval.
 
-    Stop words are left out in English alone: Terrier has no others.
+    Stop words are only removed in English, because Terrier has no lists for other languages.
 
     Args:
-        language: That of documents and queries, two letters.
+        language: The language of documents and queries, as two letters.
 
     Raises:
-        ValueError: If words of that language are not told apart here.
+        SettingError: If the language is not supported.
     """
 
     name = "bm25"
@@ -48,11 +48,11 @@ class Bm25(IndexedSystem):
 
     @property
     def identity(self) -> str:
-        """How words are told apart, stemmed and left out."""
+        """The tokeniser, which also decides on stop words, and the stemmer."""
         return f"terrier words, {self._tokeniser}, {self._stemmer}"
 
     def build(self, artifacts: ArtifactCache, path: Path) -> None:
-        """ArtifactCache the words of the corpus."""
+        """Indexes the words of the corpus."""
         indexer = pt.terrier.TerrierIndex(str(path)).indexer(
             meta={"docno": artifacts.corpus.docno_length},
             tokeniser=self._tokeniser,
@@ -64,30 +64,30 @@ class Bm25(IndexedSystem):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Nothing to encode; punctuation, syntax in Terrier's query language, is taken out before retrieval."""
+        """Returns the identity, and a pipeline that removes punctuation, which Terrier would parse, and retrieves."""
         retrieve = search(partial(self.bm25, artifacts), ignore_identical_ids=ignore_identical_ids)
         return pt.Transformer.identity(), self.tokenise() >> retrieve
 
     def tokenise(self) -> pt.Transformer:
-        """Returns what makes words of queries, as of documents."""
+        """Returns a transformer that tokenises queries like documents."""
         stage: pt.Transformer = pt.rewrite.tokenise(self._tokeniser)
         return stage
 
     def bm25(self, artifacts: ArtifactCache, num_results: int = NUM_RESULTS) -> pt.Transformer:
-        """Returns Terrier's retriever; given results, it scores these."""
+        """Returns Terrier's retriever, which reranks if it is given results."""
         return self.terrier(artifacts).bm25(k1=BM25_K1, b=BM25_B, num_results=num_results)
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Terrier's retriever, which scores the results that it is given."""
+        """Returns Terrier's retriever, which scores given results."""
         pipeline: pt.Transformer = self.tokenise() >> self.bm25(artifacts) >> ResetQueries()
         return pipeline
 
     def terrier(self, artifacts: ArtifactCache) -> pt.terrier.TerrierIndex:
-        """Returns the plain index."""
+        """Returns Terrier's index."""
         return pt.terrier.TerrierIndex(str(artifacts.path(self)))
 
     def qd_flops(self, artifacts: ArtifactCache, queries: Sequence[str]) -> float:
-        """Counts words after stopping and stemming, which the documents of the index hold."""
+        """Counts the words that remain after stopping and stemming and that occur in the index."""
         index = self.terrier(artifacts).index_obj()
         stop_words = pt.java.autoclass("org.terrier.terms.Stopwords")(None) if self._english else None
         stem = pt.java.autoclass(f"org.terrier.terms.{self._stemmer}")(None).stem if self._stemmer else str
@@ -98,14 +98,14 @@ class Bm25(IndexedSystem):
 
 
 class Rm3(System):
-    """BM25 twice: the second query has words of the documents that the first found, by Terrier's RM3.
+    """BM25 with Terrier's RM3: a second search with queries expanded by words of the first results.
 
     Args:
         language: As for :class:`Bm25`.
     """
 
     name = "rm3"
-    note = "rm3: bm25, whose queries take up 10 words of the first 3 documents, by Terrier's RM3"
+    note = "rm3: bm25, with queries expanded by 10 words of the first 3 documents, by Terrier's RM3"
 
     def __init__(self, language: str = "en") -> None:
         self.words = Bm25(language)
@@ -114,25 +114,25 @@ class Rm3(System):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Nothing to encode; the queries as they were asked are put back at the end."""
+        """Returns the identity, and a pipeline of both searches that restores the original queries at the end."""
         _, first = self.words.stages(artifacts, ignore_identical_ids=ignore_identical_ids)
         again = search(partial(self.words.bm25, artifacts), ignore_identical_ids=ignore_identical_ids)
         return pt.Transformer.identity(), first >> self._rm3(artifacts) >> again >> ResetQueries()
 
     def scorer(self, artifacts: ArtifactCache) -> pt.Transformer:
-        """Scores results by the queries that RM3 makes."""
+        """Returns a pipeline that scores results with the expanded queries."""
         bm25 = self.words.bm25(artifacts)
         rewritten = self.words.tokenise() >> RewriteQueries(bm25 >> self._rm3(artifacts))
         pipeline: pt.Transformer = rewritten >> bm25 >> ResetQueries()
         return pipeline
 
     def qd_flops(self, artifacts: ArtifactCache, queries: Sequence[str]) -> float:
-        """Adds what both searches cost."""
+        """Adds the costs of both searches."""
         _, first = self.words.stages(artifacts)
         rewriting = first >> self._rm3(artifacts)
         rewritten = rewriting.transform(pt.new.queries(list(queries)))["query"]
         query_df: Counter[str] = Counter()
-        for query in rewritten:  # "applypipeline:off WORD^WEIGHT …", the words stemmed
+        for query in rewritten:  # "applypipeline:off WORD^WEIGHT …", with stemmed words
             query_df.update(word.rpartition("^")[0] for word in query.split()[1:])
         index = self.words.terrier(artifacts).index_obj()
         return self.words.qd_flops(artifacts, queries) + flops_of_words(index, query_df, len(queries))
@@ -143,7 +143,7 @@ class Rm3(System):
 
 
 def flops_of_words(index: Any, query_df: Counter[str], n_queries: int) -> float:
-    """Returns the QD-FLOPs of queries on one of Terrier's artifacts, of how many queries hold each of its terms."""
+    """Returns the QD-FLOPs of queries on an index of Terrier, from the number of queries that contain each term."""
     lexicon = index.getLexicon()
     entries = ((count, lexicon.getLexiconEntry(word)) for word, count in query_df.items())
     known = [(count, entry.getDocumentFrequency()) for count, entry in entries if entry is not None]
@@ -151,7 +151,7 @@ def flops_of_words(index: Any, query_df: Counter[str], n_queries: int) -> float:
     return qd_flops([count for count, _ in known], n_queries, [df for _, df in known], n_docs)
 
 
-@system_kind("bm25", help="Terrier's BM25, k1 0.9 and b 0.4")
+@system_kind("bm25", help="Terrier's BM25, with k1 = 0.9 and b = 0.4")
 def _bm25(given: Given) -> System:
     return Bm25(given.language)
 

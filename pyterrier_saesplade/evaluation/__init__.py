@@ -1,4 +1,4 @@
-"""Collections, measures and comparisons."""
+"""Comparisons of systems: running them, their results, significance, costs, suites and reports."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What searches cost: multiplications counted from document frequencies, and time measured as it should be."""
+"""The costs of search: multiplications counted from document frequencies, and measured latency."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.metrics import delta_e
 
-#: The measure of effectiveness in ΔE.
+#: The effectiveness measure that ΔE is based on.
 _RR = "RR@10"
 
 
 def query_costs(
     model: ModelFactory, index: ConceptIndex | str | os.PathLike[str], topics: pd.DataFrame
 ) -> pd.DataFrame:
-    """Counts what each query costs, from the index's document frequencies alone: no posting is read.
+    """Counts the cost of each query from the document frequencies of an index, without reading postings.
 
     Args:
-        model: What encodes the queries: a model, or words and concepts together.
-        index: Its index, or the index's folder.
-        topics: ``qid`` and ``query``.
+        model: The model that encodes the queries, which may also be a model of words and concepts.
+        index: The index of the model, or its folder.
+        topics: The queries, ``qid`` and ``query``.
 
     Returns:
-        ``qid``; ``latents``, those that the query has; ``postings``, the sum of their document frequencies, which a
-        search without pruning touches; ``qd_flops``, postings per document. The mean of ``qd_flops`` over queries is
-        that of the collection: :func:`~pyterrier_saesplade.metrics.qd_flops`.
+        A row for each query: ``qid``; ``latents``, the number of latents in the query; ``postings``, the number of
+        postings that a search without pruning touches (the sum of the latents' document frequencies); and
+        ``qd_flops``, the postings per document. The mean of ``qd_flops`` over the queries is
+        :func:`~pyterrier_saesplade.metrics.qd_flops` of the collection.
 
     Examples:
         >>> costs = query_costs(model, "my-index", topics)
@@ -62,19 +63,19 @@ def add_efficiency(
     systems: Mapping[str, tuple[ModelFactory, ConceptIndex | str | os.PathLike[str]]],
     topics: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Adds the cost of scoring to what ``pt.Experiment`` returns.
+    """Adds the cost of scoring to the results of ``pt.Experiment``.
 
     Args:
-        results: The means, with a column ``name``.
-        systems: For each system of concepts, by its name there, the model and its index.
-        topics: The queries that were run.
+        results: The means per system, with a column ``name``.
+        systems: The model and the index of each concept system, by its name in the results.
+        topics: The queries that were run, ``qid`` and ``query``.
 
     Returns:
-        ``results`` with ``qd_flops`` and ``postings``, means over the queries, and, if there is ``RR@10``, ``delta_e``;
-        missing for other systems.
+        ``results`` with the means of ``qd_flops`` and ``postings`` over the queries, and with ``delta_e`` if there is
+        an ``RR@10``. The values of other systems are missing.
 
     Raises:
-        ValueError: If a system is not in the results.
+        SettingError: If a system is not in the results.
 
     Examples:
         >>> from pyterrier.measures import RR
@@ -109,24 +110,25 @@ def latency(
     rounds: int = 3,
     warm_up: int = 10,
 ) -> pd.DataFrame:
-    """Measures how long queries take, one at a time and together, on a machine that should do nothing else.
+    """Measures the latency of queries, one at a time and in batches, on an otherwise idle machine.
 
-    Pipelines take turns, round by round, so that a noisy minute is nobody's alone. Before that each runs the first
-    queries, which loads models and starts Java.
+    Pipelines take turns, round by round, so that noise affects all of them alike. Before that, each pipeline runs the
+    first queries as a warm-up, which loads models and starts Java.
 
     Args:
-        pipelines: By name, a retriever; or what encodes queries and what retrieves for them, which are timed apart.
-        topics: ``qid`` and ``query``.
-        batch_sizes: How many queries are run together.
-        rounds: How often all queries are run.
-        warm_up: Queries that are run first and not timed.
+        pipelines: The pipelines by name: either a retriever, or a query encoder and a retriever, which are then timed
+            separately.
+        topics: The queries, ``qid`` and ``query``.
+        batch_sizes: Numbers of queries that are run together.
+        rounds: Number of times that all queries are run.
+        warm_up: Number of queries in the warm-up, which is not timed.
 
     Returns:
-        A row for each name, ``part`` (``"encode"``, ``"retrieve"``, ``"total"``) and ``batch_size``: milliseconds per
-        query, ``mean``, ``p50``, ``p95`` and ``p99`` over the batches of all rounds.
+        A row for each ``name``, ``part`` (``"encode"``, ``"retrieve"``, ``"total"``) and ``batch_size``, with the
+        milliseconds per query: ``mean``, ``p50``, ``p95`` and ``p99`` over the batches of all rounds.
 
     Raises:
-        ValueError: If a number is not positive, or there are no topics.
+        SettingError: If a number is not positive, or there are no topics.
 
     Examples:
         >>> pipelines = {"concepts": (model.query_encoder(), index.retriever())}

@@ -1,4 +1,4 @@
-"""A model beside its baselines on one collection, in one experiment."""
+"""Comparison of a model with baselines on one collection, in one ``pt.Experiment``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.collections import Collection, check_identifier, open_collection
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.evaluation.results import Comparison
 from pyterrier_saesplade.evaluation.runs import write_run
 from pyterrier_saesplade.evaluation.systems import ArtifactCache, ConceptSystem, Corpus, System, make_systems
@@ -27,7 +27,7 @@ from pyterrier_saesplade.saesplade import SaeSplade
 
 _log = logging.getLogger(__name__)
 
-#: What there is of results in a folder: see :func:`evaluate`.
+#: The files of results in a folder; see :func:`evaluate`.
 RESULTS = ("results.json", "results.csv", "results.png", "perquery.csv", "about.json", "runs")
 
 _PACKAGES = ("pyterrier_saesplade", "python-terrier", "ir_measures", "torch", "transformers")
@@ -47,40 +47,44 @@ def evaluate(
     command: str | None = None,
     overwrite: bool = False,
 ) -> Comparison:
-    """Compares a model with baselines on a collection, with one ``pt.Experiment``.
+    """Compares a model with baselines on a collection, in one ``pt.Experiment``.
 
-    Indexes that are missing are built; those that are there are used again when they were made from the same documents
-    by the same system. Only queries with judgements are run. The results are ``results.json``, ``results.csv`` and
-    ``results.png`` (see :class:`~pyterrier_saesplade.evaluation.results.Comparison`); ``perquery.csv``, with a line
-    ``name,qid,measure,value`` for each system, query and measure; ``about.json``, where the figures come from; and a
-    TREC run of depth 1,000 per system in ``runs/``. They are written beside and moved into place when complete.
+    Missing indexes are built. An existing index is reused if the same system made it from the same documents. Only
+    queries with qrels are run. The folder ``out`` then has these results, which are written to a temporary folder and
+    moved when all of them are complete:
+
+    * ``results.json``, ``results.csv`` and ``results.png``: the table and its figure, see
+      :class:`~pyterrier_saesplade.evaluation.results.Comparison`
+    * ``perquery.csv``: a line ``name,qid,measure,value`` for each system, query and measure
+    * ``about.json``: the origin of the results, such as settings and versions
+    * ``runs/``: a TREC run of depth 1,000 for each system
 
     Args:
-        collection: A collection, or what :func:`~pyterrier_saesplade.collections.open_collection` takes.
+        collection: A collection, or a name that :func:`~pyterrier_saesplade.collections.open_collection` accepts.
         model: A model, or its folder or hub name.
         out: The folder of indexes and results.
-        baselines: ``bm25`` (Terrier's, k1 0.9, b 0.4), ``dense`` (``pyterrier_dr`` with the model's backbone),
-            ``splade=FOLDER``, ``words+concepts`` and others: see
+        baselines: The systems to compare with: ``bm25`` (Terrier's, with k1 = 0.9 and b = 0.4), ``dense``
+            (``pyterrier_dr`` with the model's backbone), ``splade=FOLDER``, ``words+concepts`` and others, see
             :func:`~pyterrier_saesplade.evaluation.systems.make_system`.
-        measures: Names of ir_measures.
-        query_set: A further query set over the same documents, in place of the collection's own.
-        ignore_identical_ids: Whether the document whose docno is the query's qid is dropped, for collections whose
-            queries are among the documents. It is dropped before feedback and fusion (except in Anserini's RM3); runs
-            keep their depth.
-        language: That of documents and queries, two letters, in place of what the collection says: which words BM25 and
-            ``words+concepts`` stem, and how.
-        indexes: The folder of indexes; ``out/indexes`` unless given.
-        command: The command line to name in ``about.json``.
-        overwrite: Replace results that are there; of ``runs/`` only the files of the systems that are compared.
+        measures: Names of measures as in ir_measures.
+        query_set: Another query set over the same documents, instead of the collection's own.
+        ignore_identical_ids: Whether to drop the document whose docno is the query's qid, for collections whose queries
+            are also documents. It is dropped before feedback and fusion (except in Anserini's RM3). Runs keep their
+            depth.
+        language: The language of documents and queries, as two letters, instead of the collection's. It determines how
+            systems that match words, such as ``bm25`` and ``words+concepts``, stem them.
+        indexes: The folder of indexes; ``out/indexes`` by default.
+        command: The command line to record in ``about.json``.
+        overwrite: Replace existing results. In ``runs/``, only the files of the compared systems are replaced.
 
     Returns:
-        The table, the model's line last; ``str()`` shows it with a note for each system.
+        The table, with the model in the last row; ``str()`` shows it with a note on each system.
 
     Raises:
-        ValueError: If a baseline or measure is unknown, a qid or docno cannot stand in a run file, or no query
-            is judged.
-        FileExistsError: If there are results in ``out`` and ``overwrite`` is false.
-        ImportError: If matplotlib, or what a baseline needs, is not installed.
+        SettingError: If a baseline or a measure is unknown.
+        DataError: If no query has qrels, or a qid or docno cannot be written to a run file.
+        PathExistsError: If ``out`` has results and ``overwrite`` is false.
+        MissingPackageError: If matplotlib or a package that a baseline needs is not installed.
 
     Examples:
         >>> comparison = evaluate("my-collection", "my-model", "comparison", baselines=["bm25"], measures=["nDCG@10"])
@@ -139,7 +143,7 @@ def settings_of(
     query_set: str | None = None,
     ignore_identical_ids: bool = False,
 ) -> dict[str, Any]:
-    """Returns what figures on a collection depend on, as ``about.json`` has it."""
+    """Returns the settings that results depend on, as they are recorded in ``about.json``."""
     return {
         "systems": {system.name: system.settings for system in systems},
         "measures": list(measures),
@@ -149,7 +153,7 @@ def settings_of(
 
 
 def provenance(command: str | None) -> dict[str, Any]:
-    """Returns by what results were made, and when: ``command``, ``versions``, ``date``."""
+    """Returns how and when results were made: ``command``, ``versions`` and ``date``."""
     versions = {"python": platform.python_version(), **installed_versions(_PACKAGES)}
     if pt.java.started():
         versions["terrier"] = str(pt.terrier.version())
@@ -157,12 +161,12 @@ def provenance(command: str | None) -> dict[str, Any]:
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Writes a file that people read too."""
+    """Writes a JSON file that is easy to read for people."""
     path.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 class _Timed(pt.Transformer):
-    """A stage that remembers how long it took and what it gave; empty frames, which only inspect it, don't count."""
+    """A transformer that keeps its last duration and output, except for empty frames, which PyTerrier inspects with."""
 
     def __init__(self, stage: pt.Transformer) -> None:
         self.stage = stage
@@ -178,7 +182,7 @@ class _Timed(pt.Transformer):
 
 
 class _Search:
-    """A system with what it searches, ready to be run."""
+    """A system that is ready to run, with the artifacts that it searches."""
 
     def __init__(self, system: System, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False) -> None:
         self.system = system
@@ -188,7 +192,7 @@ class _Search:
         self.retrieve = _Timed(retrieve)
 
     def costs(self, queries: list[str]) -> dict[str, float | None]:
-        """What the last run cost, beside ``mrt``."""
+        """Returns the costs of the last run, except ``mrt``."""
         stages = (self.encode, self.retrieve) if self.system.encodes_apart else ()
         encode, retrieve = [1000 * stage.seconds / len(queries) for stage in stages] or (None, None)
         return {
@@ -201,14 +205,15 @@ class _Search:
 
 
 def _judged(collection: Collection, query_set: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The topics that have judgements, and their judgements.
+    """Returns the topics that have qrels, and the qrels.
 
-    Without the others ``mrt`` is a mean over the queries that were run: PyTerrier divides by the number of judged ones.
+    PyTerrier divides the total time by the number of judged queries. Without unjudged queries, ``mrt`` is the mean over
+    all queries that were run.
     """
     topics, qrels = collection.topics(query_set), collection.qrels(query_set)
     topics = topics[topics["qid"].isin(set(qrels["qid"]))].reset_index(drop=True)
     if topics.empty:
-        raise SettingError(f"the collection {collection.name} has no query with judgements")
+        raise DataError(f"the collection {collection.name} has no query with qrels")
     for qid in topics["qid"]:
         check_identifier(f"topics of {collection.name}", "qid", qid)
     return topics, qrels
@@ -218,7 +223,7 @@ def _run(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame, mea
     pipelines: dict[str, pt.Transformer | pd.DataFrame] = {}
     for search in searches:
         pipeline = search.encode >> search.retrieve
-        pipeline.transform(topics.head(1))  # so that loading a model or starting Java is in nobody's time
+        pipeline.transform(topics.head(1))  # a warm-up, so that loading models and starting Java are not timed
         pipelines[search.system.name] = pipeline
     _log.info("running %s queries", f"{len(topics):,}")
     table: pd.DataFrame = pt.Experiment(pipelines, topics, qrels, [*measures, "mrt"], validate="error")
@@ -229,7 +234,7 @@ def _run(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame, mea
 
 
 def _perquery(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame, measures: list[Any]) -> pd.DataFrame:
-    """The value of each query, of the runs that are there: ``perquery="both"`` would leave ``mrt`` out."""
+    """Returns the values of each query for the finished runs. ``perquery="both"`` would have left out ``mrt``."""
     runs: dict[str, pt.Transformer | pd.DataFrame] = {search.system.name: search.retrieve.output for search in searches}
     values = pt.Experiment(runs, topics, qrels, measures, perquery=True)
     order = [list(runs), topics["qid"].tolist(), [str(measure) for measure in measures]]
@@ -238,7 +243,7 @@ def _perquery(searches: list[_Search], topics: pd.DataFrame, qrels: pd.DataFrame
 
 
 def _move_in(staging: Path, out: Path) -> None:
-    """Moves results into place, ``results.json`` last: where it is, all of them are."""
+    """Moves results into place. ``results.json`` is last: if it exists, all results do."""
     (out / "results.json").unlink(missing_ok=True)
     (out / "runs").mkdir(exist_ok=True)
     runs = [f"runs/{run.name}" for run in (staging / "runs").iterdir()]

@@ -1,4 +1,4 @@
-"""A report of comparisons: one HTML page with tables to sort and figures, which needs nothing but itself."""
+"""A report of comparisons: one self-contained HTML page with sortable tables and figures."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _HEADERS = {
     "build_seconds": "build, s",
 }
 
-#: What the page shows of ``about.json``, in this order, beside notes and versions.
+#: The entries of ``about.json`` that the page shows, in this order, in addition to notes and versions.
 _FACTS = ("collection", "n_docs", "n_queries", "date")
 _FACT_NAMES = {"n_docs": "documents", "n_queries": "queries"}
 
-#: The queries with the largest differences that are listed, in each direction.
+#: Number of queries to list with the largest gains, and with the largest losses.
 _SHOWN_QUERIES = 10
 
 _IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -41,7 +41,7 @@ _IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 @dataclass(frozen=True)
 class _Cell:
-    """``value`` is what the column is sorted by; ``None``: a missing figure."""
+    """A cell of a table. The column is sorted by ``value``; ``None`` is a missing number."""
 
     text: str
     value: float | str | None
@@ -50,7 +50,7 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Table:
-    """``is_folded``: it is shown when it is asked for."""
+    """A table. If ``is_folded``, it is collapsed until the reader opens it."""
 
     caption: str
     columns: Sequence[str]
@@ -82,26 +82,27 @@ def write_report(
     figures: Iterable[str | os.PathLike[str]] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Writes a report of comparisons, one HTML page that loads nothing from anywhere.
+    """Writes a report of comparisons as one HTML page, which loads nothing from elsewhere.
 
-    For each comparison it has the table, the figure of effectiveness against QD-FLOPs and, where the values of each
-    query are known, what every system wins and loses against the first one; and the command and the versions that the
-    results come from. With several comparisons, or a suite, there is a table over all of them.
+    For each comparison, the page has the table, a figure of effectiveness against QD-FLOPs, and the command and the
+    versions that made the results. If the values of each query are known, it also shows the gains and losses of each
+    system against the first one. For several comparisons or a suite, it begins with a table of all of them.
 
     Args:
-        folders: What :func:`~pyterrier_saesplade.evaluate` wrote: comparisons, or suites.
-        out: The page.
-        figures: Further figures to show, PNG or SVG.
-        overwrite: Replace a page that is there.
+        folders: Folders that :func:`~pyterrier_saesplade.evaluate` wrote, for comparisons or suites.
+        out: The path of the page.
+        figures: Additional figures to show, PNG or SVG.
+        overwrite: Replace an existing page.
 
     Returns:
         The path of the page.
 
     Raises:
-        FileNotFoundError: If a folder has no results.
-        ValueError: If no folder is given, results cannot be read, or a figure is neither PNG nor SVG.
-        FileExistsError: If the page exists and ``overwrite`` is false.
-        ImportError: If matplotlib is not installed.
+        PathNotFoundError: If a folder has no results.
+        DataError: If results cannot be read.
+        SettingError: If no folder is given, or a figure is neither PNG nor SVG.
+        PathExistsError: If the page exists and ``overwrite`` is false.
+        MissingPackageError: If matplotlib is not installed.
 
     Examples:
         >>> write_report(["my-comparison"], "report.html")
@@ -158,11 +159,12 @@ def _systems(results: Results) -> _Table:
         best = pd.Series(scores).max()
         columns["ΔE"] = [_cell(score, 3, best) for score in scores]
     headers = [_HEADERS.get(column, column) for column in columns]
-    return _Table("Effectiveness and cost; the best value is bold", headers, list(zip(*columns.values(), strict=True)))
+    caption = "Effectiveness and cost; the best values are in bold"
+    return _Table(caption, headers, list(zip(*columns.values(), strict=True)))
 
 
 def _overview(results: Sequence[Results]) -> _Table | None:
-    """The first measure of every comparison, side by side."""
+    """Returns a table with the first measure of each comparison; ``None`` if there is only one comparison."""
     if len(results) == 1:
         return None
     values = pd.DataFrame({i: one.table.set_index("name")[one.measures[0]] for i, one in enumerate(results)})
@@ -178,7 +180,7 @@ def _overview(results: Sequence[Results]) -> _Table | None:
 
 
 def _gains(results: Results) -> Iterator[_Table]:
-    """What each system wins and loses against the first, in queries, and which queries those are."""
+    """Yields a table of queries won and lost against the first system, and a table of the largest differences."""
     baseline, *others = results.systems
     if results.perquery is None or not others:
         return
@@ -217,7 +219,7 @@ def _images(results: Results) -> Iterator[_Image]:
         if "qd_flops" in results.table:
             for measure in dict.fromkeys([results.measures[0], *({"RR@10"} & set(results.measures))]):
                 plot_tradeoff(results.table, measure, path)
-                yield _image(path, f"{measure} against QD-FLOPs, the multiplications to score one document")
+                yield _image(path, f"{measure} against QD-FLOPs (multiplications per pair of query and document)")
         if results.perquery is None:
             return
         baseline, *others = results.systems
@@ -231,7 +233,7 @@ def _images(results: Results) -> Iterator[_Image]:
 
 def _read_image(path: Path) -> _Image:
     if path.suffix.lower() not in _IMAGES:
-        raise SettingError(f"{path} is neither PNG nor SVG: a page cannot show it")
+        raise SettingError(f"{path} is neither PNG nor SVG, so the page cannot show it")
     return _image(path, path.stem)
 
 

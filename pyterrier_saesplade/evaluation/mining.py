@@ -1,4 +1,4 @@
-"""Mining training data over a collection, with systems by name."""
+"""Mining of training data from a collection, with systems by name."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ def mine_collection(
     overwrite: bool = False,
     verbose: bool = False,
 ) -> Path:
-    """Writes a distillation file over a collection; see :func:`~pyterrier_saesplade.mine` for the file.
+    """Writes a distillation file for a collection; :func:`~pyterrier_saesplade.mine` describes its format.
 
     Args:
         collection: A collection, or its folder or name.
-        retriever: The system that finds candidates, as :func:`~pyterrier_saesplade.evaluation.make_system` takes it.
-        teacher: The system that scores them, written in the same way.
-        out: The file.
-        queries: A file of ``qid<TAB>query`` lines without qrels, in place of a query set of the collection.
-        query_set: The query set, with its qrels.
-        nway: Passages of a query at most, the positive included.
-        indexes: The folder that indexes are kept in; ``OUT.indexes`` unless given.
+        retriever: The name of the system that finds candidates, as in
+            :func:`~pyterrier_saesplade.evaluation.make_system`.
+        teacher: The name of the system that scores the candidates.
+        out: The path of the distillation file.
+        queries: A file of ``qid<TAB>query`` lines without qrels, instead of a query set of the collection.
+        query_set: A query set of the collection, with qrels.
+        nway: Maximum number of passages per query, the positive included.
+        indexes: The folder of indexes; ``OUT.indexes`` by default.
         overwrite: Replace an existing file.
         verbose: Whether to show progress.
 
     Returns:
-        ``out``.
+        The path of the distillation file.
 
     Raises:
         PathExistsError: If the file exists and ``overwrite`` is false.
-        SettingError: If a system is not written as it should be, or the teacher cannot score given documents.
+        SettingError: If the name of a system is not valid, or the teacher cannot score given documents.
 
     Examples:
         >>> mine_collection("my-collection", "bm25", "saesplade=my-model", "mined.jsonl")
@@ -59,7 +60,7 @@ def mine_collection(
     qrels = None if queries else with_known_documents(opened.qrels(query_set), passages_of(opened))
     relevant = {} if qrels is None else relevant_documents(qrels)
     encode, retrieve = finding.stages(artifacts)
-    # What is found may be relevant, and is then no candidate.
+    # Relevant documents are not candidates, so retrieve as many more documents as a query may have relevant ones.
     depth = nway + max(map(len, relevant.values()), default=0)
     pipeline: pt.Transformer = encode >> retrieve % depth >> ResetQueries()
     return mine(

@@ -1,4 +1,4 @@
-"""The results of comparisons, written to their folders and read again. Imports no PyTerrier."""
+"""Writes the results of comparisons to folders, and reads them. Does not import PyTerrier."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from pyterrier_saesplade.collections import open_collection
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.figures import plot_tradeoff
 
-#: The columns after the name and the measures, with the decimals that the table shows.
+#: The columns after the name and the measures, with the number of decimals that the table shows.
 COSTS = {
     "qd_flops": 2,
     "index_mb": 2,
@@ -31,17 +31,24 @@ COSTS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """The outcome of an experiment.
+    """The results of an experiment.
 
     Attributes:
-        title: The collection, its number of documents and of judged queries.
-        table: One row per system: ``name``; the measures by their ir_measures names; ``qd_flops`` (multiplications for
-            a pair of query and document; missing for a dense system); ``index_mb`` (10^6 bytes on disk); ``mrt``
-            (milliseconds per query, encoding included); ``encode_ms_per_query`` and ``retrieve_ms_per_query``, its
-            parts; ``build_seconds`` (encoding and indexing all documents, measured when the index was built).
-        measures: The names of the measures, in the table's order.
-        notes: What each system is.
+        title: The name of the collection, and its numbers of documents and judged queries.
+        table: A row per system: ``name``; the measures under their names in ir_measures; ``qd_flops`` (multiplications
+            per pair of query and document; missing for a dense system); ``index_mb`` (10^6 bytes on disk); ``mrt``
+            (milliseconds per query, encoding included) and its parts, ``encode_ms_per_query`` and
+            ``retrieve_ms_per_query``; ``build_seconds`` (the time to encode and index all documents, measured when the
+            index was built).
+        measures: The names of the measures, in the order of the table.
+        notes: A description of each system.
         index: The folder of the compared model's index.
+
+    Examples:
+        >>> table = pd.DataFrame({"name": ["dense"], "RR@10": [0.57], **dict.fromkeys(COSTS, 1.0)})
+        >>> comparison = Comparison("my-collection", table, ["RR@10"], ["dense: a bi-encoder"], Path("my-index"))
+        >>> str(comparison).splitlines()[-1]
+        'dense: a bi-encoder'
     """
 
     title: str
@@ -51,7 +58,7 @@ class Comparison:
     index: Path
 
     def __str__(self) -> str:
-        """The table as text, as wide as its columns need, with the notes below it."""
+        """Returns the table as text, with the notes below it."""
         decimals = dict.fromkeys(self.measures, 3) | COSTS
         columns = {
             column: [f"{value:.{places}f}" if pd.notna(value) else "" for value in self.table[column]]
@@ -78,15 +85,16 @@ _RECALLS = np.linspace(0, 1, 11)
 
 @dataclass(frozen=True)
 class Results:
-    """What :func:`~pyterrier_saesplade.evaluate` left in a folder, or a suite for one of its sets.
+    """Results of :func:`~pyterrier_saesplade.evaluate` read from a folder: a comparison, or a set of a suite.
 
     Attributes:
         folder: The folder.
-        title: What was compared.
-        table: A row per system, as :class:`~pyterrier_saesplade.evaluation.results.Comparison` has it.
-        measures: The names of the measures, in the table's order.
-        about: Where the results come from: ``notes``, ``command``, ``versions``, ``date``, as far as they are known.
-        perquery: ``name``, ``qid``, ``measure``, ``value``; ``None`` if the results are older than that.
+        title: The title of the comparison.
+        table: A row per system, as in :class:`~pyterrier_saesplade.evaluation.results.Comparison`.
+        measures: The names of the measures, in the order of the table.
+        about: The origin of the results: ``notes``, ``command``, ``versions`` and ``date``, if they are known.
+        perquery: The values of each query, ``name``, ``qid``, ``measure`` and ``value``; ``None`` if there is no file
+            of them.
     """
 
     folder: Path
@@ -98,38 +106,41 @@ class Results:
 
     @property
     def systems(self) -> list[str]:
-        """The names of the systems; the compared model is the last."""
+        """The names of the systems. The compared model is the last one."""
         return self.table["name"].tolist()
 
     def values(self, measure: str, system: str) -> pd.Series:
-        """Returns the value of each query, by its qid.
+        """Returns the value of each query, by qid.
 
         Raises:
-            ValueError: If they are not known.
+            DataError: If the values of the queries are not known.
+            SettingError: If the measure or the system is not known.
         """
         perquery = self._require_perquery()
         for column, wanted in (("name", system), ("measure", measure)):
             known = perquery[column].unique()
             if wanted not in known:
-                raise SettingError(f"{self.folder / 'perquery.csv'} has no {wanted!r}; known are: {', '.join(known)}")
+                raise SettingError(
+                    f"{self.folder / 'perquery.csv'} has no {column} {wanted!r}; it has: {', '.join(known)}"
+                )
         chosen = perquery[(perquery["name"] == system) & (perquery["measure"] == measure)]
         return chosen.set_index("qid")["value"]
 
     def matching_qrels(self, qrels: pd.DataFrame) -> pd.DataFrame:
-        """Returns those of the queries that were run: others would count as queries for which nothing was found.
+        """Returns the qrels of the queries that were run. Others would count as queries without any results.
 
         Args:
-            qrels: The judgements of the collection, ``qid``, ``docno`` and ``label``.
+            qrels: The qrels of the collection, ``qid``, ``docno`` and ``label``.
 
         Raises:
-            ValueError: If it is not known which queries were run, or one of them has no judgement.
+            DataError: If it is not known which queries were run, or one of them has no qrels.
         """
         run = self._require_perquery()["qid"].drop_duplicates()
         unjudged = run[~run.isin(qrels["qid"])]
         if not unjudged.empty:
-            raise SettingError(
-                f"the query {unjudged.iloc[0]!r} of {self.folder} has no judgements here: name the collection and the "
-                "query set that were evaluated"
+            raise DataError(
+                f"the query {unjudged.iloc[0]!r} of {self.folder} has no qrels here: give the collection and the query "
+                "set that were evaluated"
             )
         return qrels[qrels["qid"].isin(run)]
 
@@ -137,34 +148,34 @@ class Results:
         """Returns the queries of the collection that was evaluated, ``qid`` and ``query``.
 
         Raises:
-            ValueError: If the results do not say which collection it was, or it is not there.
+            DataError: If the results do not record the collection.
+            SettingError: If there is no such collection any more.
         """
         source = self.about.get("source")
         if source is None:
-            raise SettingError(
-                f"{self.folder} does not say where its collection is: evaluate again, or give the topics"
-            )
+            raise DataError(f"{self.folder} does not record its collection: evaluate again, or give the topics")
         return open_collection(source).topics(self.about.get("settings", {}).get("query_set"))
 
     def _require_perquery(self) -> pd.DataFrame:
         if self.perquery is None:
-            raise SettingError(f"{self.folder} has no perquery.csv, the values of each query: evaluate again")
+            raise DataError(f"{self.folder} has no perquery.csv with the values of each query: evaluate again")
         return self.perquery
 
 
 def read_results(folder: str | os.PathLike[str]) -> list[Results]:
-    """Reads the folder of a comparison, or of a suite.
+    """Reads the folder of a comparison or a suite.
 
     Args:
-        folder: With ``results.json``, and what else is there of ``about.json`` and ``perquery.csv``; or with
-            ``suite.json``, and a folder for each set.
+        folder: The folder of a comparison, with ``results.json`` and, if they exist, ``about.json`` and
+            ``perquery.csv``; or the folder of a suite, with ``suite.json`` and a folder for each set.
 
     Returns:
-        One, or those of a suite: first the means over its sets, if these share a measure, then each set.
+        The results of the comparison; for a suite, first the means over its sets, if they share a measure, and then the
+        results of each set.
 
     Raises:
-        FileNotFoundError: If there are no results.
-        ValueError: If a file cannot be read.
+        PathNotFoundError: If there are no results.
+        DataError: If a file cannot be read.
 
     Examples:
         >>> [results] = read_results("my-comparison")
@@ -175,65 +186,81 @@ def read_results(folder: str | os.PathLike[str]) -> list[Results]:
     if (folder / "suite.json").exists():
         return _read_suite(folder)
     if not (folder / "results.json").exists():
-        raise PathNotFoundError(f"{folder} has no results.json: it is no folder that `saesplade evaluate` wrote")
+        raise PathNotFoundError(f"{folder} has no results.json: give a folder that `saesplade evaluate` wrote")
     path = folder / "results.json"
     return [_results(folder, path, _read_json(path, list), _read_about(folder))]
 
 
 def read_comparison(folder: str | os.PathLike[str]) -> Results:
-    """Reads the folder of a comparison on one collection, with what is there for its queries.
+    """Reads the folder of a comparison on one collection.
 
     Raises:
-        FileNotFoundError: If there are no results.
-        ValueError: If a file cannot be read, or the folder is that of a suite.
+        PathNotFoundError: If there are no results.
+        DataError: If a file cannot be read.
+        SettingError: If the folder is a suite.
+
+    Examples:
+        >>> read_comparison("my-comparison").systems
+        ['bm25', 'saesplade']
     """
     results = read_results(folder)
     sets = [str(one.folder) for one in results if one.folder != Path(folder)]
     if sets:
-        raise SettingError(f"{folder} is a suite: name the folder of a set, one of {', '.join(sets)}")
+        raise SettingError(f"{folder} is a suite: give the folder of one of its sets, {', '.join(sets)}")
     return results[0]
 
 
 def read_summary(folder: str | os.PathLike[str]) -> Results:
-    """Reads a comparison, or of a suite the means over its sets.
+    """Reads a comparison; for a suite, the means over its sets.
 
     Raises:
-        FileNotFoundError: If there are no results.
-        ValueError: If a file cannot be read, or the sets share no measure.
+        PathNotFoundError: If there are no results.
+        DataError: If a file cannot be read.
+        SettingError: If the sets of a suite share no measure.
+
+    Examples:
+        >>> read_summary("my-comparison").measures
+        ['nDCG@10']
     """
     first, *others = read_results(folder)
     if others and first.folder != Path(folder):
-        raise SettingError(f"the sets of {folder} share no measure, so that it has no means: name the folder of a set")
+        raise SettingError(f"{folder} has no means, as its sets share no measure: give the folder of a set")
     return first
 
 
 def differences(results: Results, measure: str, system: str, baseline: str) -> pd.Series:
-    """Returns what a system gains over a baseline on each query, the largest first; by qid.
+    """Returns the gain of a system over a baseline on each query, by qid, in descending order.
 
     Raises:
-        ValueError: If the values of the queries are not known, or the two have other queries.
+        DataError: If the values of the queries are not known, or the two systems were run on different queries.
+        SettingError: If the measure or a system is not known.
+
+    Examples:
+        >>> gained = differences(read_comparison("my-comparison"), "nDCG@10", "saesplade", "bm25")
+        >>> len(gained)
+        4
     """
     ours, theirs = results.values(measure, system), results.values(measure, baseline)
     if set(ours.index) != set(theirs.index):
-        raise SettingError(f"{results.folder}: {system} and {baseline} were not run on the same queries")
+        raise DataError(f"{results.folder}: {system} and {baseline} were not run on the same queries")
     return gains(ours, theirs)
 
 
 def gains(ours: pd.Series, theirs: pd.Series) -> pd.Series:
-    """Returns what one system gains over another, the largest gain first; both have the same queries, by qid."""
+    """Returns the differences of two systems' values in descending order. Both are indexed by the same qids."""
     return (ours - theirs.reindex(ours.index)).sort_values(ascending=False, kind="stable")
 
 
 def precision_at_recall(run: pd.DataFrame, qrels: pd.DataFrame) -> list[float]:
-    """Returns interpolated precision at recall 0, 0.1, ..., 1, the mean over the queries with judgements.
+    """Returns interpolated precision at recall 0, 0.1, ..., 1, as the mean over the queries with qrels.
 
     Args:
-        run: ``qid``, ``docno``, ``score``.
-        qrels: ``qid``, ``docno``, ``label``; a query that was not run counts as one for which nothing was found, see
-            :meth:`Results.matching_qrels`.
+        run: The results, ``qid``, ``docno`` and ``score``.
+        qrels: The qrels, ``qid``, ``docno`` and ``label``. A query that was not run counts as one without any results,
+            see :meth:`Results.matching_qrels`.
 
     Examples:
-        The relevant document is second of three:
+        The relevant document is the second of three:
 
         >>> run = pd.DataFrame({"qid": ["q"] * 3, "docno": ["a", "b", "c"], "score": [3.0, 2.0, 1.0]})
         >>> precision_at_recall(run, pd.DataFrame({"qid": ["q"], "docno": ["b"], "label": [1]}))[:2]
@@ -246,21 +273,26 @@ def precision_at_recall(run: pd.DataFrame, qrels: pd.DataFrame) -> list[float]:
 
 
 def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.DataFrame:
-    """Returns one table over comparisons: ``name``, ``qd_flops`` and the measure.
+    """Returns one table of several comparisons: ``name``, ``qd_flops`` and the measure.
 
     Args:
-        results: Comparisons, each with the name that its compared model gets, or ``None`` to leave it as it is.
+        results: The comparisons, each with a new name for its compared model, or ``None`` to keep the name.
         measure: The measure.
 
     Raises:
-        ValueError: If a comparison lacks the measure, or QD-FLOPs.
+        SettingError: If a comparison does not have the measure.
+        DataError: If a comparison does not have QD-FLOPs.
+
+    Examples:
+        >>> joined([("small", read_comparison("my-comparison"))], "nDCG@10")["name"].tolist()
+        ['bm25', 'small']
     """
     tables = []
     for name, one in results:
         if "qd_flops" not in one.table:
-            raise SettingError(f"{one.folder} has no QD-FLOPs: evaluate again")
+            raise DataError(f"{one.folder} has no QD-FLOPs: evaluate again")
         if measure not in one.measures:
-            raise SettingError(f"{one.folder} has no measure {measure}; known are: {', '.join(one.measures)}")
+            raise SettingError(f"{one.folder} has no measure {measure}; it has: {', '.join(one.measures)}")
         table = one.table[["name", "qd_flops", measure]].copy()
         if name is not None:
             table.loc[table.index[-1], "name"] = name
@@ -269,25 +301,35 @@ def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.Da
 
 
 def read_sweep(path: str | os.PathLike[str], measure: str) -> pd.DataFrame:
-    """Reads the table of a sweep, a CSV file.
+    """Reads the table of a sweep from a CSV file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it lacks one of the columns ``name``, ``k``, ``qd_flops`` and the measure, or has other than
-            numbers in the last three.
+        DataError: If one of the columns ``name``, ``k``, ``qd_flops`` and the measure is missing, or one of the last
+            three has a value that is not a number.
+
+    Examples:
+        >>> table = pd.DataFrame({"name": "saesplade", "k": [4, 8], "qd_flops": [0.8, 2.1], "nDCG@10": [0.61, 0.65]})
+        >>> table.to_csv("k.csv")
+        >>> read_sweep("k.csv", "nDCG@10")["k"].tolist()
+        [4.0, 8.0]
     """
     numbers = ["k", "qd_flops", measure]
     try:
         return pd.read_csv(path)[["name", *numbers]].astype(dict.fromkeys(numbers, float))
     except (KeyError, ValueError) as error:
-        raise SettingError(f"{path} must have the columns name, k, qd_flops and {measure}: {error}") from error
+        raise DataError(f"{path} must have the columns name, k, qd_flops and {measure}: {error}") from error
 
 
 def read_runs(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yields the name of each system with its run (``qid``, ``docno``, ``score``).
+    """Yields the name and the run (``qid``, ``docno``, ``score``) of each system.
 
     Raises:
         FileNotFoundError: If a run is missing.
+
+    Examples:
+        >>> [name for name, run in read_runs(read_comparison("my-comparison"))]
+        ['bm25', 'saesplade']
     """
     for name in results.systems:
         path = results.folder / "runs" / f"{name}.trec.gz"
@@ -296,18 +338,24 @@ def read_runs(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def read_log(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads what a training logged.
+    """Reads the log of a training run.
 
     Raises:
-        FileNotFoundError: If the model's folder has no ``training.json``.
-        ValueError: If that holds no log.
+        PathNotFoundError: If the folder of the model has no ``training.json``.
+        DataError: If this file has no log.
+
+    Examples:
+        >>> Path("trained").mkdir()
+        >>> _ = Path("trained", "training.json").write_text('{"log": [{"step": 10, "loss": 2.5}]}')
+        >>> read_log("trained")
+        [{'step': 10, 'loss': 2.5}]
     """
     path = Path(model) / "training.json"
     if not path.exists():
-        raise PathNotFoundError(f"{model} has no training.json: it is no folder of a model that was trained here")
+        raise PathNotFoundError(f"{model} has no training.json: give the folder of a model that saesplade trained")
     log = _read_json(path, dict).get("log")
     if not log:
-        raise SettingError(f"{path} holds no log: the model was not trained")
+        raise DataError(f"{path} has no log: the model was not trained")
     return list(log)
 
 
@@ -316,7 +364,7 @@ def _read_suite(folder: Path) -> list[Results]:
     suite = _read_json(path, dict)
     try:
         title = f"{suite['suite']}: mean of {len(suite['sets'])} sets"
-        # The notes are those of the sets.
+        # The notes of the suite repeat the notes of its sets.
         about = {"title": title} | _without(suite.get("about", {}), "notes")
         is_mean = bool(suite["mean"]) and about.get("measures") != []
         means = [_results(folder, path, suite["mean"], about)] if is_mean else []
@@ -325,7 +373,7 @@ def _read_suite(folder: Path) -> list[Results]:
             for name, of_set in suite["sets"].items()
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise SettingError(f"{path} is not as `saesplade evaluate` writes it: {error!r}") from error
+        raise DataError(f"{path} was not written by `saesplade evaluate`: {error!r}") from error
     return [*means, *sets]
 
 
@@ -342,13 +390,13 @@ def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _results(folder: Path, path: Path, rows: list[dict[str, Any]], about: Mapping[str, Any]) -> Results:
     table = pd.DataFrame(rows)
     if "name" not in table.columns:
-        raise SettingError(f"{path} has no systems with names: it is not as `saesplade evaluate` writes it")
-    # Null is a figure that is missing, such as the QD-FLOPs of a dense system.
-    figures = [c for c in table.columns.drop("name") if all(isinstance(v, int | float | None) for v in table[c])]
-    table[figures] = table[figures].astype(float)
-    measures = about.get("measures") or [column for column in figures if column not in COSTS]
-    if missing := set(measures) - set(figures):
-        raise SettingError(f"{path} has no {', '.join(sorted(missing))}, of which about.json speaks")
+        raise DataError(f"{path} was not written by `saesplade evaluate`: it has no names of systems")
+    # Null is a missing number, such as the QD-FLOPs of a dense system.
+    numbers = [c for c in table.columns.drop("name") if all(isinstance(v, int | float | None) for v in table[c])]
+    table[numbers] = table[numbers].astype(float)
+    measures = about.get("measures") or [column for column in numbers if column not in COSTS]
+    if missing := set(measures) - set(numbers):
+        raise DataError(f"{path} has no {', '.join(sorted(missing))}, but about.json lists them")
     title = about.get("title") or folder.resolve().name
     return Results(folder, title, table, measures, about, _read_perquery(folder / "perquery.csv"))
 
@@ -356,11 +404,11 @@ def _results(folder: Path, path: Path, rows: list[dict[str, Any]], about: Mappin
 def _read_perquery(path: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
-    # A system may be called "null".
-    texts = dict.fromkeys(("name", "qid", "measure"), str)
-    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
+    # By default, pandas would read a system called "null" as a missing value.
+    strings = dict.fromkeys(("name", "qid", "measure"), str)
+    table = pd.read_csv(path, dtype=strings, keep_default_na=False, na_values={"value": [""]})
     if missing := {"name", "qid", "measure", "value"} - set(table.columns):
-        raise SettingError(f"{path} has no column {', '.join(sorted(missing))}")
+        raise DataError(f"{path} has no column {', '.join(sorted(missing))}")
     return table
 
 
@@ -368,7 +416,7 @@ def _read_json(path: Path, kind: type) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SettingError(f"{path} is no JSON: {error}") from error
+        raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, kind):
-        raise SettingError(f"{path} is not as `saesplade evaluate` writes it")
+        raise DataError(f"{path} was not written by `saesplade evaluate`")
     return content

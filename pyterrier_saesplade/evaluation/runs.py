@@ -1,4 +1,4 @@
-"""TREC run files: from a file of topics to a run, and from a frame of results to a file."""
+"""TREC run files: searches for a file of topics, and writes results to a run file."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def search(
 
     Args:
         index: The folder of an index of concept vectors, of any engine.
-        model: The model that encoded its documents, or its folder or hub name; ``None`` if the topics are encoded.
-        topics: A file of ``qid<TAB>query`` lines; or one of encoded queries, ending in ``.parquet``
-            or ``.jsonl[.gz]`` (``qid`` and ``vector``).
+        model: The model that encoded the documents, or its folder or hub name; ``None`` if the topics are encoded.
+        topics: A file of ``qid<TAB>query`` lines; or a file of encoded queries, ending in ``.parquet`` or
+            ``.jsonl[.gz]`` (``qid`` and ``vector``).
         out: The run file; compressed if it ends in ``.gz``.
-        num_results: Documents per query at most.
-        engine_options: How the engine searches, where it has such options: see its class.
-        tag: The name of the run, its last column.
+        num_results: Maximum number of documents per query.
+        engine_options: Search options of the engine; see its class.
+        tag: The name of the run, in the last column.
         overwrite: Replace an existing run file.
 
     Returns:
@@ -48,9 +48,10 @@ def search(
 
     Raises:
         FileNotFoundError: If there is no such index or topics file.
-        FileExistsError: If the run file exists and ``overwrite`` is false.
-        ValueError: If a line of the topics is malformed, an identifier holds a blank, there is no model and one is
-            needed, or another model or an unknown engine built the index.
+        PathExistsError: If the run file exists and ``overwrite`` is false.
+        DataError: If a line of the topics is malformed, or an identifier contains white space.
+        ModelMismatchError: If another model built the index.
+        SettingError: If a model is needed but not given, or an option or the engine of the index is unknown.
 
     Examples:
         >>> search("my-index", "my-model", "my-collection/queries.tsv", "concepts.trec.gz", num_results=100)
@@ -62,7 +63,7 @@ def search(
     topics = Path(topics)
     encoded = _read_encoded(topics)
     if encoded is None and model is None:
-        raise SettingError(f"a model is needed to encode the queries of {topics}")
+        raise SettingError(f"a model is needed to encode the queries of {topics}: give one")
     queries = read_topics(topics) if encoded is None else encoded
     concepts = open_index(index, **(engine_options or {}))
     if model is None or encoded is not None:
@@ -82,20 +83,24 @@ def _read_encoded(topics: Path) -> pd.DataFrame | None:
 
 
 def write_run(run: pd.DataFrame, path: str | os.PathLike[str], *, tag: str, overwrite: bool = False) -> Path:
-    """Writes a run file, ``qid Q0 docno rank score tag`` per line, complete or not at all.
+    """Writes a TREC run file, with a line ``qid Q0 docno rank score tag`` for each result.
+
+    There are three reasons not to use ``pt.io.write_results``: scores are written exactly, even those of 32 bits;
+    identifiers are checked, because white space in one of them would break the columns; and the file only appears when
+    it is complete.
 
     Args:
-        run: A result frame (``qid``, ``docno``, ``score``, ``rank`` from 0), written in its order; scores in full.
+        run: A result frame (``qid``, ``docno``, ``score``, ``rank`` from 0). Lines are in the order of its rows.
         path: The file; compressed if it ends in ``.gz``.
         tag: The name of the system.
         overwrite: Replace an existing file.
 
     Returns:
-        The path.
+        The path of the file.
 
     Raises:
-        ValueError: If a docno, a qid or the tag is empty or holds a blank.
-        FileExistsError: If the file exists and ``overwrite`` is false.
+        DataError: If a docno, a qid or the tag is empty or contains white space.
+        PathExistsError: If the file exists and ``overwrite`` is false.
 
     Examples:
         >>> run = model.retriever(index).transform(topics)

@@ -1,4 +1,4 @@
-"""Whether differences between systems are more than chance, and for which queries. Imports no PyTerrier."""
+"""Significance tests of differences between systems, and comparisons by query. Does not import PyTerrier."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.evaluation.results import gains, read_results
 
 Values = NDArray[np.float64]
-#: A paired test of two systems' values, query by query, as ``scipy.stats.ttest_rel``: its second result is the p-value.
+#: A paired test of the values of two systems, like ``scipy.stats.ttest_rel``. Its second result is the p-value.
 Test = Callable[[Values, Values], Any]
 
-#: Permutations of the randomisation test; with no more queries than allow that many, it takes all of them.
+#: Number of permutations in the randomisation test. If there are no more than this many, it uses all of them.
 _PERMUTATIONS = 9_999
-#: Deviations below this share of the largest difference are what floats round to: the differences are all the same.
+#: A standard deviation below this share of the largest difference is a rounding error: all differences are equal.
 _ROUNDING = 1e-12
-#: Queries that are shown as won by most, and as lost by most.
+#: Number of queries to show that were won by most, and lost by most.
 _ENDS = 5
-#: Values of permutations that are in memory together.
+#: Number of permuted values to keep in memory at once.
 _BATCH = 2_000_000
 
 
 def randomisation_test(ours: Values, theirs: Values) -> tuple[float, float]:
-    """Tests paired values by flipping the signs of their differences at random, always the same ones.
+    """Tests paired values by flipping the signs of their differences at random, with a fixed seed.
 
-    It goes to ``pt.Experiment(…, test=randomisation_test)`` too.
+    It is also a test for ``pt.Experiment(…, test=randomisation_test)``.
 
     Returns:
-        The mean difference, and the share of permutations whose mean is as far from 0 (two-sided).
+        The mean difference, and the p-value: the share of permutations with a mean at least as far from 0 (two-sided).
 
     Examples:
         >>> import numpy as np
         >>> _, p = randomisation_test(np.array([.5, .6, .7]), np.array([.4, .5, .6]))
-        >>> p  # two of the eight ways to flip three signs are as extreme
+        >>> p  # two of the eight ways to flip three signs give a mean as extreme
         0.25
 
     References:
@@ -60,7 +60,7 @@ def randomisation_test(ours: Values, theirs: Values) -> tuple[float, float]:
 
 
 def _student(ours: Values, theirs: Values) -> tuple[float, float]:
-    """Student's test, with no verdict on differences that are all the same, which it would divide by nothing."""
+    """Student's paired t-test; NaN if all differences are equal, because their variance is 0."""
     if _deviation(ours - theirs) == 0:
         return float("nan"), float("nan")
     result = stats.ttest_rel(ours, theirs)
@@ -81,23 +81,26 @@ def compare(
     """Compares systems with a baseline, query by query.
 
     Args:
-        perquery: What ``pt.Experiment(…, perquery=True)`` returns, or ``perquery.csv`` of ``saesplade evaluate``:
+        perquery: The result of ``pt.Experiment(…, perquery=True)``, or the ``perquery.csv`` of ``saesplade evaluate``:
             ``name``, ``qid``, ``measure`` and ``value``.
         baseline: The name of the system that the others are compared with.
-        test: Of paired values: Student's, Wilcoxon's, by randomisation, or a function as ``pt.Experiment`` takes it.
-        correction: How p-values are corrected for the number of systems, for each measure: a name of statsmodels'
-            ``multipletests``; ``None`` or ``"none"``: they are not, as in the paper.
-        alpha: The level of significance, and one less the confidence of intervals.
+        test: The paired test: Student's t-test, Wilcoxon's, the randomisation test, or a function as ``pt.Experiment``
+            takes it.
+        correction: The correction of the p-values of a measure for the number of systems: the name of a method of
+            ``multipletests`` in statsmodels. ``None`` or ``"none"`` for no correction, as in the paper.
+        alpha: The significance level; confidence intervals have the level ``1 - alpha``.
 
     Returns:
-        A row for each measure and system: ``measure``, ``name``, ``queries`` (how many), ``mean``, ``difference`` (of
-        means), ``low`` and ``high`` (its Student's confidence interval), ``effect`` (Cohen's d of paired values: the
-        mean difference over its standard deviation), ``wins``, ``ties`` and ``losses`` (queries), ``p``,
-        ``p_corrected`` and ``significant``. Of a single query ``low``, ``high``, ``effect`` and ``p`` are missing.
-        Where all queries gain the same, ``effect`` is infinite, and Student's test has no ``p``.
+        A row for each measure and system: ``measure``, ``name``, ``queries`` (their number), ``mean``, ``difference``
+        (of the means), ``low`` and ``high`` (its confidence interval by Student's t), ``effect`` (Cohen's d of paired
+        values, which is the mean difference divided by its standard deviation), ``wins``, ``ties`` and ``losses``
+        (numbers of queries), ``p``, ``p_corrected`` and ``significant``. For a single query, ``low``, ``high``,
+        ``effect`` and ``p`` are missing. If all queries have the same gain, ``effect`` is infinite, and Student's test
+        has no ``p``.
 
     Raises:
-        ValueError: If the baseline or the test is unknown, or systems were not run on the same queries.
+        SettingError: If the baseline, the test or the correction is unknown, or ``alpha`` is not between 0 and 1.
+        DataError: If the systems were not run on the same queries.
 
     Examples:
         >>> values = {"bm25": [.2, .4, .3, .5], "ours": [.3, .5, .5, .6], "same": [.2, .4, .3, .5]}
@@ -118,9 +121,9 @@ def compare(
         raise SettingError(f"there is no test {test!r}: give one of {', '.join(_TESTS)}, or a function")
     systems = list(dict.fromkeys(perquery["name"]))
     if baseline not in systems:
-        raise SettingError(f"there is no system {baseline!r}; there are: {', '.join(systems)}")
+        raise SettingError(f"there is no system {baseline!r}: give one of {', '.join(systems)}")
     if not 0 < alpha < 1:
-        raise SettingError(f"alpha must lie between 0 and 1, not {alpha!r}")
+        raise SettingError(f"alpha must be between 0 and 1, not {alpha!r}")
     tested = _TESTS[test] if isinstance(test, str) else test
     rows = []
     for measure, values in _by_measure(perquery):
@@ -135,21 +138,21 @@ def compare(
 def wins_and_losses(
     perquery: pd.DataFrame, topics: pd.DataFrame, name: str, baseline: str, measure: str
 ) -> pd.DataFrame:
-    """Returns what a system gains over a baseline on each query, the largest gain first.
+    """Returns the gain of a system over a baseline on each query, in descending order.
 
     Args:
-        perquery: See :func:`compare`.
-        topics: ``qid`` and ``query`` of all queries that were run.
-        name: The system.
-        baseline: The other.
+        perquery: The values of each query, see :func:`compare`.
+        topics: The queries that were run, ``qid`` and ``query``.
+        name: The name of the system.
+        baseline: The name of the baseline.
         measure: The measure.
 
     Returns:
-        ``qid``, ``query``, the two systems' values under their names, and ``difference``.
+        A row for each query: ``qid``, ``query``, the values of the two systems under their names, and ``difference``.
 
     Raises:
-        ValueError: If a system or the measure is unknown, the two are the same or were not run on the same queries, or
-            the text of a query is not known.
+        SettingError: If a system or the measure is unknown, or the two systems are the same.
+        DataError: If the systems were not run on the same queries, or a query is missing from the topics.
 
     Examples:
         >>> topics = pd.DataFrame({"qid": ["1", "2"], "query": ["river bank", "young cat"]})
@@ -168,9 +171,10 @@ def wins_and_losses(
     """
     for column, wanted in (("name", name), ("name", baseline), ("measure", measure)):
         if wanted not in set(perquery[column]):
-            raise SettingError(f"there is no {wanted!r}; there are: {', '.join(dict.fromkeys(perquery[column]))}")
+            known = ", ".join(dict.fromkeys(perquery[column]))
+            raise SettingError(f"there is no {column} {wanted!r}: give one of {known}")
     if name == baseline:
-        raise SettingError(f"{name!r} cannot be compared with itself: name two systems")
+        raise SettingError(f"{name!r} cannot be compared with itself: give two systems")
     ((_, values),) = _by_measure(perquery[(perquery["measure"] == measure) & perquery["name"].isin([name, baseline])])
     gained = gains(values[name], values[baseline])
     frame = values.loc[gained.index, [name, baseline]].assign(difference=gained).reset_index()
@@ -181,19 +185,19 @@ def wins_and_losses(
 def by_query_length(
     perquery: pd.DataFrame, topics: pd.DataFrame, longest: tuple[int, ...] = (3, 6, 10)
 ) -> pd.DataFrame:
-    """Returns the means of short and of long queries apart: hybrids of words and concepts differ there.
+    """Returns the means by query length. Hybrids of words and concepts differ between short and long queries.
 
     Args:
-        perquery: See :func:`compare`.
-        topics: ``qid`` and ``query`` of all queries that were run.
-        longest: The most words of a query in each group but the last, ascending.
+        perquery: The values of each query, see :func:`compare`.
+        topics: The queries that were run, ``qid`` and ``query``.
+        longest: The maximum number of words in each group of queries except the last, in ascending order.
 
     Returns:
-        A row for each measure and system, a column for each group that has queries, called ``"1-3 words (12)"`` with
-        the number of its queries; a query without words is in the first.
+        A row for each measure and system, and a column for each group that has queries, with the number of these
+        queries in its name: ``"1-3 words (12)"``. Queries without words are in the first group.
 
     Raises:
-        ValueError: If the text of a query is not known.
+        DataError: If a query is missing from the topics.
 
     Examples:
         >>> topics = pd.DataFrame({"qid": ["1", "2"], "query": ["one two", "a query of no less than seven words"]})
@@ -228,24 +232,25 @@ def comparisons(
     own_topics: bool = False,
     **settings: Any,
 ) -> Iterator[str]:
-    """Compares the systems of a folder of results, or of each set of a suite, as text.
+    """Compares the systems of a comparison, or of each set of a suite, and yields tables as text.
 
     Args:
-        folder: What ``saesplade evaluate`` wrote.
-        baseline: The system that the others are compared with; ``None``: the first.
-        measures: Their names, if not all.
-        topics: The queries of a single comparison: with them the means by length of queries, and the last system's
-            queries that were won and lost by most, in the first measure.
-        own_topics: The same with the queries of the collection that was evaluated; of a suite, with those of each set.
-        **settings: Those of :func:`compare`.
+        folder: A folder that ``saesplade evaluate`` wrote.
+        baseline: The system that the others are compared with; ``None`` for the first one.
+        measures: The names of the measures; empty for all.
+        topics: The queries of a single comparison. They add two tables: the means by query length, and the queries that
+            the last system won and lost by most in the first measure.
+        own_topics: Whether to add these two tables with the queries of the collection that was evaluated; for a suite,
+            with the queries of each set.
+        **settings: Keyword arguments of :func:`compare`.
 
     Yields:
         The text of each table.
 
     Raises:
-        FileNotFoundError: If there are no results.
-        ValueError: If the values of each query are missing, topics are given for several sets, the text of a query is
-            not known, or for the reasons of :func:`compare`.
+        PathNotFoundError: If there are no results.
+        DataError: If the values of the queries are not known, or a query is missing from the topics.
+        SettingError: If topics are given for a suite, a measure is unknown, or :func:`compare` raises it.
 
     Examples:
         >>> for text in comparisons("my-comparison", "bm25"):
@@ -255,21 +260,21 @@ def comparisons(
     """
     with_queries = [results for results in read_results(folder) if results.perquery is not None]
     if not with_queries:
-        raise SettingError(f"{folder} has no perquery.csv, the values of each query: evaluate again")
+        raise DataError(f"{folder} has no perquery.csv with the values of each query: evaluate again")
     if topics is not None and len(with_queries) > 1:
-        # A qid is another query in another set.
-        raise SettingError(f"{folder} is a suite, and topics are those of one collection: name the folder of a set")
+        # The same qid may be another query in another set.
+        raise SettingError(f"{folder} is a suite, but topics belong to one collection: give the folder of a set")
     for results in with_queries:
         perquery = results.perquery
         assert perquery is not None
         for unknown in set(measures) - set(results.measures):
-            raise SettingError(f"{results.folder} has no measure {unknown}; known are: {', '.join(results.measures)}")
+            raise SettingError(f"{results.folder} has no measure {unknown}; it has: {', '.join(results.measures)}")
         perquery = perquery[perquery["measure"].isin(measures or results.measures)]
         first = baseline or results.systems[0]
         yield f"{results.title}, against {first}\n\n{_shown(compare(perquery, first, **settings))}"
         queries_of = results.topics() if own_topics else topics
         if queries_of is not None:
-            yield f"by length of queries\n\n{_shown(by_query_length(perquery, queries_of))}"
+            yield f"by query length\n\n{_shown(by_query_length(perquery, queries_of))}"
             ours, measure = results.systems[-1], str(perquery["measure"].iloc[0])
             if ours != first:
                 queries = wins_and_losses(perquery, queries_of, ours, first, measure)
@@ -284,27 +289,27 @@ def _shown(table: pd.DataFrame) -> str:
 
 
 def _queries(qids: pd.Series, topics: pd.DataFrame) -> pd.Series:
-    """Returns the text of each query; qids may be numbers in one frame and texts in the other."""
+    """Returns the text of each query. Qids may be numbers in one frame and strings in the other."""
     queries = topics.set_index(topics["qid"].astype(str))["query"].fillna("")
-    called = qids.astype(str)
-    unknown = called[~called.isin(queries.index)]
+    strings = qids.astype(str)
+    unknown = strings[~strings.isin(queries.index)]
     if not unknown.empty:
-        raise SettingError(
-            f"the query {unknown.iloc[0]!r} has values, but is not among the topics: give those that were run"
+        raise DataError(
+            f"the query {unknown.iloc[0]!r} has values, but is missing from the topics: give the topics that were run"
         )
-    return called.map(queries)
+    return strings.map(queries)
 
 
 def _by_measure(perquery: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yields each measure with a row for each query and a column for each system, in the order given."""
+    """Yields each measure with its values: a row for each query, and a column for each system in the given order."""
     for measure, values in perquery.groupby("measure", sort=False):
         table = values.pivot(index="qid", columns="name", values="value")
         if table.isna().any(axis=None):
             name = next(name for name in table if table[name].isna().any())
             qid = table.index[table[name].isna()][0]
             others = table.loc[qid].notna().any()
-            remedy = ", which others have: run the same queries" if others else ", nor has any other: leave it out"
-            raise SettingError(f"{name} has no {measure} of the query {qid}{remedy}")
+            remedy = "but other systems have: run the same queries" if others else "and no system has: leave it out"
+            raise DataError(f"{name} has no {measure} for the query {qid}, {remedy}")
         yield str(measure), table[list(dict.fromkeys(values["name"]))]
 
 
@@ -327,7 +332,7 @@ def _row(ours: pd.Series, theirs: pd.Series, test: Test, alpha: float) -> dict[s
 
 
 def _deviation(differences: Values) -> float:
-    """The standard deviation; of one difference NaN."""
+    """Returns the standard deviation; NaN for a single difference, and 0 for a mere rounding error."""
     if len(differences) < 2:
         return float("nan")
     deviation = float(differences.std(ddof=1))
@@ -343,7 +348,7 @@ def _effect(mean: float, deviation: float) -> float:
 def _p_value(ours: Values, theirs: Values, test: Test) -> float:
     if len(ours) < 2:
         return float("nan")
-    # Tests divide by the deviation, or leave out queries that tie: without any difference there is nothing to test.
+    # Tests divide by the standard deviation or drop ties, so they fail if all values are equal.
     return float(test(ours, theirs)[1]) if (ours != theirs).any() else 1.0
 
 
@@ -353,10 +358,10 @@ def _corrected(p_values: list[float], correction: str | None, alpha: float) -> l
     from statsmodels.stats.multitest import multipletests
 
     try:
-        # A p-value that is missing was asked for too: it counts, and stays missing.
+        # A missing p-value counts as a test in the correction, and stays missing.
         corrected = multipletests(np.nan_to_num(p_values, nan=1.0), alpha=alpha, method=correction)[1]
     except ValueError as error:
         raise SettingError(
-            f"{correction!r} is no correction of statsmodels: give holm, bonferroni, fdr_bh, …, or none"
+            f"{correction!r} is not a correction of statsmodels: give holm, bonferroni, fdr_bh, …, or none"
         ) from error
     return [float(p) for p in np.where(np.isnan(p_values), np.nan, corrected)]

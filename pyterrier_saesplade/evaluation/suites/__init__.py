@@ -1,4 +1,9 @@
-"""Suites: several collections that are evaluated as one, with the measures and lengths that belong to them."""
+"""Suites: several collections that are evaluated together, each with its measures and lengths.
+
+``suiteeval`` is a related package, which runs PyTerrier pipelines on suites such as BEIR. Suites here call
+:func:`~pyterrier_saesplade.evaluate` for each set instead: an interrupted suite resumes, each set has its own maximum
+lengths, and differences are tested for significance.
+"""
 
 import lazy_loader
 

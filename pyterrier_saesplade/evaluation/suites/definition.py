@@ -1,4 +1,4 @@
-"""Suites: several collections under one name, read from a YAML file or found in a folder. Imports no PyTerrier."""
+"""Suites: several collections under one name, read from a YAML file or a folder. Does not import PyTerrier."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DOCUMENTS = ("docs.jsonl", "docs.jsonl.gz")
 
 
 def _standard_names(measures: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns measures under the names that they have in results."""
+    """Returns the names that measures have in results."""
     return tuple(str(measure) for measure in parse_measures(measures))
 
 
@@ -37,10 +37,10 @@ class SuiteSet:
         doc_max_length: Documents are truncated to this many word pieces; ``None``: the model's length.
         query_max_length: Queries are truncated to this many word pieces; ``None``: the model's length.
         ignore_identical_ids: Whether to drop a document from the results of the query with the same identifier.
-        language: Language of documents and queries, two letters; ``None``: as ``ir_datasets`` says, else English.
+        language: Language of documents and queries, as two letters; ``None``: as ``ir_datasets`` says, else English.
 
     Raises:
-        ValueError: If a setting is unknown, missing or not allowed.
+        SettingError: If a setting is unknown, missing or not allowed.
     """
 
     collection: str
@@ -69,10 +69,10 @@ class Suite:
         """Returns the suite with some of its sets, in the suite's order.
 
         Args:
-            names: The sets to keep; empty: all.
+            names: The names of the sets to keep; empty for all.
 
         Raises:
-            ValueError: If there is no such set.
+            SettingError: If there is no such set.
 
         Examples:
             >>> list(open_suite("lotte-search").only(["science", "writing"]).sets)
@@ -86,7 +86,7 @@ class Suite:
 
     @property
     def whole(self) -> Suite:
-        """The built-in suite that this is a part of, as ``beir/scifact`` is of ``beir``; else the suite itself."""
+        """The built-in suite that this suite is a part of, such as ``beir`` for ``beir/scifact``; else this suite."""
         whole = _built_in(self.name) if self.name in suite_names() else self
         return whole if self.sets.items() <= whole.sets.items() else self
 
@@ -110,7 +110,7 @@ def open_suite(name: str | os.PathLike[str]) -> Suite:
             Their paths in that folder become the names of the sets; anything else in it is ignored.
 
     Raises:
-        ValueError: If the name is none of these, or the file is not a valid suite.
+        SettingError: If the name is not one of these, or the file is not a valid suite.
 
     Examples:
         >>> suite = open_suite("beir")
@@ -165,7 +165,7 @@ def _is_collection(path: Path) -> bool:
 
 
 def _suite(name: str, content: dict[str, Any], where: str, folder: Path | None) -> Suite:
-    """Makes a suite of what a YAML file in ``folder`` holds: its sets, and settings that they share."""
+    """Makes a suite from the content of a YAML file in ``folder``: its sets, and the settings that they share."""
     sets = content.pop("sets", None)
     if not isinstance(sets, dict) or not sets:
         raise SettingError(f"{where} must have 'sets:', with 'name: {{collection: ...}}' for each set")
@@ -182,7 +182,7 @@ def _suite(name: str, content: dict[str, Any], where: str, folder: Path | None) 
 
 
 def _check_name(name: object, where: str) -> None:
-    """Checks the name of a set: as a folder, it must not lead elsewhere, nor into the folder of indexes."""
+    """Checks the name of a set. It is a path below the results, and must not lead outside or to the indexes."""
     parts = PurePosixPath(name).parts if isinstance(name, str) else ()
     if not parts or PurePosixPath(*parts).as_posix() != name or {"..", "/", "indexes"} & set(parts):
         raise SettingError(

@@ -1,4 +1,4 @@
-"""Evaluation of a suite: set by set, so that what is done is not done again."""
+"""Evaluation of a suite, set by set. An interrupted evaluation resumes with the first set that is not done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pyterrier_saesplade.collections import Collection, open_collection
-from pyterrier_saesplade.errors import PathExistsError, SettingError
+from pyterrier_saesplade.errors import DataError, PathExistsError, SettingError
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
 from pyterrier_saesplade.evaluation.results import COSTS, read_results
 from pyterrier_saesplade.evaluation.significance import compare
@@ -29,21 +29,22 @@ from pyterrier_saesplade.saesplade import SaeSplade, open_model
 _log = logging.getLogger(__name__)
 
 _SUITE = "suite.json"
+#: The placeholder for the name of the set in the name of a model.
 _PLACE = "{set}"
 
 
 @dataclass(frozen=True)
 class SuiteResults:
-    """The outcome of a suite.
+    """The results of a suite.
 
     Attributes:
-        suite: Its name.
-        sets: Of each set the ``title``, the names of its ``measures``, as ``rows`` what its ``results.json`` holds, and
-            as ``significance``, by system, ``"+"`` or ``"-"`` where its first measure is above or below that of the
-            first system (paired t-test, Holm's correction, p < 0.05), else ``""``.
-        mean: A row for each system that all sets have: its ``name``, and the means over the sets of the measures that
-            all sets share and of the costs.
-        about: ``measures`` (the shared ones), ``notes``, ``command``, ``versions`` and ``date``.
+        suite: The name of the suite.
+        sets: For each set: its ``title``; the names of its ``measures``; its ``rows``, as in ``results.json``; and its
+            ``significance``. That is a mark for each system: ``"+"`` or ``"-"`` if its first measure is significantly
+            above or below the first system's (paired t-test, Holm's correction, p < 0.05), else ``""``.
+        mean: A row for each system that all sets have, with its ``name`` and the means over the sets: of the measures
+            that all sets share, and of the costs.
+        about: The shared ``measures``, and ``notes``, ``command``, ``versions`` and ``date``.
     """
 
     suite: str
@@ -53,7 +54,7 @@ class SuiteResults:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Systems by sets, each set's first measure; the last column is the mean, where the sets share that measure."""
+        """The first measure of each set, with a row per system, and the mean if all sets share this measure."""
         columns = {
             f"{name} {one['measures'][0]}": {row["name"]: row[one["measures"][0]] for row in one["rows"]}
             for name, one in self.sets.items()
@@ -67,11 +68,11 @@ class SuiteResults:
         return pd.DataFrame(columns, index=list(systems))
 
     def __str__(self) -> str:
-        """The table as text, with marks of significance and the mean costs, under the name of the suite."""
+        """Returns the table as text, with its title, marks of significance and mean costs."""
         official = dict.fromkeys(one["measures"][0] for one in self.sets.values())
         title = f"{self.suite}: {', '.join(official)} of {len(self.sets)} set(s)"
         table = self.table.map(lambda value: "" if pd.isna(value) else f"{value:.3f}")
-        for column, one in zip(table.columns, self.sets.values(), strict=False):  # the mean is tested nowhere
+        for column, one in zip(table.columns, self.sets.values(), strict=False):  # the mean has no test
             table[column] += [one["significance"].get(name) or " " for name in table.index]
         for cost, name, decimals in (("qd_flops", "QD-FLOPs", 2), ("index_mb", "MB", 1), ("mrt", "ms/query", 1)):
             means = {row["name"]: row[cost] for row in self.mean}
@@ -98,29 +99,30 @@ def evaluate_suite(
 ) -> SuiteResults:
     """Compares a model with baselines on each set of a suite; see :func:`~pyterrier_saesplade.evaluate`.
 
-    The results of a set are in ``out/SET``. When this is called again, a set that has a ``results.json`` is done, if it
-    was made with the same model, baselines, measures and lengths (whether the documents changed is not looked at); one
-    that was interrupted is evaluated from its start, with the indexes that are there. At the end ``out/suite.json``
-    holds all rows and the means: of the sets that were asked for, and of those of the suite that are done in the same
-    way already. Indexes are shared between sets that have the same documents.
+    The results of a set are in ``out/SET``. If this function is called again, it skips every set that has a
+    ``results.json`` made with the same model, baselines, measures and lengths; it does not check whether the documents
+    changed. An interrupted set is evaluated from the start, with the indexes that exist. At the end, ``out/suite.json``
+    has all rows and the means, for the given sets and for all other sets of the suite with results in the same
+    settings. Sets with the same documents share their indexes.
 
     Args:
-        suite: A suite, or what :func:`open_suite` takes.
-        model: Folder or hub name of a model, or ``splade=NAME``; ``{set}`` in it is replaced by the set's name.
+        suite: A suite, or a name that :func:`open_suite` accepts.
+        model: Folder or hub name of a model, or ``splade=NAME``; ``{set}`` in it is replaced by the name of the set.
         out: The folder of results.
-        sets: The names of the sets to evaluate, if not all.
-        pretrain: In place of a model a backbone, of which a label-free model is trained for each set on its documents,
-            into ``out/SET/model``, unless there is one.
-        baselines: As for a single collection.
-        measures: In place of the suite's.
-        indexes: The folder of indexes; ``out/indexes`` unless given.
-        command: The command line to name in what is written.
-        overwrite: Evaluate again what is done, and replace it.
-        **settings: Those of :class:`~pyterrier_saesplade.SaeSplade`; lengths go before the suite's.
+        sets: The names of the sets to evaluate; empty for all.
+        pretrain: A backbone, instead of a model. A label-free model is trained from it on the documents of each set, in
+            ``out/SET/model``, unless there is one already.
+        baselines: The baselines, as for a single collection.
+        measures: Names of measures, instead of the suite's.
+        indexes: The folder of indexes; ``out/indexes`` by default.
+        command: The command line to record in the results.
+        overwrite: Evaluate all sets again, and replace their results.
+        **settings: Keyword arguments of :class:`~pyterrier_saesplade.SaeSplade`; lengths override the suite's.
 
     Raises:
-        FileExistsError: If a set was evaluated with other settings, and ``overwrite`` is false.
-        ValueError: If there is no such suite or set, a data set cannot be had, or for the reasons of ``evaluate``.
+        PathExistsError: If a set was evaluated with other settings, and ``overwrite`` is false.
+        SettingError: If there is no such suite or set, or :func:`~pyterrier_saesplade.evaluate` raises it.
+        DataError: If a dataset could not be downloaded, or :func:`~pyterrier_saesplade.evaluate` raises it.
 
     Examples:
         >>> results = evaluate_suite("my-suite", "my-model", "suite-results", baselines=["bm25"], measures=["nDCG@10"])
@@ -129,7 +131,7 @@ def evaluate_suite(
     """
     out = Path(out)
     if (model is None) == (pretrain is None):
-        raise SettingError("give either a model or the backbone to pre-train one from")
+        raise SettingError("give either a model, or a backbone from which to pre-train one")
     require_plots()
     suite = suite if isinstance(suite, Suite) else open_suite(suite)
     asked = suite.only(sets).sets
@@ -153,7 +155,7 @@ def evaluate_suite(
             settings=given,
         )
 
-    # All of them before long work.
+    # Checks all sets before the long work begins.
     waiting = [one for one in map(plan, asked) if not one.is_done(overwrite=overwrite)]
     for number, one in enumerate(waiting, start=1):
         _log.info("%s (%d of %d)", one.name, number, len(waiting))
@@ -167,7 +169,7 @@ def evaluate_suite(
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is to be done for a set."""
+    """The evaluation of one set."""
 
     name: str
     one: SuiteSet
@@ -179,13 +181,13 @@ class _Plan:
     settings: dict[str, Any]
 
     def is_done(self, *, overwrite: bool) -> bool:
-        """Whether the set has the results that would come out.
+        """Returns whether the set has results that were made with the same settings.
 
         Raises:
-            FileExistsError: If it has others.
+            PathExistsError: If it has results that were made with other settings.
         """
         trained = self.pretrain is None or (self.folder / "model").exists()
-        # A wrong name is found at the first set, not at the last.
+        # Makes the systems even if there are no results, so that an invalid name is found before any work.
         systems = make_systems(self.baselines, self._open(), self.collection.language) if trained else None
         if overwrite or not (self.folder / "results.json").exists():
             return False
@@ -193,13 +195,13 @@ class _Plan:
         expected = None if systems is None else settings_of(systems, self.one.measures, **self._of_set())
         if made != expected:
             raise PathExistsError(
-                f"{self.folder} holds results with other settings (model, baselines, measures, lengths, language or "
-                "exclusion of own documents): name another folder, or ask to overwrite them"
+                f"{self.folder} has results with other settings (model, baselines, measures, lengths, language or "
+                "identical ids): give another folder, or overwrite them"
             )
         return True
 
     def run(self, indexes: Path, command: str | None) -> None:
-        """Evaluates the set; what an interrupted evaluation left is replaced."""
+        """Evaluates the set, and replaces what an interrupted evaluation left."""
         _fetch(self.collection, self.one.query_set)
         evaluate(
             self.collection,
@@ -229,12 +231,12 @@ class _Plan:
                 str(self.pretrain), self.collection.get_corpus_iter(), out=folder, device=device, verbose=True
             )
         elif (found := SaeSpladeConfig.from_pretrained(folder).backbone) != self.pretrain:
-            raise SettingError(f"{folder} was trained from {found}, not from {self.pretrain}: name another folder")
+            raise SettingError(f"{folder} was trained from {found}, not from {self.pretrain}: give another folder")
         return folder
 
 
 def _is_done_too(plan: Callable[[str], _Plan], name: str, out: Path) -> bool:
-    """Whether a set that was not asked for has the results that would come out; what speaks against it is logged."""
+    """Returns whether a set outside this run has results in the same settings; logs the reason if they differ."""
     if not (out / name / "results.json").exists():
         return False
     try:
@@ -245,26 +247,25 @@ def _is_done_too(plan: Callable[[str], _Plan], name: str, out: Path) -> bool:
 
 
 def _check_new(path: Path, suite: str, *, overwrite: bool) -> None:
-    """A suite may be continued; another suite's results are not touched."""
+    """Checks that a folder has no results of another suite or of a comparison. Results of the same suite may stay."""
     if path.exists() and not overwrite:
         there = json.loads(path.read_text(encoding="utf-8")).get("suite")
         if there != suite:
             raise PathExistsError(
-                f"{path.parent} holds results of the suite {there}, not of {suite}: name another folder, or ask to "
-                "overwrite them"
+                f"{path.parent} has results of the suite {there}, not {suite}: give another folder, or overwrite them"
             )
     for name in RESULTS:
         require_new(path.parent / name, overwrite=overwrite)
 
 
 def _fetch(collection: Collection, query_set: str | None) -> None:
-    """Has a data set downloaded before anything else is done."""
+    """Downloads a dataset before any other work."""
     try:
         collection.topics(query_set)
         collection.qrels(query_set)
         next(collection.get_corpus_iter(), None)
-    except (RuntimeError, OSError) as error:  # ir_datasets raises either when no source of a download works
-        raise SettingError(f"{collection.name} cannot be had: {error}") from error
+    except (RuntimeError, OSError) as error:  # ir_datasets raises one of these if every download source fails
+        raise DataError(f"{collection.name} could not be downloaded: {error}") from error
 
 
 def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
@@ -288,9 +289,7 @@ def _significance(folder: Path, measure: str, baseline: str) -> dict[str, str]:
     (results,) = read_results(folder)
     perquery = results.perquery
     if perquery is None:
-        raise SettingError(
-            f"{folder} has no perquery.csv, the values of each query: evaluate the set again (overwrite)"
-        )
+        raise DataError(f"{folder} has no perquery.csv with the values of each query: evaluate again")
     compared = compare(perquery[perquery["measure"] == measure], baseline)
     if compared.empty:
         return {}
@@ -299,7 +298,7 @@ def _significance(folder: Path, measure: str, baseline: str) -> dict[str, str]:
 
 
 def _means(sets: Sequence[tuple[list[str], list[dict[str, Any]]]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The means of the measures that all sets share and of the costs, by the systems that all have."""
+    """Returns the means of the shared measures and of the costs, for the systems that all sets have."""
     shared = [measure for measure in sets[0][0] if all(measure in measures for measures, _ in sets)]
     tables = [{row["name"]: row for row in rows} for _, rows in sets]
     systems = [name for name in tables[0] if all(name in table for table in tables)]
@@ -311,6 +310,6 @@ def _means(sets: Sequence[tuple[list[str], list[dict[str, Any]]]]) -> tuple[list
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean; ``None`` if one is missing, as the QD-FLOPs of a dense system."""
+    """Returns the mean; ``None`` if a value is missing, such as the QD-FLOPs of a dense system."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if len(known) == len(values) else None

@@ -21,9 +21,7 @@ def pretrain(
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings. The paper's settings are in examples/paper/.")
     ] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Number of latents. By default, as in --config, or 16384.")
-    ] = None,
+    width: Annotated[int | None, typer.Option(help="Number of latents. By default, as in --config, or 16384.")] = None,
     k: Annotated[
         int | None, typer.Option(help="Number of latents kept per token. By default, as in --config, or 8.")
     ] = None,

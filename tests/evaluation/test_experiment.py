@@ -429,7 +429,7 @@ def test_collections_that_cannot_be_evaluated(
     empty = pd.DataFrame({"qid": [], "docno": [], "label": []})
     documents = small_collection.get_corpus_iter()
     unjudged = write_collection(tmp_path / "unjudged", documents, small_collection.topics(), empty)
-    with pytest.raises(SettingError, match=r"\bunjudged\b"):
+    with pytest.raises(DataError, match=r"\bunjudged\b"):
         evaluate(unjudged, untrained_model, tmp_path / "out", baselines=[])
     none = write_collection(tmp_path / "none", [], small_collection.topics(), small_collection.qrels())
     with pytest.raises(DataError, match=r"\bnone\b"):

@@ -15,6 +15,7 @@ from pyterrier_saesplade.collections import Collection, write_collection
 from pyterrier_saesplade.engines.lucene import get_lucene
 from pyterrier_saesplade.engines.lucene.process import LuceneProcess
 from pyterrier_saesplade.errors import (
+    DataError,
     EngineError,
     JavaNotFoundError,
     MissingPackageError,
@@ -256,7 +257,7 @@ def test_a_missing_index_of_anserini(tmp_path: Path) -> None:
 
 def test_a_corpus_without_words_cannot_be_indexed(tmp_path: Path) -> None:
     system = AnseriniBm25()
-    with pytest.raises(SettingError, match=r"\bcollection\b"):
+    with pytest.raises(DataError, match=r"\bcollection\b"):
         system.stages(corpus_of({"d1": "", "d2": " "}, tmp_path))
     assert not list((tmp_path / "indexes").glob("anserini*"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.evaluation import (
     differences,
     joined,
@@ -44,7 +44,7 @@ def test_older_results(folder: Path) -> None:
     assert results.systems == ["bm25", "dense"]
     assert results.table["qd_flops"].isna().tolist() == [False, True]
     assert results.perquery is None
-    with pytest.raises(SettingError, match=r"made\b.*perquery\.csv"):
+    with pytest.raises(DataError, match=r"made\b.*perquery\.csv"):
         differences(results, "AP", "dense", "bm25")
 
 
@@ -66,7 +66,7 @@ def test_all_files(folder: Path) -> None:
 
 def test_other_queries_are_not_compared(folder: Path) -> None:
     (folder / "perquery.csv").write_text("name,qid,measure,value\nbm25,1,AP,0.5\ndense,2,AP,0.5\n")
-    with pytest.raises(SettingError, match=r"made\b.*\bdense\b.*\bbm25\b"):
+    with pytest.raises(DataError, match=r"made\b.*\bdense\b.*\bbm25\b"):
         differences(read_results(folder)[0], "AP", "dense", "bm25")
 
 
@@ -104,16 +104,16 @@ def test_a_suite(tmp_path: Path) -> None:
     ("files", "kind", "facts"),
     [
         ({}, PathNotFoundError, ["results.json"]),
-        ({"results.json": "[{"}, SettingError, ["results.json", "JSON"]),
-        ({"results.json": "{}"}, SettingError, ["results.json"]),
-        ({"results.json": "[{}]"}, SettingError, ["results.json", "name"]),
-        ({"results.json": json.dumps(ROWS), "about.json": '{"measures": ["P@5"]}'}, SettingError, ["P@5"]),
+        ({"results.json": "[{"}, DataError, ["results.json", "JSON"]),
+        ({"results.json": "{}"}, DataError, ["results.json"]),
+        ({"results.json": "[{}]"}, DataError, ["results.json", "name"]),
+        ({"results.json": json.dumps(ROWS), "about.json": '{"measures": ["P@5"]}'}, DataError, ["P@5"]),
         (
             {"results.json": json.dumps(ROWS), "perquery.csv": "name,qid\n"},
-            SettingError,
+            DataError,
             ["perquery.csv", "measure", "value"],
         ),
-        ({"suite.json": '{"suite": "x"}'}, SettingError, ["suite.json", "KeyError('sets')"]),
+        ({"suite.json": '{"suite": "x"}'}, DataError, ["suite.json", "KeyError('sets')"]),
     ],
 )
 def test_folders_without_results(
@@ -134,7 +134,7 @@ def test_a_given_name_replaces_that_of_the_compared_model(folder: Path) -> None:
     assert table["name"].tolist() == ["bm25", "a", "bm25", "dense"]
     assert results.systems == ["bm25", "dense"]
     (folder / "results.json").write_text(json.dumps([{"name": "bm25", "AP": 0.5}]))
-    with pytest.raises(SettingError, match=r"made\b.*QD-FLOPs"):
+    with pytest.raises(DataError, match=r"made\b.*QD-FLOPs"):
         joined([(None, read_results(folder)[0])], "AP")
     with pytest.raises(SettingError, match=r"made\b.*P@5.*RR@10, AP"):
         joined([("a", results)], "P@5")
@@ -156,14 +156,14 @@ def test_runs(folder: Path) -> None:
 def test_judgements_of_queries_that_were_not_run(folder: Path) -> None:
     """They are left out. With them the curve would be half as high."""
     qrels = pd.DataFrame({"qid": ["q1", "q2"], "docno": ["d1", "d1"], "label": [1, 1]})
-    with pytest.raises(SettingError, match=r"made\b.*perquery\.csv"):
+    with pytest.raises(DataError, match=r"made\b.*perquery\.csv"):
         read_results(folder)[0].matching_qrels(qrels)
     (folder / "perquery.csv").write_text("name,qid,measure,value\nbm25,q1,AP,1.0\ndense,q1,AP,1.0\n")
     [results] = read_results(folder)
     run = pd.DataFrame({"qid": ["q1"], "docno": ["d1"], "score": [1.0]})
     assert precision_at_recall(run, qrels) == [0.5] * 11
     assert precision_at_recall(run, results.matching_qrels(qrels)) == [1.0] * 11
-    with pytest.raises(SettingError, match=r"'q1'.*made\b"):
+    with pytest.raises(DataError, match=r"'q1'.*made\b"):
         results.matching_qrels(qrels.tail(1))
 
 
@@ -171,10 +171,10 @@ def test_the_table_of_a_sweep(tmp_path: Path) -> None:
     path = tmp_path / "k.csv"
     path.write_text("name,k,AP,qd_flops\nsae,4,0.5,1.5\n")
     assert read_sweep(path, "AP").to_dict("records") == [{"name": "sae", "k": 4.0, "qd_flops": 1.5, "AP": 0.5}]
-    with pytest.raises(SettingError, match=r"k\.csv.*\bname, k, qd_flops and P@5"):
+    with pytest.raises(DataError, match=r"k\.csv.*\bname, k, qd_flops and P@5"):
         read_sweep(path, "P@5")
     path.write_text("name,k,AP,qd_flops\nsae,four,0.5,1.5\n")
-    with pytest.raises(SettingError, match=r"k\.csv.*\bname, k, qd_flops and AP.*'four'"):
+    with pytest.raises(DataError, match=r"k\.csv.*\bname, k, qd_flops and AP.*'four'"):
         read_sweep(path, "AP")
 
 
@@ -182,7 +182,7 @@ def test_the_log_of_a_training(tmp_path: Path) -> None:
     with pytest.raises(PathNotFoundError, match=rf"{re.escape(str(tmp_path))}\b.*training\.json"):
         read_log(tmp_path)
     (tmp_path / "training.json").write_text('{"log": []}')
-    with pytest.raises(SettingError, match=re.escape(str(tmp_path / "training.json"))):
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / "training.json"))):
         read_log(tmp_path)
     (tmp_path / "training.json").write_text('{"log": [{"step": 1}]}')
     assert read_log(tmp_path) == [{"step": 1}]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.evaluation import (
     by_query_length,
     compare,
@@ -138,9 +138,9 @@ def test_qids_may_be_numbers(kind: type) -> None:
 def test_topics_of_other_queries() -> None:
     perquery = of_values(a=[0.1, 0.2], b=[0.2, 0.5])
     topics = pd.DataFrame({"qid": ["0", "x"], "query": ["one", "two"]})
-    with pytest.raises(SettingError, match="'1'"):
+    with pytest.raises(DataError, match="'1'"):
         by_query_length(perquery, topics)
-    with pytest.raises(SettingError, match="'1'"):
+    with pytest.raises(DataError, match="'1'"):
         wins_and_losses(perquery, topics, "b", "a", "RR")
     with pytest.raises(SettingError, match="'a'"):
         wins_and_losses(perquery, topics, "a", "a", "RR")
@@ -150,7 +150,7 @@ def test_values_and_settings_that_cannot_be_compared() -> None:
     perquery = pd.DataFrame(
         {"name": ["a", "a", "b"], "qid": ["1", "2", "1"], "measure": "RR", "value": [0.1, 0.2, 0.3]}
     )
-    with pytest.raises(SettingError, match=r"\bb\b.*\bRR\b.*\b2\b"):
+    with pytest.raises(DataError, match=r"\bb\b.*\bRR\b.*\b2\b"):
         compare(perquery, "a")
     for options, fact in (
         ({"baseline": "c"}, r"'c'.*\ba, b\b"),
@@ -203,7 +203,7 @@ def test_the_correction_none() -> None:
 
 
 def test_a_value_that_no_system_has() -> None:
-    with pytest.raises(SettingError, match=r"\ba\b.*\bRR\b.*\b1\b"):
+    with pytest.raises(DataError, match=r"\ba\b.*\bRR\b.*\b1\b"):
         compare(of_values(a=[0.1, np.nan], b=[0.1, np.nan]), "a")
 
 
@@ -248,7 +248,7 @@ def test_topics_of_one_set_are_not_those_of_others(suite: Path) -> None:
 
 def test_results_that_do_not_record_their_collection(suite: Path) -> None:
     (suite / "cacm" / "about.json").unlink()
-    with pytest.raises(SettingError, match=re.escape(str(suite / "cacm"))):
+    with pytest.raises(DataError, match=re.escape(str(suite / "cacm"))):
         list(comparisons(suite / "cacm", own_topics=True))
     shutil.rmtree(suite.parent / "cisi")
     with pytest.raises(SettingError, match=re.escape(repr(str(suite.parent / "cisi")))):
@@ -268,7 +268,7 @@ def test_the_command_compares_what_evaluate_wrote(
     assert result.exit_code == 0
     assert f"{expected['difference'][0]:.3f}" in result.stdout
     assert f"{expected['p'][0]:.4f}" in result.stdout
-    assert "by length of queries" in result.stdout
+    assert "by query length" in result.stdout
     query = small_collection.topics()["query"][0]
     assert query in result.stdout
     assert CliRunner().invoke(app, [*arguments, "--queries"], catch_exceptions=False).stdout == result.stdout

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.collections import Collection, write_collection
-from pyterrier_saesplade.errors import PathExistsError, PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.evaluation import evaluate
 from pyterrier_saesplade.evaluation.results import COSTS
 from pyterrier_saesplade.evaluation.suites import Suite, SuiteSet, evaluate_suite, open_suite, run, suite_names
@@ -332,7 +332,7 @@ def test_a_data_set_that_cannot_be_downloaded(
         raise RuntimeError("All download sources failed")
 
     monkeypatch.setattr("pyterrier_saesplade.collections.FolderCollection.topics", unreachable)
-    with pytest.raises(SettingError, match=r"\ball\b.*All download sources failed"):
+    with pytest.raises(DataError, match=r"\ball\b.*All download sources failed"):
         evaluate_suite(folder, str(untrained_model), tmp_path / "out", sets=["all"])
 
 

@@ -117,9 +117,11 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
 @pytest.fixture(scope="session")
 def docstrings_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the docstring collection, made once."""
+    """The folder of a docstring collection, created once. It is small, and parses few libraries."""
     folder = tmp_path_factory.mktemp("collections") / "docstrings"
-    docstring_collection(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyterrier_saesplade.collections.docstrings.LIBRARIES", ("numpy",))
+        docstring_collection(folder, documents=1000, queries=120)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A collection of 60 documents and an untrained model: quick, and all of the road."""
+"""A collection of 60 documents and a small untrained model, for quick comparisons from end to end."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from pyterrier_saesplade.model import SaeSpladeModel
 
 @pytest.fixture(scope="session")
 def small_collection(collection_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    """Six judged queries of Cranfield (else of the docstrings) over 60 documents, their relevant ones first."""
+    """Six judged queries of Cranfield, or of the docstrings, over 60 documents. The relevant documents come first."""
     source = open_collection(collection_folder("cranfield"))
     documents = {document["docno"]: document["text"][:400] for document in source.get_corpus_iter()}
     qrels = source.qrels()
@@ -34,10 +34,13 @@ def small_collection(collection_folder: Callable[[str], Path], tmp_path_factory:
 
 
 @pytest.fixture(scope="session")
-def untrained_model(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model whose head is random: 512 latents, 4 per token, documents cut at 64 word pieces."""
+def untrained_model(splade_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model with a random head: 512 latents, 4 per token, documents cut at 64 word pieces.
+
+    Its backbone has two layers of 128 dimensions.
+    """
     torch.manual_seed(0)
-    model = SaeSpladeModel.from_backbone(minilm_path, width=512, k=4, k_sae=4, doc_max_length=64, weighting="idf")
+    model = SaeSpladeModel.from_backbone(splade_path, width=512, k=4, k_sae=4, doc_max_length=64, weighting="idf")
     folder = tmp_path_factory.mktemp("models") / "untrained"
-    Encoder(model, AutoTokenizer.from_pretrained(minilm_path), precision="float32").save_pretrained(folder)
+    Encoder(model, AutoTokenizer.from_pretrained(splade_path), precision="float32").save_pretrained(folder)
     return folder

@@ -444,10 +444,10 @@ def test_collections_that_cannot_be_evaluated(
     assert not (tmp_path / "out").exists()
 
 
-def test_dense_follows_the_model(untrained_model: Path, minilm_path: Path, splade_path: Path) -> None:
+def test_dense_follows_the_model(untrained_model: Path, splade_path: Path) -> None:
     """The dense baseline has the backbone and the length of the model. A SPLADE model has no such backbone."""
     dense, _ = make_systems(["dense"], SaeSplade.from_pretrained(untrained_model))
-    assert (dense.backbone, dense.max_length) == (str(minilm_path), 64)
+    assert (dense.backbone, dense.max_length) == (str(splade_path), 64)
     assert dense.encoder.model.max_seq_length == 64
     shorter, _ = make_systems(["dense"], SaeSplade.from_pretrained(untrained_model, doc_max_length=32))
     assert shorter.max_length == 32

@@ -1,6 +1,9 @@
 """The settings of the paper's experiments: every number, and that each file runs."""
 
+import dataclasses
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,22 +161,56 @@ def distillation(judged: Collection, tmp_path_factory: pytest.TempPathFactory) -
     return read_distillation(file, judged, judged)
 
 
+@pytest.fixture(scope="module")
+def pretrained(
+    tiny_path: Path, judged: Collection, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[PretrainConfig], Path]:
+    """Pre-trains the tiny model. Equal settings give the same folder: many files differ in fine-tuning only."""
+    documents = list(itertools.islice(judged.get_corpus_iter(), 40))
+    folder = tmp_path_factory.mktemp("saes")
+    made: dict[str, Path] = {}
+
+    def make(config: PretrainConfig) -> Path:
+        key = json.dumps(dataclasses.asdict(config))
+        if key not in made:
+            made[key] = pretrain(tiny_path, documents, folder / str(len(made)), config)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finetuned(
+    distillation: TrainingData, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path | str, FinetuneConfig], Path]:
+    """Fine-tunes a model. The same model and equal settings give the same folder."""
+    folder = tmp_path_factory.mktemp("tuned")
+    made: dict[str, Path] = {}
+
+    def make(model: Path | str, config: FinetuneConfig) -> Path:
+        key = f"{model} {json.dumps(dataclasses.asdict(config))}"
+        if key not in made:
+            made[key] = finetune(model, distillation, folder / str(len(made)), config)
+        return made[key]
+
+    return make
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_each_file_runs(
-    name: str, tiny_path: Path, judged: Collection, distillation: TrainingData, tmp_path: Path
+    name: str,
+    tiny_path: Path,
+    pretrained: Callable[[PretrainConfig], Path],
+    finetuned: Callable[[Path | str, FinetuneConfig], Path],
 ) -> None:
     """Three steps of both stages, with small values for everything that makes the paper's runs long."""
     pre, fine = settings(name)
     few = {"steps": min(pre.steps, 3), "batch_documents": 8, "width": 256, "prefixes": None, "eval_steps": 0}
-    if name not in SPLADE:
-        documents = list(judged.get_corpus_iter())[:40]
-        model: Path | str = pretrain(tiny_path, documents, tmp_path / "sae", pre.changed(few, where="test"))
-    else:
-        model = f"splade={tiny_path}"
+    model = f"splade={tiny_path}" if name in SPLADE else pretrained(pre.changed(few, where="test"))
     few = {"steps": 3, "batch_queries": 4, "eval_steps": 3, "eval_queries": 5, "eval_pool": 20, "workers": 0}
     few |= {"k": 256} if fine.k == 2**16 else {}
-    tuned = finetune(model, distillation, tmp_path / "tuned", fine.changed(few, where="test"))
-    encoder = Encoder.from_pretrained(tuned)
+    encoder = Encoder.from_pretrained(finetuned(model, fine.changed(few, where="test")))
     assert encoder.config.k == (256 if fine.k == 2**16 else fine.k)
     assert encoder.config.markers
     assert len(encoder.encode(["a word"], side="doc").latents) > 0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,34 +73,56 @@ def test_it_learns_and_reports_it(splade_path: Path, documents: list[dict[str, s
     assert len(encoder.encode(["information retrieval"], side="query").latents) > 0
 
 
+@pytest.fixture(scope="module")
+def plain(splade_path: Path, documents: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    """A model after three steps with the settings of this file."""
+    out = tmp_path_factory.mktemp("plain") / "model"
+    return Encoder.from_pretrained(pretrain(splade_path, documents[:50], out, dataclasses.replace(CONFIG, steps=3)))
+
+
+def layers(encoder: Encoder) -> set[str]:
+    """The numbers of the backbone's layers."""
+    return {name.split(".layer.")[1].split(".")[0] for name in encoder.model.state_dict() if ".layer." in name}
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "has_effect"),
     [
-        {"init": "linear"},
-        {"layer": "h"},
-        {"layer": 1},
-        {"input_norm": True},
-        {"markers": True},
-        {"batch_documents": 16},
-        {"variant": "hierarchical"},
-        {"variant": "matryoshka", "prefixes": [64, 512]},
-        {"normalise_error": True},
-        {"steps": 0, "init": "linear"},
+        # The bias starts at the mean state, or at zero.
+        ({"init": "linear"}, lambda new, plain: new.model.head.b_dec.norm() < 0.1 * plain.model.head.b_dec.norm()),
+        ({"layer": "h"}, lambda new, plain: new.config.layer == "h"),
+        ({"layer": 1}, lambda new, plain: (layers(new), layers(plain)) == ({"0"}, {"0", "1"})),
+        ({"input_norm": True}, lambda new, plain: new.config.input_norm and not plain.config.input_norm),
+        ({"markers": True}, lambda new, plain: len(new.tokenize(["a"], "doc")[0]) == 4),  # [CLS] [marker] a [SEP]
+        ({"batch_documents": 16}, None),
+        ({"variant": "hierarchical"}, None),
+        ({"variant": "matryoshka", "prefixes": [64, 512]}, None),
+        ({"normalise_error": True}, None),
+        ({"steps": 0, "init": "linear"}, lambda new, plain: not new.model.head.b_dec.any()),
     ],
 )
 def test_other_settings(
-    splade_path: Path, documents: list[dict[str, str]], tmp_path: Path, changes: dict[str, object]
+    splade_path: Path,
+    documents: list[dict[str, str]],
+    plain: Encoder,
+    tmp_path: Path,
+    changes: dict[str, object],
+    has_effect: Callable[[Encoder, Encoder], bool] | None,
 ) -> None:
+    """Each setting has its effect on the model, and changes what is learned."""
     config = dataclasses.replace(CONFIG, **({"steps": 3} | changes))
     encoder = Encoder.from_pretrained(pretrain(splade_path, documents[:50], tmp_path / "model", config))
-    assert len(encoder.encode(["a word"], side="doc").latents) > 0
+    assert has_effect is None or has_effect(encoder, plain)
+    assert not torch.allclose(encoder.model.head.W_enc, plain.model.head.W_enc, rtol=1e-3, atol=1e-5)
+    ids = encoder.tokenize(["a word"], "doc")
+    assert 0 < len(encoder.encode(["a word"], side="doc").latents) <= 4 * len(ids[0])
     if config.input_norm:
         norms = (encoder.token_states(encoder.tokenize([d["text"] for d in documents[:50]], "doc"))).norm(dim=1)
         assert 0.8 < norms.mean() < 1.2
 
 
 def test_queries_are_mixed_in(splade_path: Path, documents: list[dict[str, str]], tmp_path: Path) -> None:
-    """They are cut and marked as queries, and change what is learned."""
+    """They change what is learned. test_states.py tests that they are cut and marked as queries."""
     config = dataclasses.replace(CONFIG, steps=3, markers=True, query_max_length=8)
     queries = ["measurement of the dielectric constant of liquids by microwaves", " ", "noise in transistors"]
     mixed = pretrain(splade_path, documents[:20], tmp_path / "mixed", config, queries=queries)

@@ -5,14 +5,18 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from transformers import AutoTokenizer
 
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.pretraining.states import StateBatches
 from pyterrier_saesplade.training.pretraining.texts import open_texts, spool_texts
+from pyterrier_saesplade.types import Side
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +54,7 @@ def test_a_pass_gives_every_state_once_and_the_next_in_another_order(
 def test_states_are_the_encoders(texts: Dataset, encoder: Encoder, tmp_path: Path) -> None:
     states, _ = stream(texts, encoder, tmp_path).sample(60)
     direct = torch.cat([encoder.token_states([ids]) for ids in encoder.tokenize(texts["text"], "doc")])
-    nearest = torch.cdist(direct, states.float()).amin(1)
-    assert (nearest <= 2**-7 * direct.norm(dim=1)).all()
+    assert_among(direct, states)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,38 @@ def test_a_block_cut_off_in_the_middle_is_finished_with_the_same_bytes(
     list(itertools.islice(stream(many, encoder, tmp_path / "cut"), 1))
     for name in ("block-0.states", "block-0.lengths", "block-0.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_queries_are_cut_and_marked_as_queries(
+    documents: list[dict[str, str]], splade_path: Path, tmp_path: Path
+) -> None:
+    """The states of queries are those of the encoder for queries, and empty queries are left out."""
+    torch.manual_seed(0)
+    model = SaeSpladeModel.from_backbone(
+        splade_path, width=64, k=4, markers=True, doc_max_length=32, query_max_length=8, decoder=True
+    )
+    encoder = Encoder(model, AutoTokenizer.from_pretrained(splade_path), precision="float32")
+    queries = ["measurement of the dielectric constant of liquids by microwaves", " ", "noise in transistors"]
+    mixed = spool_texts(documents[:5], tmp_path / "texts.arrow", queries)
+    assert mixed["query"][:] == [False] * 5 + [True] * 2
+    states, bounds = stream(mixed, encoder, tmp_path / "states").sample(7)
+
+    def states_of(texts: list[str], side: Side) -> list[torch.Tensor]:
+        return [encoder.token_states([ids]) for ids in encoder.tokenize(texts, side) if ids]
+
+    of_queries = states_of(queries, "query")
+    expected = [*states_of([document["text"] for document in documents[:5]], "doc"), *of_queries]
+    assert len(of_queries[0]) == 8
+    assert sorted(np.diff(bounds).tolist()) == sorted(map(len, expected))
+    assert_among(torch.cat(expected), states)
+    with pytest.raises(AssertionError):  # otherwise the test would be blind
+        assert_among(torch.cat(states_of(queries, "doc")), states)
+
+
+def assert_among(states: torch.Tensor, stored: torch.Tensor) -> None:
+    """Each state is stored, as exact as bfloat16 is."""
+    nearest = torch.cdist(states, stored.float()).amin(1)
+    assert (nearest <= 2**-7 * states.norm(dim=1)).all()
 
 
 def test_batches_of_documents_hold_whole_documents(texts: Dataset, encoder: Encoder, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def results(out: Path) -> list[dict[str, object]]:
     return json.loads((out / "results.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_results_have_the_promised_schema(compared: tuple[Comparison, Path]) -> None:
     _, out = compared
     objects = results(out)
@@ -69,6 +70,7 @@ def test_the_results_have_the_promised_schema(compared: tuple[Comparison, Path])
     assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_runs_give_the_measures(compared: tuple[Comparison, Path], small_collection: Collection) -> None:
     """ir_measures computes the figures of the table from the run files. Queries without judgements are not run."""
     _, out = compared
@@ -85,6 +87,7 @@ def test_the_runs_give_the_measures(compared: tuple[Comparison, Path], small_col
             assert system[str(measure)] == pytest.approx(value, abs=1e-9), (system["name"], measure)
 
 
+@pytest.mark.slow
 def test_values_of_queries(compared: tuple[Comparison, Path], small_collection: Collection) -> None:
     """One line per system, judged query and measure. The means are in the table, and ir_measures gives the values."""
     _, out = compared
@@ -105,6 +108,7 @@ def test_values_of_queries(compared: tuple[Comparison, Path], small_collection: 
         assert ours[metric.query_id, str(metric.measure)] == pytest.approx(metric.value, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_origin_of_the_figures(compared: tuple[Comparison, Path], untrained_model: Path) -> None:
     comparison, out = compared
     about = json.loads((out / "about.json").read_text(encoding="utf-8"))
@@ -131,6 +135,7 @@ def arguments_collection(small_collection: Collection, tmp_path_factory: pytest.
 OTHERWISE = {"rm3", "feedback", "sum", "rrf"}
 
 
+@pytest.mark.slow
 def test_a_query_does_not_find_itself(arguments_collection: Collection, untrained_model: Path, tmp_path: Path) -> None:
     """The run is the other run without the query's own document, except for systems that learn from results."""
     runs = {}
@@ -179,6 +184,7 @@ def test_a_search_keeps_its_depth_without_the_query_s_own_document() -> None:
     assert search(retriever, 4)(topics)["docno"].tolist() == ["d0", "d1", "d2", "d3"] * 3
 
 
+@pytest.mark.slow
 def test_a_further_query_set(small_collection: Collection, untrained_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(small_collection.folder, tmp_path / "collection")  # type: ignore[attr-defined]
     (folder / "late").mkdir()
@@ -228,6 +234,7 @@ class Timed(IndexedSystem):
         return pt.apply.generic(encode), pt.apply.generic(retrieve)
 
 
+@pytest.mark.slow
 def test_times_of_stages_and_builds(
     compared: tuple[Comparison, Path],
     small_collection: Collection,
@@ -253,6 +260,7 @@ def test_times_of_stages_and_builds(
     assert comparison.table.set_index("name").loc["timed", "build_seconds"] == pytest.approx(7)
 
 
+@pytest.mark.slow
 def test_every_system_has_its_times(compared: tuple[Comparison, Path]) -> None:
     _, out = compared
     for system in results(out):
@@ -262,6 +270,7 @@ def test_every_system_has_its_times(compared: tuple[Comparison, Path]) -> None:
         assert system["build_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_qd_flops_of_concepts(
     compared: tuple[Comparison, Path], small_collection: Collection, untrained_model: Path
 ) -> None:
@@ -276,6 +285,7 @@ def test_qd_flops_of_concepts(
     assert results(out)[-1]["qd_flops"] == pytest.approx(shared.mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_qd_flops_and_scores_of_words(tmp_path: Path) -> None:
     """BM25 has k1 = 0.9 and b = 0.4. QD-FLOPs count distinct stems, without stop words."""
     texts = ["apples, apple, apple: bananas and cherries", "the apple and a banana", "zebra lions", "zebra", "lynx"]
@@ -300,6 +310,7 @@ def test_qd_flops_and_scores_of_words(tmp_path: Path) -> None:
         assert run.set_index("docno")["score"][docno] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_indexes_are_used_again_and_results_are_not_overwritten(
     compared: tuple[Comparison, Path],
     small_collection: Collection,
@@ -359,6 +370,7 @@ def test_docnos_beyond_the_basic_plane(tmp_path: Path) -> None:
     assert Corpus.read(collection).docno_length == 6
 
 
+@pytest.mark.slow
 def test_a_changed_document_needs_another_index(
     small_collection: Collection, untrained_model: Path, compared: tuple[Comparison, Path], tmp_path: Path
 ) -> None:
@@ -456,6 +468,7 @@ def test_dense_follows_the_model(untrained_model: Path, splade_path: Path) -> No
         make_systems(["dense"], SaeSplade.from_splade(splade_path))
 
 
+@pytest.mark.slow
 def test_the_two_stages_retrieve_what_the_model_retrieves(
     compared: tuple[Comparison, Path], small_collection: Collection, untrained_model: Path
 ) -> None:

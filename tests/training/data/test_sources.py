@@ -261,6 +261,7 @@ def test_data_are_cached_until_a_file_changes(tmp_path: Path, passages: Path, qu
     assert texts(read_distillation(file, passages, queries), 0)[1] == ["another text", "and one more"]
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_reads(tmp_path: Path, passages: Path, queries: Path) -> None:
     """Under torchrun all processes start at once. All of them find the data."""
     (tmp_path / "examples.jsonl").write_text('["q1", ["3", 1], ["4", 2]]')

@@ -84,6 +84,7 @@ def log(folder: Path, name: str) -> list[float]:
     return [entry[name] for entry in entries if name in entry]
 
 
+@pytest.mark.slow
 def test_it_learns_and_reports_it(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     config = dataclasses.replace(
         CONFIG, steps=60, learning_rate=3e-4, eval_steps=20, eval_queries=8, query_weights="learned"
@@ -112,6 +113,7 @@ def test_it_learns_and_reports_it(pretrained_path: Path, labels: TrainingData, t
     assert changed_parts(pretrained_path, out) >= {"backbone", "head", "alpha", "query_weights"}
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_with_the_same_weights(in_a_process: Callable[..., list[str]], tmp_path: Path) -> None:
     """`kill -9` before, between and after checkpoints, with dropout and validations. Then the same command resumes."""
     config = dataclasses.replace(CONFIG, dropout=0.1, eval_steps=5, eval_pool=20, query_weights="learned", workers=1)
@@ -138,6 +140,7 @@ def test_killed_anywhere_it_ends_with_the_same_weights(in_a_process: Callable[..
     assert not (tmp_path / "killed.run").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(
     in_a_process: Callable[..., list[str]], judged: Collection, pretrained_path: Path, tmp_path: Path
 ) -> None:
@@ -169,6 +172,7 @@ def test_two_processes_learn_what_one_does(
     assert (half - one).norm() > 0.1 * (one - before).norm(), "the test is blind"
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_memory_not_results(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=4, dropout=0.1)
     one = finetune(pretrained_path, labels, tmp_path / "one", config)
@@ -179,6 +183,7 @@ def test_checkpointing_changes_memory_not_results(pretrained_path: Path, labels:
         torch.testing.assert_close(weights(other)[name], tensor, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "changed"),
     [
@@ -197,6 +202,7 @@ def test_what_is_trained(
     assert len(Encoder.from_pretrained(out).encode(["a word"], side="doc").latents) > 0
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_trains_on_the_vectors_of_the_saved_model(
     pretrained_path: Path, labels: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +241,7 @@ def test_a_frozen_backbone_trains_on_the_vectors_of_the_saved_model(
                 assert min(np.abs(everything.row(i)[1] - values).max() for i in same) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_splade_checkpoint_is_fine_tuned(splade_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     """The head of a masked language model, with and without TopK and markers. The bias on its input stays 0."""
     for name, settings in (("all", {}), ("top", {"k": 8, "markers": True, "doc_max_length": 32})):
@@ -248,6 +255,7 @@ def test_a_splade_checkpoint_is_fine_tuned(splade_path: Path, labels: TrainingDa
         assert len(encoder.encode(["a word"], side="query").latents) > 0
 
 
+@pytest.mark.slow
 def test_joint_training_keeps_reconstructing(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, reconstruction_weight=0.1, log_steps=1)
     out = finetune(pretrained_path, labels, tmp_path / "model", config)
@@ -281,6 +289,7 @@ def scored_rows(judged: Collection, factor: float = 1.0) -> Dataset:
     )
 
 
+@pytest.mark.slow
 def test_a_teacher_is_imitated(
     pretrained_path: Path, judged: Collection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -298,6 +307,7 @@ def test_a_teacher_is_imitated(
     assert log(raw, "kl")[0] > log(out, "kl")[0]
 
 
+@pytest.mark.slow
 def test_several_data_sets_are_taken_in_turn(pretrained_path: Path, judged: Collection, tmp_path: Path) -> None:
     data = [scored(judged), scored(judged, factor=2)]
     finetune(pretrained_path, data, tmp_path / "model", dataclasses.replace(CONFIG, steps=2))
@@ -330,6 +340,7 @@ def test_held_out_queries_are_not_trained_on(tmp_path: Path) -> None:
     assert len(everything.numbers) == 40
 
 
+@pytest.mark.slow
 def test_the_best_models_are_kept(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     """With a learning rate that ruins the model, the first model is the best. With patience, training stops early."""
     config = dataclasses.replace(
@@ -347,6 +358,7 @@ def test_the_best_models_are_kept(pretrained_path: Path, labels: TrainingData, t
         assert torch.equal(weights(chosen / "last")[name], weights(stopped)[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "facts"),
     [
@@ -362,6 +374,7 @@ def test_a_training_that_collapsed_is_stopped(
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_before_it_tidied_up(
     pretrained_path: Path, labels: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,6 +390,7 @@ def test_a_run_that_stopped_before_it_tidied_up(
         finetune(pretrained_path, labels, tmp_path / "model", config)
 
 
+@pytest.mark.slow
 def test_one_run_at_a_time(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=1)
     (tmp_path / "model.run").mkdir()
@@ -394,6 +408,7 @@ def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
         raise SafetensorError("No space left on device")
 
 
+@pytest.mark.slow
 def test_other_weights_are_another_run(
     pretrained_path: Path, labels: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +426,7 @@ def test_other_weights_are_another_run(
         finetune(start, labels, tmp_path / "model", config)
 
 
+@pytest.mark.slow
 def test_the_first_latents_alone_can_be_trained(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     model = SaeSplade.from_pretrained(pretrained_path, width=128)
     tuned = model.finetune(labels, out=tmp_path / "model", config=dataclasses.replace(CONFIG, steps=1))
@@ -445,6 +461,7 @@ def test_invalid_settings(settings: dict[str, Any], facts: list[str]) -> None:
     assert all(fact in str(error.value) for fact in facts), error.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "facts"),
     [
@@ -465,6 +482,7 @@ def test_settings_that_do_not_fit_the_model_or_the_data(
     assert all(re.search(fact, str(error.value)) for fact in facts), error.value
 
 
+@pytest.mark.slow
 def test_data_that_do_not_fit(pretrained_path: Path, labels: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="data"):
         finetune(pretrained_path, [], tmp_path / "model", CONFIG)

@@ -148,25 +148,25 @@ def tiny_path(splade_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def distillation(judged: Collection, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+def distillation(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     """One line per query: its document and nine others, with scores."""
-    docnos = [document["docno"] for document in judged.get_corpus_iter()]
-    qrels = judged.qrels()
+    docnos = [document["docno"] for document in collection.get_corpus_iter()]
+    qrels = collection.qrels()
     lines = [
         [qid, [docno, 9.0], *([other, float(i)] for i, other in enumerate(docnos[100:109]))]
         for qid, docno in zip(qrels["qid"], qrels["docno"], strict=True)
     ]
     file = tmp_path_factory.mktemp("data") / "examples.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
-    return read_distillation(file, judged, judged)
+    return read_distillation(file, collection, collection)
 
 
 @pytest.fixture(scope="module")
 def pretrained(
-    tiny_path: Path, judged: Collection, tmp_path_factory: pytest.TempPathFactory
+    tiny_path: Path, collection: Collection, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[PretrainConfig], Path]:
     """Pre-trains the tiny model. Equal settings give the same folder: many files differ in fine-tuning only."""
-    documents = list(itertools.islice(judged.get_corpus_iter(), 40))
+    documents = list(itertools.islice(collection.get_corpus_iter(), 40))
     folder = tmp_path_factory.mktemp("saes")
     made: dict[str, Path] = {}
 

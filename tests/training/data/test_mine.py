@@ -62,6 +62,7 @@ def read(path: Path) -> tuple[dict[str, object], list[list[object]]]:
     return header, lines
 
 
+@pytest.mark.slow
 def test_mining_with_labels(pipelines: Pipelines, judged: Collection, minilm_path: Path, tmp_path: Path) -> None:
     """BM25 retrieves and a bi-encoder scores. The positive comes first, then the others in descending order."""
     teacher = f"dense={minilm_path}"
@@ -99,6 +100,7 @@ def test_mining_with_labels(pipelines: Pipelines, judged: Collection, minilm_pat
     assert data.source["teacher"] == teacher
 
 
+@pytest.mark.slow
 def test_mining_resumes_where_it_was_stopped(pipelines: Pipelines, judged: Collection, tmp_path: Path) -> None:
     topics, bm25 = judged.topics().head(10), pipelines.retriever("bm25", 5)
     teacher = pipelines.teacher("bm25")
@@ -123,6 +125,7 @@ def test_mining_resumes_where_it_was_stopped(pipelines: Pipelines, judged: Colle
         mine(topics, bm25, teacher, out, **options)
 
 
+@pytest.mark.slow
 def test_mining_without_labels_and_queries_that_find_nothing(pipelines: Pipelines, tmp_path: Path) -> None:
     """The first document of the teacher is the positive. The file records why a query is left out."""
     topics = pd.DataFrame({"qid": ["1", "2"], "query": ["array of numbers", "xyzzyx"]})
@@ -146,6 +149,7 @@ def test_mining_without_labels_and_queries_that_find_nothing(pipelines: Pipeline
         mine(topics, pt.Transformer.identity(), pt.Transformer.identity(), tmp_path / "n.jsonl", nway=1)
 
 
+@pytest.mark.slow
 def test_each_system_has_an_index_of_its_own(
     judged: Collection, collection_folder: Callable[[str], Path], pretrained_path: Path, tmp_path: Path
 ) -> None:
@@ -171,6 +175,7 @@ def test_judgements_of_unknown_documents_are_left_out(judged: Collection, caplog
     assert re.search(r"\b1 qrels", warning)
 
 
+@pytest.mark.slow
 def test_pipelines_by_name(
     pipelines: Pipelines, judged: Collection, pretrained_path: Path, minilm_path: Path, splade_path: Path
 ) -> None:
@@ -201,6 +206,7 @@ def test_pipelines_by_name(
         pipelines.teacher(f"feedback={pretrained_path}")
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_is_a_teacher(
     pipelines: Pipelines, judged: Collection, splade_path: Path, tmp_path: Path
 ) -> None:
@@ -277,6 +283,7 @@ def test_queries_are_made_from_documents(tmp_path: Path) -> None:
         pseudo_queries(DOCUMENTS[2:], 1)
 
 
+@pytest.mark.slow
 def test_without_a_label_from_documents_to_model(
     pipelines: Pipelines, judged: Collection, minilm_path: Path, pretrained_path: Path, tmp_path: Path
 ) -> None:

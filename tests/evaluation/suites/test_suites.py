@@ -157,6 +157,7 @@ def test_malformed_files_of_suites(text: str, facts: list[str], tmp_path: Path) 
 # ---------------------------------------------------------------------- results
 
 
+@pytest.mark.slow
 def test_a_set_is_what_its_collection_is(folder: Path, done: Path, untrained_model: Path, tmp_path: Path) -> None:
     """A set has the results of an evaluation of its folder, except for times."""
     evaluate(folder / "parts" / "half", untrained_model, tmp_path, baselines=["bm25"], measures=MEASURES)
@@ -170,6 +171,7 @@ def test_a_set_is_what_its_collection_is(folder: Path, done: Path, untrained_mod
     assert read(done / "suite.json")["sets"]["parts/half"]["rows"] == rows
 
 
+@pytest.mark.slow
 def test_the_mean_is_the_mean_of_the_sets(done: Path) -> None:
     suite = read(done / "suite.json")
     assert suite["suite"] == "mine"
@@ -219,6 +221,7 @@ def test_significance_is_tested_by_one_measure_against_one_system(tmp_path: Path
     assert run._significance(tmp_path, "AP", "better") == {"bm25": "-", "like": "-"}
 
 
+@pytest.mark.slow
 def test_a_suite_resumes_after_a_crash(
     folder: Path, done: Path, untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +244,7 @@ def test_a_suite_resumes_after_a_crash(
     assert again.sets == results.sets
 
 
+@pytest.mark.slow
 def test_a_set_leaves_the_others_in_the_results(
     folder: Path, done: Path, untrained_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -280,6 +284,7 @@ def test_a_part_of_a_suite_knows_the_whole(folder: Path) -> None:
     assert Suite("beir", mine.sets).whole == Suite("beir", mine.sets)
 
 
+@pytest.mark.slow
 def test_other_settings_are_not_mixed(folder: Path, done: Path, untrained_model: Path, tmp_path: Path) -> None:
     out = shutil.copytree(done, tmp_path / "out")
     common = {"baselines": ["bm25"], "measures": MEASURES}
@@ -297,6 +302,7 @@ def test_other_settings_are_not_mixed(folder: Path, done: Path, untrained_model:
     assert {path.name for path in (out / "indexes").iterdir()} == names  # none was built again
 
 
+@pytest.mark.slow
 def test_lengths_of_a_set_and_of_the_call(folder: Path, untrained_model: Path, tmp_path: Path) -> None:
     """A set's lengths go before the model's, and the lengths of the call go before the set's."""
     one = SuiteSet(collection=str(folder / "all"), doc_max_length=16, query_max_length=8, measures=("AP",))
@@ -336,6 +342,7 @@ def test_a_data_set_that_cannot_be_downloaded(
         evaluate_suite(folder, str(untrained_model), tmp_path / "out", sets=["all"])
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_a_suite(folder: Path, untrained_model: Path, tmp_path: Path) -> None:
     """A model for each set, the printed table, and invalid arguments."""
 
@@ -371,6 +378,7 @@ def test_the_command_evaluates_a_suite(folder: Path, untrained_model: Path, tmp_
         assert all(fact in line for fact in facts), line
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_for_each_set(minilm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is trained once. The next call uses it again, and refuses a model of another backbone."""
     monkeypatch.setattr(SaeSplade, "pretrain", functools.partial(SaeSplade.pretrain, width=64, steps=3))
@@ -390,6 +398,7 @@ def test_a_model_is_trained_for_each_set(minilm_path: Path, tmp_path: Path, monk
         evaluate_suite(tmp_path / "suite", None, out, **(given | {"pretrain": "elsewhere"}))
 
 
+@pytest.mark.slow
 def test_one_set_of_a_suite_in_a_file(
     collection_folder: Callable[[str], Path], random_model_path: Path, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def test_a_store(store: StoredVectors) -> None:
     assert inspect(store.folder, latents=1).most_frequent == (("the", 3),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_index_of_each_engine(engine: str, store: StoredVectors, tmp_path: Path) -> None:
     """Counts are taken after quantisation, which rounds one weight to zero."""
@@ -104,7 +105,7 @@ def test_json(store: StoredVectors) -> None:
     assert found["versions"] == store.manifest["versions"]
 
 
-def test_neither_an_index_nor_a_store(untrained_model: Path, tmp_path: Path) -> None:
+def test_neither_an_index_nor_a_store(random_model_path: Path, tmp_path: Path) -> None:
     """A missing folder, a folder of something else, an artifact of another kind, and an index of an unknown engine."""
     with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "nowhere"))):
         inspect(tmp_path / "nowhere")
@@ -113,7 +114,7 @@ def test_neither_an_index_nor_a_store(untrained_model: Path, tmp_path: Path) -> 
             (tmp_path / "pt_meta.json").write_text(content, encoding="utf-8")
         with pytest.raises(SettingError, match=re.escape(str(tmp_path))):
             inspect(tmp_path)
-    model = SaeSplade.from_pretrained(untrained_model)
+    model = SaeSplade.from_pretrained(random_model_path)
     vectors = ConceptVectors.from_rows([([1], [1.0])])
     index = model.indexer(tmp_path / "index", "exact").index_vectors([(["d"], vectors)])
     (tmp_path / "index" / "pt_meta.json").write_text(json.dumps(index.metadata | {"format": "x"}), encoding="utf-8")

@@ -255,6 +255,7 @@ def test_results_that_do_not_record_their_collection(suite: Path) -> None:
         list(comparisons(suite / "cisi", own_topics=True))
 
 
+@pytest.mark.slow
 def test_the_command_compares_what_evaluate_wrote(
     small_collection: Collection, untrained_model: Path, tmp_path: Path
 ) -> None:

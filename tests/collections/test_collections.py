@@ -236,6 +236,7 @@ def test_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_real_collection(collection_folder: Callable[[str], Path]) -> None:
     collection = open_collection(collection_folder("cranfield"))
     documents = {document["docno"]: document for document in collection.get_corpus_iter()}

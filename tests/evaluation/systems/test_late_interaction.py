@@ -15,6 +15,8 @@ from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus
 from pyterrier_saesplade.evaluation.systems.late_interaction import LateInteractionSystem
 from pyterrier_saesplade.evaluation.systems.words import Bm25
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def system(minilm_path: Path) -> LateInteractionSystem:

@@ -20,7 +20,7 @@ from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig, pretrai
 from pyterrier_saesplade.training.pretraining import decode
 from pyterrier_saesplade.training.workdir import Run
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 CONFIG = PretrainConfig(
     width=512, k=4, steps=24, batch_tokens=512, doc_max_length=32, log_steps=6, save_steps=5, precision="float32"
 )
@@ -50,6 +50,7 @@ def command(splade_path: Path, corpus: Path, out: Path, config: PretrainConfig, 
     return [sys.executable, *launcher, str(script), str(splade_path), str(corpus), str(out), settings]
 
 
+@pytest.mark.slow
 def test_it_learns_and_reports_it(splade_path: Path, documents: list[dict[str, str]], tmp_path: Path) -> None:
     out = pretrain(splade_path, iter(documents), tmp_path / "model", CONFIG)
     report = json.loads((out / "training.json").read_text())
@@ -85,6 +86,7 @@ def layers(encoder: Encoder) -> set[str]:
     return {name.split(".layer.")[1].split(".")[0] for name in encoder.model.state_dict() if ".layer." in name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "has_effect"),
     [
@@ -121,6 +123,7 @@ def test_other_settings(
         assert 0.8 < norms.mean() < 1.2
 
 
+@pytest.mark.slow
 def test_queries_are_mixed_in(splade_path: Path, documents: list[dict[str, str]], tmp_path: Path) -> None:
     """They change what is learned. test_states.py tests that they are cut and marked as queries."""
     config = dataclasses.replace(CONFIG, steps=3, markers=True, query_max_length=8)
@@ -130,6 +133,7 @@ def test_queries_are_mixed_in(splade_path: Path, documents: list[dict[str, str]]
     assert (mixed / "model.safetensors").read_bytes() != (plain / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_variants_do_what_they_are_for(splade_path: Path, documents: list[dict[str, str]], tmp_path: Path) -> None:
     """They explain more than a plain SAE does with fewer latents per token, or with a prefix of the latents."""
     config = dataclasses.replace(CONFIG, steps=150, k=16, learning_rate=3e-3)
@@ -150,6 +154,7 @@ def test_the_variants_do_what_they_are_for(splade_path: Path, documents: list[di
     assert unexplained["matryoshka", "prefix"] < unexplained["topk", "prefix"]
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_with_the_same_weights(splade_path: Path, corpus: Path, tmp_path: Path) -> None:
     """`kill -9` while encoding, and before and after checkpoints. Each time the same command resumes."""
     subprocess.run(command(splade_path, corpus, tmp_path / "whole", CONFIG), check=True)
@@ -174,6 +179,7 @@ def test_killed_anywhere_it_ends_with_the_same_weights(splade_path: Path, corpus
     assert not (tmp_path / "killed.run").exists()
 
 
+@pytest.mark.slow
 def test_two_processes(splade_path: Path, corpus: Path, tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone")
     subprocess.run(
@@ -188,6 +194,7 @@ def test_two_processes(splade_path: Path, corpus: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "model.run").exists()
 
 
+@pytest.mark.slow
 def test_an_existing_model_is_not_overwritten(splade_path: Path, tmp_path: Path) -> None:
     def never_read() -> object:
         pytest.fail("the corpus was read")
@@ -198,6 +205,7 @@ def test_an_existing_model_is_not_overwritten(splade_path: Path, tmp_path: Path)
         pretrain(splade_path, never_read(), tmp_path / "model", CONFIG)
 
 
+@pytest.mark.slow
 def test_a_run_with_all_steps_done_takes_no_more_steps(
     splade_path: Path, documents: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +230,7 @@ def test_a_run_with_all_steps_done_takes_no_more_steps(
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_folder_of_something_else_is_not_changed(splade_path: Path, tmp_path: Path) -> None:
     (tmp_path / "model.run").mkdir()
     (tmp_path / "model.run" / "bm25.trec").write_text("mine")
@@ -230,6 +239,7 @@ def test_a_folder_of_something_else_is_not_changed(splade_path: Path, tmp_path: 
     assert (tmp_path / "model.run" / "bm25.trec").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_with_other_settings_is_not_overwritten(
     splade_path: Path, documents: list[dict[str, str]], tmp_path: Path
 ) -> None:

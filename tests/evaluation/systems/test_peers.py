@@ -29,6 +29,8 @@ from pyterrier_saesplade.evaluation.systems.pt_splade import PtSplade, PtSpladeQ
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
 
+pytestmark = pytest.mark.slow
+
 NO_QUERIES = pd.DataFrame({"qid": [], "query": []}, dtype=object)
 
 #: One text is empty, one docno needs escaping in files, and all texts are short: Lucene does not round their lengths.

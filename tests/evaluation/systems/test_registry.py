@@ -50,6 +50,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_a_custom_pipeline_is_a_row_like_any_other(
     small_collection: Collection,
     untrained_model: Path,
@@ -85,6 +86,7 @@ def test_a_custom_pipeline_is_a_row_like_any_other(
     assert "own index built" in capsys.readouterr().out  # changed code may build another index
 
 
+@pytest.mark.slow
 def test_an_interrupted_index_of_a_custom_pipeline_is_built_again(
     small_collection: Collection, untrained_model: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_an_interrupted_index_of_a_custom_pipeline_is_built_again(
     assert calls == [False, False]
 
 
+@pytest.mark.slow
 def test_a_custom_pipeline_does_not_find_the_query_itself(
     small_collection: Collection, untrained_model: Path, tmp_path: Path
 ) -> None:
@@ -150,6 +153,7 @@ def test_a_plus_fuses_systems_only_between_names(minilm_path: Path, own_module: 
     assert make_system("bm25+bm25").name == "bm25+bm25"
 
 
+@pytest.mark.slow
 def test_every_kind_is_declared_once_and_described(untrained_model: Path) -> None:
     """The help and the documentation are made from the declarations."""
     help_text, table = describe_systems(), systems_table()
@@ -159,7 +163,7 @@ def test_every_kind_is_declared_once_and_described(untrained_model: Path) -> Non
         assert f"{kind.usage}: " in help_text
         assert f"``{kind.usage}``" in table
         assert all(f"``{option}``" in table for option in kind.options)
-    page = Path(__file__).parents[2] / "pyterrier_saesplade" / "pt_docs" / "comparing.rst"
+    page = Path(__file__).parents[3] / "pyterrier_saesplade" / "pt_docs" / "comparing.rst"
     assert table in page.read_text(), f"the table of systems in {page.name} is out of date; it should be:\n{table}"
     own, _ = make_systems(["saesplade,k=5"], SaeSplade.from_pretrained(untrained_model))
     assert own.name == "saesplade-k5"

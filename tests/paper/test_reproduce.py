@@ -292,12 +292,13 @@ tables:
 """
 
 
+@pytest.mark.slow
 def test_a_table_is_made(
-    small_collection: Collection, minilm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    collection: Collection, minilm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step runs in its own process. Existing results are not made again, and a failure is reported in one line."""
     script = REPOSITORY / "examples" / "paper" / "languages.py"
-    places = {"LANGUAGES": script, "SMALL": small_collection.folder, "MINILM": minilm_path}  # type: ignore[attr-defined]
+    places = {"LANGUAGES": script, "SMALL": collection.folder, "MINILM": minilm_path}  # type: ignore[attr-defined]
     text = re.sub("|".join(places), lambda match: shlex.quote(str(places[match[0]])), MINE)
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "tiny.yaml").write_text(
@@ -318,8 +319,8 @@ def test_a_table_is_made(
     assert all(fact in line for fact in (str(tmp_path / "data" / "mined.jsonl"), "what a teacher found", "--data"))
 
     (tmp_path / "data").mkdir()
-    judged = small_collection.qrels().groupby("qid").first()["docno"]
-    docnos = [document["docno"] for document in small_collection.get_corpus_iter()]
+    judged = collection.qrels().groupby("qid").first()["docno"]
+    docnos = [document["docno"] for document in collection.get_corpus_iter()]
     lines = [[qid, [docno, 2.0], [next(d for d in docnos if d != docno), 1.0]] for qid, docno in judged.items()]
     (tmp_path / "data" / "mined.jsonl").write_text("\n".join(map(json.dumps, lines)))
     code, made, error = saesplade("tiny", *options)

@@ -16,6 +16,8 @@ from pyterrier_saesplade.hybrid import WordsAndConcepts
 from pyterrier_saesplade.impacts import find_stemmer
 from pyterrier_saesplade.saesplade import SaeSplade
 
+pytestmark = pytest.mark.slow
+
 BASELINES = ["bm25", "rm3", "saesplade,k=2", "saesplade,engine=exact", "words+concepts", "sum", "rrf", "feedback"]
 NAMES = ["bm25", "rm3", "saesplade-k2", "saesplade-exact", *BASELINES[4:], "saesplade"]
 

@@ -11,6 +11,8 @@ import pytest
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
 from pyterrier_saesplade.evaluation import evaluate
 
+pytestmark = pytest.mark.slow
+
 #: Chinese does not separate words by blanks, so systems that match words refuse it.
 LANGUAGES = {"ar", "de", "es", "ru", "zh"}
 

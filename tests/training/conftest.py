@@ -1,9 +1,15 @@
-"""A small real backbone and corpus, a model pre-trained on it, and judged queries to fine-tune it on."""
+"""A small real backbone and corpus, a model pre-trained on it, judged queries, and trainings in processes to kill."""
 
 import itertools
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -58,3 +64,63 @@ def _data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+#: What processes need, imported once before they are forked.
+PRELOADED = [
+    "transformers.models.bert.modeling_bert",
+    "pyterrier_saesplade.training.pretraining.pretrain",
+    "pyterrier_saesplade.training.finetuning.finetune",
+]
+
+
+@pytest.fixture(scope="session")
+def start(_data_cache: None) -> Callable[..., ForkServerProcess]:
+    """Starts a training in a process of its own, with one thread. Equal calls give equal weights."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+
+    def start(train: Callable[..., Path], *arguments: object) -> ForkServerProcess:
+        process = context.Process(target=train, args=arguments, kwargs={"device": "cpu"})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")  # read when the server starts, with the first process
+            process.start()
+        return process
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_in_process(start: Callable[..., ForkServerProcess]) -> Callable[..., None]:
+    """Runs a training in a process of its own."""
+
+    def run(train: Callable[..., Path], *arguments: object) -> None:
+        process = start(train, *arguments)
+        process.join()
+        assert process.exitcode == 0
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_until(start: Callable[..., ForkServerProcess]) -> Callable[..., bool]:
+    """Runs a training until a file exists, and kills it then. Returns whether it was killed."""
+
+    def run(milestone: Path, train: Callable[..., Path], *arguments: object) -> bool:
+        process = start(train, *arguments)
+        while process.is_alive() and not milestone.exists():
+            time.sleep(0.002)
+        killed = process.is_alive()
+        if killed:
+            kill(psutil.Process(process.pid))
+        process.join()
+        return killed
+
+    return run
+
+
+def kill(process: psutil.Process) -> None:
+    """Kills a process and those that it started, which would keep its locks."""
+    os.kill(process.pid, signal.SIGSTOP)
+    for one in [*process.children(recursive=True), process]:
+        os.kill(one.pid, signal.SIGKILL)

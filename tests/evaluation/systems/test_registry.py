@@ -153,7 +153,6 @@ def test_a_plus_fuses_systems_only_between_names(minilm_path: Path, own_module: 
     assert make_system("bm25+bm25").name == "bm25+bm25"
 
 
-@pytest.mark.slow
 def test_every_kind_is_declared_once_and_described(untrained_model: Path) -> None:
     """The help and the documentation are made from the declarations."""
     help_text, table = describe_systems(), systems_table()

@@ -1,16 +1,13 @@
 """Fine-tuning from data to model: learning, resuming, several processes, and settings and data that do not fit."""
 
 import dataclasses
-import functools
 import json
 import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,33 +35,17 @@ CONFIG = FinetuneConfig(
 SCRIPT = """
 import json, os, sys, torch
 from pyterrier_saesplade.training import FinetuneConfig, finetune
-from pyterrier_saesplade.training.data import read_dataset, read_labels
+from pyterrier_saesplade.training.data import read_dataset
 torch.set_num_threads(1)
 model, source, cache, out, settings = sys.argv[1:]
 os.environ["HF_DATASETS_CACHE"] = cache
-data = read_dataset(source) if source.endswith(".jsonl") else read_labels(source, None)
-finetune(model, data, out, FinetuneConfig(**json.loads(settings)), device="cpu")
+finetune(model, read_dataset(source), out, FinetuneConfig(**json.loads(settings)), device="cpu")
 """
 
 
 @pytest.fixture(scope="module")
 def labels(judged: Collection) -> TrainingData:
     return read_labels(judged, None)
-
-
-@pytest.fixture
-def in_a_process(judged: Collection, pretrained_path: Path, tmp_path: Path) -> Callable[..., list[str]]:
-    """Returns the command that fine-tunes in one or more processes of their own."""
-    script = tmp_path / "finetune_script.py"
-    script.write_text(SCRIPT)
-
-    def command(out: Path, config: FinetuneConfig, *launcher: str, source: Path | None = None) -> list[str]:
-        settings = json.dumps(dataclasses.asdict(config))
-        folder = judged.folder  # type: ignore[attr-defined]
-        arguments = [pretrained_path, source or folder, tmp_path / "cache", out]
-        return [sys.executable, *launcher, str(script), *map(str, arguments), settings]
-
-    return command
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -114,25 +95,24 @@ def test_it_learns_and_reports_it(pretrained_path: Path, labels: TrainingData, t
 
 
 @pytest.mark.slow
-def test_killed_anywhere_it_ends_with_the_same_weights(in_a_process: Callable[..., list[str]], tmp_path: Path) -> None:
-    """`kill -9` before, between and after checkpoints, with dropout and validations. Then the same command resumes."""
+def test_killed_anywhere_it_ends_with_the_same_weights(
+    pretrained_path: Path,
+    labels: TrainingData,
+    tmp_path: Path,
+    run_in_process: Callable[..., None],
+    run_until: Callable[..., bool],
+) -> None:
+    """`kill -9` before, between and after checkpoints, with dropout and validations. Then the same call resumes."""
     config = dataclasses.replace(CONFIG, dropout=0.1, eval_steps=5, eval_pool=20, query_weights="learned", workers=1)
-    subprocess.run(in_a_process(tmp_path / "whole", config), check=True)
+    run_in_process(finetune, pretrained_path, labels, tmp_path / "whole", config)
     out = tmp_path / "killed"
+    call = (finetune, pretrained_path, labels, out, config)
     last = "checkpoints/checkpoint-20/trainer_state.json"
     milestones = ["negatives-0/description.json", "alpha.safetensors", "best-rr", "checkpoints/checkpoint-12", last]
-    kills = 0
-    for milestone in milestones:
-        process = subprocess.Popen(in_a_process(out, config), start_new_session=True)
-        while process.poll() is None and not (tmp_path / "killed.run" / milestone).exists():
-            time.sleep(0.002)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-        process.wait()
+    kills = sum(run_until(tmp_path / "killed.run" / milestone, *call) for milestone in milestones)
     assert kills >= 3
     if not out.exists():
-        subprocess.run(in_a_process(out, config), check=True)
+        run_in_process(*call)
     for name in ("", "best-rr", "best-de"):
         killed, whole = (folder / name / "model.safetensors" for folder in (out, tmp_path / "whole"))
         assert killed.read_bytes() == whole.read_bytes()
@@ -142,25 +122,30 @@ def test_killed_anywhere_it_ends_with_the_same_weights(in_a_process: Callable[..
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(
-    in_a_process: Callable[..., list[str]], judged: Collection, pretrained_path: Path, tmp_path: Path
+    judged: Collection, pretrained_path: Path, tmp_path: Path, run_in_process: Callable[..., None]
 ) -> None:
     """Losses are computed over the whole batch. In-batch negatives, which differ between processes, are off.
 
     AdamW divides by the size of a gradient. Its usual epsilon would turn a gradient that is only rounding into a step.
     """
-    scored_rows(judged).to_json(tmp_path / "scored.jsonl")
-    run = functools.partial(in_a_process, source=tmp_path / "scored.jsonl")
+    source, script = tmp_path / "scored.jsonl", tmp_path / "finetune_script.py"
+    scored_rows(judged).to_json(source)
+    script.write_text(SCRIPT)
     losses = {"contrastive_weight": 0.5, "doc_flops": 0.5, "query_flops": 0.5, "flops_warmup_steps": 5}
     config = dataclasses.replace(CONFIG, log_steps=1, adam_epsilon=1e-5, **losses)  # type: ignore[arg-type]
-    subprocess.run(run(tmp_path / "one", config), check=True)
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(run(tmp_path / "two", config, *launcher), check=True, env=environment)
+    local = dataclasses.replace(config, batch_queries=2)
+    for name, settings in (("one", config), ("half", local)):
+        run_in_process(finetune, pretrained_path, read_dataset(source), tmp_path / name, settings)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone"]
+    arguments = [script, pretrained_path, source, tmp_path / "cache", tmp_path / "two"]
+    subprocess.run(
+        [sys.executable, *launcher, *map(str, arguments), json.dumps(dataclasses.asdict(config))],
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     for name in ("loss", "kl", "margin_mse", "contrastive", "doc_flops", "query_flops"):
         assert log(tmp_path / "one", name)[0] > 0
         np.testing.assert_allclose(log(tmp_path / "two", name), log(tmp_path / "one", name), rtol=2e-3)
-    local = dataclasses.replace(config, batch_queries=2)
-    subprocess.run(run(tmp_path / "half", local), check=True)
     assert log(tmp_path / "half", "doc_flops")[0] > 1.05 * log(tmp_path / "one", "doc_flops")[0], "the test is blind"
     # Rounding may change which latents of a token are the strongest, so all that was learned is compared at once.
     names = sorted(weights(tmp_path / "one"))

@@ -4,10 +4,8 @@ import dataclasses
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,26 +153,26 @@ def test_the_variants_do_what_they_are_for(splade_path: Path, documents: list[di
 
 
 @pytest.mark.slow
-def test_killed_anywhere_it_ends_with_the_same_weights(splade_path: Path, corpus: Path, tmp_path: Path) -> None:
+def test_killed_anywhere_it_ends_with_the_same_weights(
+    splade_path: Path,
+    documents: list[dict[str, str]],
+    tmp_path: Path,
+    run_in_process: Callable[..., None],
+    run_until: Callable[..., bool],
+) -> None:
     """`kill -9` while encoding, and before and after checkpoints. Each time the same command resumes."""
-    subprocess.run(command(splade_path, corpus, tmp_path / "whole", CONFIG), check=True)
+    run_in_process(pretrain, splade_path, documents, tmp_path / "whole", CONFIG)
     out = tmp_path / "killed"
-    call = command(splade_path, corpus, out, CONFIG)
+    call = (pretrain, splade_path, documents, out, CONFIG)
     last = "checkpoints/checkpoint-24/trainer_state.json"
     milestones = ["texts.arrow", "states-0/block-0.json", "checkpoints/checkpoint-5", "checkpoints/checkpoint-15", last]
     kills = 0
     for milestone in milestones:
-        process = subprocess.Popen(call)
-        while process.poll() is None and not (tmp_path / "killed.run" / milestone).exists():
-            time.sleep(0.002)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        process.wait()
+        kills += run_until(tmp_path / "killed.run" / milestone, *call)
         assert not out.exists() or milestone == milestones[-1]
     assert kills >= 3
     if not out.exists():
-        subprocess.run(call, check=True)
+        run_in_process(*call)
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
     assert not (tmp_path / "killed.run").exists()
 

@@ -352,14 +352,15 @@ def test_existing_results_are_not_replaced(name: str, small_collection: Collecti
 
 def test_identity_has_the_defaults_of_an_index(untrained_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index with another quantisation or weighting is not used again."""
-    concepts = ConceptSystem("saesplade", SaeSplade.from_pretrained(untrained_model))
+    model = SaeSplade.from_pretrained(untrained_model)
+    usual = ConceptSystem("saesplade", model).identity
     with monkeypatch.context() as other:
         other.setattr(TerrierConceptIndex, "default_quantization", Quantization(scale=20))
-        rescaled = concepts.identity
+        rescaled = ConceptSystem("saesplade", model).identity
     with monkeypatch.context() as other:
         other.setattr(SaeSplade, "weighting", "none")
-        unweighted = concepts.identity
-    assert len({concepts.identity, rescaled, unweighted}) == 3
+        unweighted = ConceptSystem("saesplade", model).identity
+    assert len({usual, rescaled, unweighted}) == 3
 
 
 def test_docnos_beyond_the_basic_plane(tmp_path: Path) -> None:

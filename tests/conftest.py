@@ -121,7 +121,7 @@ def docstrings_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("collections") / "docstrings"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyterrier_saesplade.collections.docstrings.LIBRARIES", ("numpy",))
-        docstring_collection(folder, documents=1000, queries=120)
+        docstring_collection(folder, documents=1200, queries=120)
     return folder
 
 

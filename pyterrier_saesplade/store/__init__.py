@@ -1,4 +1,4 @@
-"""Concept vectors on disk, encoded once for every engine: Parquet files that anything can read."""
+"""Stores: the concept vectors of a corpus in Parquet files, encoded once for use with any engine."""
 
 import lazy_loader
 

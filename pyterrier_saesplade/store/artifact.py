@@ -1,4 +1,4 @@
-"""A store as an artifact of PyTerrier, which moves it to and from hubs."""
+"""A store as a PyTerrier artifact, which can be uploaded to and downloaded from hubs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE, StoredVec
 
 
 class ConceptStore(StoredVectors, pt.Artifact):
-    """The concept vectors of a corpus, encoded before: what ``pt.Artifact.load`` makes of a store's folder.
+    """The stored concept vectors of a corpus, as loaded by ``pt.Artifact.load`` from the folder of a store.
 
     Examples:
         >>> store = pt.Artifact.load("my-vectors")
@@ -31,7 +31,7 @@ class ConceptStore(StoredVectors, pt.Artifact):
         StoredVectors.__init__(self, path)
 
     def __eq__(self, other: object) -> bool:
-        """Holds for the same vectors at the same place."""
+        """Compares the folder and the manifest."""
         return (
             type(other) is type(self)
             and self.folder.resolve() == other.folder.resolve()
@@ -39,24 +39,24 @@ class ConceptStore(StoredVectors, pt.Artifact):
         )
 
     def __hash__(self) -> int:
-        """Agrees with ``==``."""
+        """Is consistent with ``==``."""
         return hash((type(self), self.folder.resolve()))
 
     def __repr__(self) -> str:
-        """Returns the constructor's call."""
+        """Returns the call that constructs the store."""
         return f"{type(self).__name__}({str(self.folder)!r})"
 
     def _hf_readme(self, *, metadata: dict[str, Any] | None = None, **settings: Any) -> str:
-        """Fills in the README with which ``to_hf`` publishes the store."""
+        """Fills in the README that ``to_hf`` uploads with the store."""
         known = opening(str(self), "encode_corpus")
         return fill_readme(
             str(super()._hf_readme(metadata=brief(metadata), **settings)),
             description=(
-                "Concept vectors of a corpus, encoded once for any engine with pyterrier_saesplade: "
+                "The concept vectors of a corpus, encoded with pyterrier_saesplade for use with any engine: "
                 f"{len(self):,} documents, {self.manifest['n_postings']:,} weights over {len(self.terms):,} latents, "
                 "in Parquet files of `docno`, `latents` and `weights`.\n\n"
                 f"- model: `{self}`, fingerprint `{self.fingerprint}`\n"
-                f"- weights of queries are multiplied by: {self.weighting}"
+                f"- query weights are multiplied by: {self.weighting}"
             ),
             usage=(
                 "from pyterrier_saesplade import ConceptIndexer\n\n"

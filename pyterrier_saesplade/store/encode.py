@@ -1,4 +1,4 @@
-"""Texts to a store: part after part, in as many jobs as one likes."""
+"""Encoding a corpus into a store, part by part, in one or several jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyterrier_saesplade.store.write import PART_DOCUMENTS, WINDOW_DOCUMENTS, pa
 
 
 class Corpus(Protocol):
-    """Documents that can be iterated over again; a collection or a data set of PyTerrier is one."""
+    """Documents that can be iterated over repeatedly, such as a collection or a PyTerrier dataset."""
 
     def get_corpus_iter(self) -> Iterator[dict[str, Any]]:
         """Yields dictionaries with ``docno`` and ``text``, in the same order every time."""
@@ -42,41 +42,46 @@ def encode_corpus(
 ) -> StoredVectors | None:
     """Encodes a corpus into a store.
 
-    The corpus is cut into parts of ``part_documents`` documents, a Parquet file each. A file appears when it is
-    complete, so a job that was killed goes on, when it is started again, with the first part that is missing; part by
-    part, the bytes are those of a run that was not killed. Several jobs, on one machine or on many that share the
-    folder, each encode the parts that fall to their shard; the job that finds all shards done writes the manifest.
+    The corpus is split into parts of ``part_documents`` documents, each of which becomes a Parquet file. A file appears
+    when it is complete. If a job is killed and started again, it resumes with the first missing part, and the files are
+    the same as without the interruption.
+
+    Several jobs, on one machine or on several that share the folder, can each encode the parts of their own shard. The
+    job that finds all parts complete writes the manifest.
 
     Args:
         model: The model.
         corpus: The documents.
-        out: The folder. One that holds unfinished work of the same model is continued.
-        shard: ``(i, n)``: this job is number ``i``, from 0, of ``n``.
-        workers: Processes that share this job's parts; on a machine with several GPUs one for each is meant.
-        half: Store weights in 16 bits, a relative precision of 2^-11.
-        part_documents: Documents in a file.
-        verbose: Whether to show progress.
+        out: The folder. If it contains unfinished work of the same model, the work is resumed.
+        shard: ``(i, n)`` for job number ``i``, from 0, out of ``n``.
+        workers: The number of processes that share the parts of this job; on a machine with several GPUs, one per GPU.
+        half: Whether to store weights in 16 bits, with a relative precision of 2^-11.
+        part_documents: The number of documents per file.
+        verbose: Whether to show a progress bar.
 
     Returns:
-        The store; ``None`` if other shards are not done yet.
+        The store, or ``None`` if other shards are not finished yet.
 
     Raises:
-        FileExistsError: If ``out`` is a finished store, holds work of another model or with other settings, or is
-            something else.
-        ValueError: If the corpus has no document, a docno is empty or occurs twice, or parts that are there were made
-            of other documents.
+        PathExistsError: If ``out`` is a finished store, contains work of another model or with other settings, or was
+            not created by this function.
+        DataError: If the corpus has no documents, a docno is empty or occurs twice, or existing parts contain other
+            documents.
+        SettingError: If ``shard``, ``workers`` or ``part_documents`` is out of range, or the corpus has no
+            ``get_corpus_iter``.
 
     Examples:
         >>> store = encode_corpus(model, dataset, "vectors")
         >>> index = model.indexer("concepts.exact", "exact").index(store)
     """
     if not 0 <= shard[0] < shard[1]:
-        raise SettingError(f"shard must be (i, n) with i from 0 to n - 1, not {shard}")
+        raise SettingError(f"shard must be (i, n), with i from 0 to n - 1, not {shard}")
     if workers < 1 or part_documents < 1:
         raise SettingError(f"workers and part_documents must be positive, not {workers} and {part_documents}")
     if not hasattr(corpus, "get_corpus_iter"):
         raise SettingError(
-            f"a corpus must have get_corpus_iter, to be read again; open_collection opens one: {corpus!r}"
+            f"{corpus!r} is not a corpus: it has no get_corpus_iter, with which it can be read repeatedly; "
+            "open_collection opens a collection"
         )
     out = Path(out)
     if (out / METADATA).exists():
@@ -91,7 +96,7 @@ def encode_corpus(
 
 
 class _Parts:
-    """The files of a store that is being made."""
+    """The files of an unfinished store."""
 
     def __init__(self, model: ConceptModel, folder: Path, half: bool, size: int) -> None:
         self.model = model
@@ -100,7 +105,7 @@ class _Parts:
         self.size = size
 
     def encode(self, corpus: Corpus, shard: tuple[int, int], verbose: bool) -> int:
-        """Encodes those parts of a shard that are missing, and returns how many parts the corpus has."""
+        """Encodes the missing parts of a shard, and returns the total number of parts of the corpus."""
         number = -1
         docnos = DistinctDocnos()
         with tqdm(desc="Encoding", unit="doc", disable=not verbose) as bar:
@@ -116,14 +121,14 @@ class _Parts:
         return number + 1
 
     def finish(self, count: int) -> StoredVectors | None:
-        """Writes the manifest if all parts are there."""
+        """Writes the manifest if all parts are complete."""
         if count == 0:
             raise DataError("there are no documents to encode: the corpus is empty")
         paths = [part_path(self.folder, number) for number in range(count)]
         if not all(path.exists() for path in paths):
             return None
         if set(self.folder.glob("part-*.parquet")) - set(paths):
-            raise DataError(f"{self.folder} has parts of a larger corpus: name another folder, or remove it")
+            raise DataError(f"{self.folder} contains parts of a larger corpus: name another folder, or remove it")
         write_manifest(self.folder, self.model, paths)
         release(self.folder)
         return StoredVectors(self.folder)
@@ -135,7 +140,7 @@ class _Parts:
 
 def _encode_together(parts: _Parts, corpus: Corpus, shard: tuple[int, int], workers: int, verbose: bool) -> int:
     shares = [(shard[0] + shard[1] * worker, shard[1] * workers) for worker in range(workers)]
-    # Not forked: torch's threads and Java's do not survive that.
+    # Spawned, not forked, because the threads of torch and Java do not survive a fork.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         jobs = [
             pool.submit(_work, parts, corpus, share, worker, workers, verbose) for worker, share in enumerate(shares)
@@ -144,7 +149,7 @@ def _encode_together(parts: _Parts, corpus: Corpus, shard: tuple[int, int], work
 
 
 def _work(parts: _Parts, corpus: Corpus, share: tuple[int, int], worker: int, workers: int, verbose: bool) -> int:
-    """Encodes a share in a process of its own, with its part of the cores or a GPU of its own."""
+    """Encodes one worker's share in its own process, with an equal share of the cores or its own GPU."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if torch.cuda.is_available():
         torch.cuda.set_device(worker % torch.cuda.device_count())
@@ -155,5 +160,5 @@ def _check_same(path: Path, docnos: list[str]) -> None:
     found = pq.read_table(path, columns=["docno"]).column("docno").to_pylist()
     if found != docnos:
         raise DataError(
-            f"{path} was made of other documents: give the corpus that the work was begun with, or remove {path.parent}"
+            f"{path} contains other documents: give the corpus with which the store was begun, or remove {path.parent}"
         )

@@ -1,4 +1,4 @@
-"""Encoded queries in a file: what a search needs of a model."""
+"""Files of encoded queries, with which an index can be searched without the model."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def encode_topics(
     Args:
         model: The model.
         topics: A frame of ``qid`` and ``query``.
-        out: The file, which ends in ``.parquet``.
-        overwrite: Replace an existing file.
+        out: The path of the file, which must end in ``.parquet``.
+        overwrite: Whether to replace an existing file.
 
     Returns:
         The path of the file.
 
     Raises:
-        FileExistsError: If the file exists and ``overwrite`` is false.
-        ValueError: If the file's name does not end in ``.parquet``, a qid is no text or occurs twice, or a column is
-            missing.
+        PathExistsError: If the file exists and ``overwrite`` is false.
+        SettingError: If the name of the file does not end in ``.parquet``.
+        DataError: If a column is missing, or a qid is not a string or occurs twice.
 
     Examples:
         >>> encode_topics(model, topics, "queries.parquet")
@@ -48,7 +48,7 @@ def encode_topics(
         raise DataError(f"the topics have no column {' and no column '.join(map(repr, sorted(missing)))}")
     for qid, count in topics["qid"].value_counts(dropna=False).items():
         if not isinstance(qid, str) or count > 1:
-            raise DataError(f"a qid must be a text, and occur once, not {qid!r} ({count} times)")
+            raise DataError(f"a qid must be a string and occur only once: {qid!r} occurs {count} times")
     require_new(out, overwrite=overwrite)
     queries = as_texts(topics["query"])
     vectors = model.encode(queries, "query", verbose=False)
@@ -62,15 +62,15 @@ def read_queries(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Reads encoded queries.
 
     Args:
-        path: A file that :func:`encode_topics` wrote.
+        path: A file written by :func:`encode_topics`.
 
     Returns:
-        A frame of ``qid``, ``query`` and ``query_toks``, which every index's retriever takes; it knows the model's
-        fingerprint, so that queries of another model than the index's are an error.
+        A frame of ``qid``, ``query`` and ``query_toks``, which the retriever of any index accepts. It records the
+        fingerprint of the model, so that a search in an index of another model is an error.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no file of encoded queries.
+        PathNotFoundError: If there is no such file.
+        DataError: If it is not a file of encoded queries.
 
     Examples:
         >>> file = encode_topics(model, topics, "queries.parquet")
@@ -85,7 +85,7 @@ def read_queries(path: str | os.PathLike[str]) -> pd.DataFrame:
         description = json.loads(table.schema.metadata[DESCRIPTION])
         frame: pd.DataFrame = table.select(["qid", "query"]).to_pandas()
     except (pa.ArrowException, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no file of encoded queries, as saesplade encode --queries writes it") from error
+        raise DataError(f"{path} is not a file of encoded queries: make one with saesplade encode --queries") from error
     toks = to_toks(from_arrow(table), Terms(description["width"], description["pieces"]))
     frame = frame.assign(query_toks=pd.Series(toks, index=frame.index, dtype=object))
     frame.attrs[FINGERPRINT] = description["fingerprint"]

@@ -1,4 +1,4 @@
-"""What a store of concept vectors is, and how it is read. Imports neither PyTerrier nor torch."""
+"""Reading a store of concept vectors. This module imports neither PyTerrier nor torch."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ STORE_TYPE, STORE_FORMAT = "concept_store", "parquet"
 
 
 class StoredVectors:
-    """The concept vectors of a corpus, encoded before, in the order of its documents.
+    """The stored concept vectors of a corpus, in the order of its documents.
 
-    A store is a folder of Parquet files (``docno``, ``latents``, ``weights``) with a manifest, written last, that names
-    the files and describes the model. Wherever an index is built it stands for the model: it has its fingerprint, its
-    names of latents and its weighting.
+    A store is a folder of Parquet files (``docno``, ``latents``, ``weights``) with a manifest, written last, that lists
+    the files and describes the model. An index can be built from a store without the model, because it has the same
+    fingerprint, names of latents and weighting.
 
     Args:
-        path: The folder, as :func:`~pyterrier_saesplade.store.encode_corpus` left it.
+        path: A folder written by :func:`~pyterrier_saesplade.store.encode_corpus`.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If the folder is no finished store.
+        PathNotFoundError: If there is no such folder.
+        DataError: If the folder is not a finished store.
 
     Examples:
         >>> for docnos, vectors in StoredVectors("my-vectors").batches():
@@ -43,7 +43,7 @@ class StoredVectors:
         self.manifest = read_manifest(self.folder)
 
     def __len__(self) -> int:
-        """Returns the number of documents, empty ones included."""
+        """Returns the number of documents, including empty ones."""
         return int(self.manifest["n_docs"])
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class StoredVectors:
 
     @property
     def weighting(self) -> Weighting:
-        """What an index multiplies queries by."""
+        """What an index multiplies query weights by."""
         weighting: Weighting = self.manifest["weighting"]
         return weighting
 
@@ -67,7 +67,7 @@ class StoredVectors:
         return Terms(self.manifest["width"], self.manifest["pieces"])
 
     def batches(self) -> Iterator[tuple[list[str], ConceptVectors]]:
-        """Yields docnos and float vectors, some thousand documents at a time."""
+        """Yields docnos and float vectors, a few thousand documents at a time."""
         for part in self.manifest["parts"]:
             with pq.ParquetFile(self.folder / part["file"]) as file:
                 for group in range(file.num_row_groups):
@@ -75,9 +75,9 @@ class StoredVectors:
                     yield window.column("docno").to_pylist(), from_arrow(window)
 
     def get_corpus_iter(self) -> Iterator[dict[str, Any]]:
-        """Yields ``docno`` and ``toks``, pseudo-terms with float weights, of each document.
+        """Yields one dictionary per document, with its ``docno`` and ``toks`` (pseudo-terms with float weights).
 
-        Indexers other than this package's truncate floats: put a :class:`~pyterrier_saesplade.Quantizer` before them.
+        Indexers from other packages truncate floats: put a :class:`~pyterrier_saesplade.Quantizer` before them.
         """
         for docnos, vectors in self.batches():
             for docno, toks in zip(docnos, to_toks(vectors, self.terms), strict=True):
@@ -85,11 +85,11 @@ class StoredVectors:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Reads the description of a store.
+    """Reads the manifest of a store.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If the folder holds no finished store.
+        PathNotFoundError: If there is no such folder.
+        DataError: If the folder is not a finished store.
     """
     remedy = (
         "make one with saesplade encode; the same command resumes an interrupted encoding (if it is sharded, the "

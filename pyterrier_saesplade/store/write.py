@@ -1,4 +1,4 @@
-"""Concept vectors to the files of a store."""
+"""Writing the files of a store."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE
 from pyterrier_saesplade.vectors import DESCRIPTION, ConceptVectors, to_arrow, vector_schema
 
-#: Documents in a file: what an encoding that is killed has to do again, at most.
+#: The number of documents per file, which is the most that an interrupted encoding has to repeat.
 PART_DOCUMENTS = 16384
-#: Documents in a row group: what is encoded together, and what a reader holds in memory.
+#: The number of documents per row group, which are encoded at a time, and which a reader holds in memory.
 WINDOW_DOCUMENTS = 4096
 
 
 def write_store(model: IndexedModel, windows: Iterable[tuple[list[str], ConceptVectors]], folder: Path) -> None:
-    """Writes the vectors of a corpus.
+    """Writes the vectors of a corpus to a store.
 
     Args:
-        model: The model that made them.
+        model: The model that produced the vectors.
         windows: Docnos and float vectors, :data:`WINDOW_DOCUMENTS` documents at a time.
         folder: An empty folder.
 
     Raises:
-        ValueError: If there is no document, or a docno is empty or occurs twice.
+        DataError: If there are no documents, or a docno is empty or occurs twice.
     """
     docnos = DistinctDocnos()
     paths: list[Path] = []
@@ -49,14 +49,14 @@ def write_store(model: IndexedModel, windows: Iterable[tuple[list[str], ConceptV
 
 
 def part_path(folder: Path, number: int) -> Path:
-    """Returns the file of a part, numbered from 0."""
+    """Returns the path of a part, numbered from 0."""
     return folder / f"part-{number:05d}.parquet"
 
 
 def write_part(
     path: Path, model: IndexedModel, windows: Sequence[tuple[Sequence[str], ConceptVectors]], *, half: bool = False
 ) -> None:
-    """Writes a Parquet file: a row group per window, with a description of the model."""
+    """Writes a Parquet file with one row group per window and a description of the model."""
     postings = sum(len(vectors.latents) for _, vectors in windows)
     description = {**describe(model), "n_postings": postings}
     schema = vector_schema(["docno"], pa.float16() if half else pa.float32(), description)
@@ -66,7 +66,7 @@ def write_part(
 
 
 def write_manifest(folder: Path, model: IndexedModel, paths: Sequence[Path]) -> None:
-    """Writes the manifest of parts that are complete, with which the folder is a store."""
+    """Writes the manifest of the complete parts, which makes the folder a store."""
     counts = [_counts(path) for path in paths]
     write_artifact_metadata(
         folder,
@@ -84,7 +84,7 @@ def write_manifest(folder: Path, model: IndexedModel, paths: Sequence[Path]) -> 
 
 
 def describe(model: IndexedModel) -> dict[str, Any]:
-    """Returns what a store, and each of its files, says of the model."""
+    """Returns the description of a model that a store and each of its files record."""
     return {
         "model": str(model),
         "fingerprint": model.fingerprint,

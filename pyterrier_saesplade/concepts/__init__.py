@@ -1,4 +1,4 @@
-"""What latents mean."""
+"""The meaning of latents: their words and contexts, and explanations of scores."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Which tokens light which latents, over many passages: synonyms, ambiguous tokens, pairs of one and one."""
+"""Which tokens activate which latents, over many passages: synonymy, polysemy and one-to-one pairs."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from pyterrier_saesplade.errors import DataError
 if TYPE_CHECKING:
     from pyterrier_saesplade.saesplade import SaeSplade
 
-#: What a pair of a token and a latent can be.
+#: The kinds of pairs of a token and a latent.
 KINDS = ("synonymy", "polysemy", "one to one")
 
-#: Both conditional probabilities of a pair are above this one.
+#: Both conditional probabilities of a pair must exceed this value.
 _ASSOCIATED = 0.1
-#: From here on one comes with the other; up to there it mostly comes without.
+#: From ``_HIGH`` up, one mostly occurs with the other; down from ``_LOW``, mostly without.
 _HIGH, _LOW = 0.6, 0.4
 #: The false discovery rate of the tests.
 _RATE = 0.05
-#: Passages whose pairs are counted together.
+#: The number of passages whose pairs are counted at a time.
 _WINDOW = 256
 
 
 @dataclass(frozen=True)
 class Cooccurrence:
-    """Pairs of a token and a latent that belong together.
+    """Pairs of a token and a latent that are associated.
 
     Attributes:
-        pairs: One row per pair, the most frequent first: ``token`` (a word piece), ``latent``, ``term``, ``count`` (of
-            the token's occurrences those that light the latent), ``latent_given_token`` and ``token_given_latent``
-            (probabilities), ``p_value`` (adjusted), and ``kind``: one of :data:`KINDS`, or empty.
-        occurrences: How many occurrences of tokens were counted.
-        passages: In how many passages.
+        pairs: One row per pair, the most frequent first. The columns are ``token`` (a word piece), ``latent``,
+            ``term``, ``count`` (the number of the token's occurrences that activate the latent), ``latent_given_token``
+            and ``token_given_latent`` (probabilities), ``p_value`` (adjusted), and ``kind`` (one of :data:`KINDS`, or
+            empty).
+        occurrences: The number of token occurrences counted.
+        passages: The number of passages counted.
     """
 
     pairs: pd.DataFrame
@@ -63,25 +64,30 @@ def cooccurrence(
     seed: int = 42,
     verbose: bool | None = None,
 ) -> Cooccurrence:
-    """Counts which tokens light which latents, as the method's authors do to show what latents mean.
+    """Counts which tokens activate which latents, as the authors of the method do to show what latents mean.
 
-    An occurrence of a token lights the latents that its own TopK keeps. A pair of a token and a latent is kept if both
-    P(latent | token) and P(token | latent) are above 0.1, and a one-sided binomial test says that they come together
-    more often than by chance (that is, than the share of all occurrences that light the latent; Benjamini–Hochberg over
-    all pairs that occur, rate 0.05). It is *synonymy* if P(latent | token) ≥ .6 and P(token | latent) ≤ .4: several
-    tokens light the latent. It is *polysemy* the other way round: the token lights several latents. It is *one to one*
-    if both are ≥ .6. Special tokens are left out. (The thresholds are those of the authors' scripts, arXiv 2604.21511;
-    that tokens are counted by occurrence, and not by passage, is our reading.)
+    An occurrence of a token activates the latents that its own TopK keeps. A pair of a token and a latent is kept if
+    P(latent | token) and P(token | latent) are both above 0.1, and a one-sided binomial test shows that the two occur
+    together more often than by chance. (The chance is the share of all occurrences that activate the latent. P-values
+    are adjusted by Benjamini–Hochberg over all pairs that occur, at a rate of 0.05.)
+
+    The kind of a pair is *synonymy* if P(latent | token) ≥ 0.6 and P(token | latent) ≤ 0.4, because several tokens
+    activate the latent. It is *polysemy* in the opposite case, because the token activates several latents. It is *one
+    to one* if both are ≥ 0.6. Special tokens are left out.
+
+    The thresholds are those of the authors' scripts (arXiv 2604.21511). Counting tokens by occurrence, not by passage,
+    is our interpretation.
 
     Args:
         model: The model.
-        documents: Dictionaries with ``text``; streamed.
-        passages: How many of them are drawn at random; all, if there are not so many.
-        seed: Of the draw.
-        verbose: Whether to show progress; ``None``: as the model does.
+        documents: Dictionaries with ``text``, which are streamed.
+        passages: The number of passages to sample at random; if there are fewer, all are used.
+        seed: The random seed of the sample.
+        verbose: Whether to show a progress bar; ``None`` for the setting of the model.
 
     Raises:
-        ValueError: If no document has a text, or ``passages`` is not positive.
+        DataError: If no document has a text.
+        SettingError: If ``passages`` is not positive.
 
     Examples:
         >>> found = cooccurrence(model, dataset.get_corpus_iter())
@@ -89,9 +95,9 @@ def cooccurrence(
         12
     """
     require_positive(passages=passages)
-    texts = _drawn(documents, passages, seed)
+    texts = _sample(documents, passages, seed)
     if not texts:
-        raise DataError("there is no document with a text to count tokens in")
+        raise DataError("there are no tokens to count: no document has a text")
     verbose = model.verbose if verbose is None else verbose
     counts = _Counts(model)
     with pt.tqdm(total=len(texts), desc="Counting tokens", unit="passage", disable=not verbose) as bar:
@@ -102,8 +108,8 @@ def cooccurrence(
     return Cooccurrence(counts.pairs(), counts.occurrences, len(texts))
 
 
-def _drawn(documents: Iterable[Mapping[str, Any]], count: int, seed: int) -> list[str]:
-    """Draws texts from a stream: each is as likely to be kept as any other."""
+def _sample(documents: Iterable[Mapping[str, Any]], count: int, seed: int) -> list[str]:
+    """Samples texts from a stream, each with the same probability (reservoir sampling)."""
     generator = random.Random(seed)
     drawn: list[str] = []
     texts = (text for document in documents if (text := field(document, "text")) and text.strip())
@@ -116,7 +122,7 @@ def _drawn(documents: Iterable[Mapping[str, Any]], count: int, seed: int) -> lis
 
 
 class _Counts:
-    """How often each token occurs, each latent is lit, and each pair of them occurs; only pairs that occur are held."""
+    """The number of occurrences of each token, each latent, and each pair of them; only pairs that occur are stored."""
 
     def __init__(self, model: SaeSplade) -> None:
         self._model = model
@@ -128,7 +134,7 @@ class _Counts:
 
     @property
     def occurrences(self) -> int:
-        """Of tokens."""
+        """The number of token occurrences."""
         return int(self._of_token.sum())
 
     def add(self, texts: Sequence[str]) -> None:
@@ -149,7 +155,7 @@ class _Counts:
         self._of_pair = np.bincount(pair, np.concatenate(counts), len(self._keys)).astype(np.int64)
 
     def pairs(self) -> pd.DataFrame:
-        """Tests all pairs and returns those that belong together."""
+        """Tests all pairs, and returns those that are associated."""
         tokens, latents = np.divmod(self._keys, self._model.width)
         together, of_token, of_latent = self._of_pair, self._of_token[tokens], self._of_latent[latents]
         chance = np.asarray(stats.binom.sf(together - 1, of_token, of_latent / self.occurrences))
@@ -180,10 +186,10 @@ def _kinds(latent_given_token: NDArray[np.float64], token_given_latent: NDArray[
         >>> _kinds(np.array([0.9, 0.3, 0.7, 0.5]), np.array([0.2, 0.8, 0.6, 0.5])).tolist()
         ['synonymy', 'polysemy', 'one to one', '']
     """
-    comes_with_latent, comes_with_token = latent_given_token >= _HIGH, token_given_latent >= _HIGH
+    token_implies_latent, latent_implies_token = latent_given_token >= _HIGH, token_given_latent >= _HIGH
     conditions = [
-        comes_with_latent & (token_given_latent <= _LOW),
-        comes_with_token & (latent_given_token <= _LOW),
-        comes_with_latent & comes_with_token,
+        token_implies_latent & (token_given_latent <= _LOW),
+        latent_implies_token & (latent_given_token <= _LOW),
+        token_implies_latent & latent_implies_token,
     ]
     return np.select(conditions, KINDS, "").astype(object)

@@ -1,4 +1,4 @@
-"""The score of a query and a document, taken apart by the latents that they share."""
+"""Explanations: the score of a document for a query, split into the contributions of the latents they share."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.engines import ConceptIndex
     from pyterrier_saesplade.saesplade import SaeSplade
 
-#: What a terminal and a notebook show: latents, and words of each.
+#: The number of latents shown in a terminal or notebook, and the number of words per latent.
 _SHOWN_LATENTS = 10
 _SHOWN_WORDS = 4
-#: Characters of a text that a terminal shows.
+#: The number of characters of a text shown in a terminal.
 _SHOWN_CHARACTERS = 200
-#: The shade of the token that counts most; it lies over the page's own colour, so that text stays readable on any.
+#: The background colour of words, transparent so that the text stays readable on light and dark pages.
 _SHADE = "rgba(255, 140, 0, {:.2f})"
+#: The opacity for the token that contributes most.
 _DARKEST = 0.6
 
 
 class SharedConcept(NamedTuple):
-    """A latent that is active in a query and in a document.
+    """A latent that is active in both a query and a document.
 
     Attributes:
-        latent: Its number.
-        term: What it is called in an index.
-        contribution: What it adds to the score, in units of weight.
-        query_token: The query's token that gave it its weight: where it is strongest.
-        document_token: The document's.
-        words: The words that the latent comes from, by a lexicon; empty without one.
+        latent: The number of the latent.
+        term: Its pseudo-term in an index.
+        contribution: Its contribution to the score, in units of weight.
+        query_token: The token of the query that gave the latent its weight, that is, activates it most.
+        document_token: The same for the document.
+        words: The words that activate the latent, from a lexicon; empty without one.
     """
 
     latent: int
@@ -52,13 +53,13 @@ class SharedConcept(NamedTuple):
 class Explanation:
     """Why a document has its score.
 
-    ``str()`` is a text for a terminal; a notebook shows both texts with their words shaded by what they contribute.
+    ``str()`` returns a summary for a terminal. A notebook shows both texts with their words shaded by contribution.
 
     Attributes:
         query: The query.
-        document: The document's text.
-        shared: The latents that both hold, the largest contribution first.
-        read: How many characters of the document were read; those beyond were cut off.
+        document: The text of the document.
+        shared: The latents that are active in both, in descending order of contribution.
+        read: The number of characters of the document that were encoded; the rest was truncated.
 
     Examples:
         >>> cat, kitten = Token("cat", 2, 5), Token("kitten", 4, 10)
@@ -80,7 +81,7 @@ class Explanation:
 
     @property
     def score(self) -> float:
-        """The score, which is the sum of the contributions."""
+        """The score, that is, the sum of the contributions."""
         return sum((concept.contribution for concept in self.shared), 0.0)
 
     @property
@@ -88,7 +89,7 @@ class Explanation:
         """One row per shared latent.
 
         The columns are ``latent``, ``term``, ``contribution`` (in units of weight), ``share`` (of the score),
-        ``query_token`` and ``document_token`` (the words where it is strongest), and ``words`` (of the lexicon).
+        ``query_token`` and ``document_token`` (the words that activate it most), and ``words`` (from the lexicon).
         """
         columns = ["latent", "term", "contribution", "share", "query_token", "document_token", "words"]
         rows = [
@@ -106,7 +107,7 @@ class Explanation:
         return pd.DataFrame(rows, columns=columns)
 
     def __str__(self) -> str:
-        """The texts, the score, and the latents that add most to it."""
+        """Returns the texts, the score, and the latents that contribute most to it."""
         lines = [
             f"query     {_shortened(self.query)}",
             f"document  {_shortened(self.document)}",
@@ -121,15 +122,15 @@ class Explanation:
                 f"{concept.query_token.word(self.query)} = {concept.document_token.word(self.document)}{words}"
             )
         if rest:
-            lines.append(f"  {sum(concept.contribution for concept in rest):6.3f}  of {len(rest)} more")
+            lines.append(f"  {sum(concept.contribution for concept in rest):6.3f}  from {len(rest)} more")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """Both texts, their words shaded by what they contribute, above the table of latents."""
+        """Returns HTML: both texts, with their words shaded by contribution, and the table of latents."""
         query = _shaded(self.query, ((concept.query_token, concept) for concept in self.shared), len(self.query))
         document = _shaded(self.document, ((concept.document_token, concept) for concept in self.shared), self.read)
         rounded = self.frame.head(_SHOWN_LATENTS).round({"contribution": 3, "share": 3})
-        table: str = rounded.to_html(index=False, border=0)  # escapes what it is given
+        table: str = rounded.to_html(index=False, border=0)  # escapes its content
         more = len(self.shared) - _SHOWN_LATENTS
         return (
             f'<div style="line-height: 1.6"><p><b>score</b> {self.score:.3f}, {len(self.shared)} shared latents</p>'
@@ -145,7 +146,7 @@ def explain(
     index: ConceptIndex | None = None,
     lexicon: Lexicon | None = None,
 ) -> Explanation:
-    """Takes a score apart; see :meth:`pyterrier_saesplade.SaeSplade.explain`."""
+    """Explains a score; see :meth:`pyterrier_saesplade.SaeSplade.explain`."""
     queries = model.encode([query], "query", positions=True, verbose=False)
     documents = model.encode([document], "doc", positions=True, verbose=False)
     if index is not None:
@@ -156,7 +157,7 @@ def explain(
         queries.latents, documents.latents, assume_unique=True, return_indices=True
     )
     products = queries.weights[in_query].astype(np.float64) * documents.weights[in_document] / unit
-    assert queries.positions is not None  # they were asked for
+    assert queries.positions is not None
     assert documents.positions is not None
     shared = [
         SharedConcept(
@@ -179,11 +180,12 @@ def explain(
     return Explanation(query, document, tuple(sorted(shared, key=lambda concept: -concept.contribution)), read)
 
 
-def _shaded(text: str, lit: Iterable[tuple[Token, SharedConcept]], read: int) -> str:
-    """A text in HTML: words shaded by what their latents contribute, which a tooltip names; the rest is paler."""
+def _shaded(text: str, activations: Iterable[tuple[Token, SharedConcept]], read: int) -> str:
+    """Returns a text as HTML: words shaded by contribution, tooltips with their latents, and truncated text paler."""
     by_token: dict[Token, list[SharedConcept]] = defaultdict(list)
-    for token, concept in lit:
-        by_token[token._replace(piece="") if token.end else token].append(concept)  # a word's pieces are one
+    for token, concept in activations:
+        # All pieces of a word count as one token.
+        by_token[token._replace(piece="") if token.end else token].append(concept)
     sums = {token: sum(concept.contribution for concept in concepts) for token, concepts in by_token.items()}
     largest = max(sums.values(), default=1.0)
     parts, at = [], 0

@@ -1,4 +1,4 @@
-"""What the latents of a model stand for: the words and contexts of a collection that activate them most."""
+"""The lexicon of a model: for each latent, the words and contexts in a collection that activate it most."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.encoding import Token
     from pyterrier_saesplade.saesplade import SaeSplade
 
-#: What a lexicon is called in the folder of its model.
+#: The name of a lexicon in the folder of its model.
 _FILE = "concepts.parquet"
-#: Documents that are encoded at a time.
+#: The number of documents encoded at a time.
 _WINDOW = 1024
-#: Words and contexts of a latent that a lexicon has.
+#: The numbers of words and contexts per latent.
 _WORDS, _CONTEXTS = 16, 5
-#: Words that are counted per latent: those that are lighter are forgotten after a window, so that memory is bounded.
+#: The number of words counted per latent. Words with lower weights are dropped after each window, to bound memory.
 _COUNTED_WORDS = 64
-#: Characters on each side of the word in a context.
+#: The number of characters on each side of the word in a context.
 _CONTEXT = 60
-#: Words that a printed concept has.
+#: The number of words printed per concept.
 _SHOWN_WORDS = 8
 
 _SCHEMA = pa.schema(
@@ -70,14 +70,14 @@ _SCHEMA = pa.schema(
 
 
 class Context(NamedTuple):
-    """A place where a latent is strong.
+    """A position in a document where a latent is strongly activated.
 
     Attributes:
-        docno: The document.
-        weight: The latent's weight in it, which this place gives.
+        docno: The docno of the document.
+        weight: The weight of the latent in the document, which this position gives it.
         before: Some of the text before the word.
-        word: The word that activates the latent, as it is written there.
-        after: Some of the text after it.
+        word: The word that activates the latent, as it is written in the document.
+        after: Some of the text after the word.
     """
 
     docno: str
@@ -88,14 +88,14 @@ class Context(NamedTuple):
 
 
 class Concept(NamedTuple):
-    """A latent, and what it stands for in a collection.
+    """A latent, and the words and contexts of a collection that activate it.
 
     Attributes:
-        latent: Its number.
-        term: What it is called in an index.
-        df: How many documents have it.
-        words: In lower case, those that give it most of its weight first.
-        contexts: Where it is strongest.
+        latent: The number of the latent.
+        term: Its pseudo-term in an index.
+        df: The number of documents in which it is active.
+        words: Words in lower case, in descending order of the total weight that they give the latent.
+        contexts: The positions that activate it most.
     """
 
     latent: int
@@ -105,7 +105,7 @@ class Concept(NamedTuple):
     contexts: tuple[Context, ...]
 
     def __str__(self) -> str:
-        """Its name, document frequency and words in a line, and a line per context.
+        """Returns one line with the name, document frequency and words, and one line per context.
 
         Examples:
             >>> print(Concept(7, "c7", 12, ("bank", "loan"), (Context("d1", 2.5, "of the ", "bank", " that lent"),)))
@@ -120,14 +120,16 @@ class Concept(NamedTuple):
 
 
 class Lexicon:
-    """For each latent that occurs in a collection its document frequency, its words, and contexts.
+    """The document frequency, words and contexts of each latent that is active in a collection.
 
-    A document gives a latent one word: that of the token with its largest activation, since pooling keeps no other.
-    :meth:`build` makes a lexicon, :meth:`write` keeps it in a Parquet file of one row per latent (``latent``, ``term``,
-    ``df``, ``words``, ``contexts``) that ``pandas.read_parquet`` reads, and :meth:`open` opens that.
+    A document contributes one word per latent: the word of the token with the largest activation, which is the only one
+    that pooling keeps.
+
+    :meth:`build` creates a lexicon. :meth:`write` stores it in a Parquet file with one row per latent (``latent``,
+    ``term``, ``df``, ``words``, ``contexts``), which ``pandas.read_parquet`` can read. :meth:`open` opens such a file.
 
     Args:
-        table: One row per latent, the latents ascending.
+        table: One row per latent, in ascending order.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -137,18 +139,19 @@ class Lexicon:
 
     @classmethod
     def build(cls, model: SaeSplade, documents: Iterable[Mapping[str, Any]], *, verbose: bool | None = None) -> Lexicon:
-        """Reads the lexicon of a model off a collection, which is streamed.
+        """Builds the lexicon of a model from a collection, which is streamed.
 
-        Memory is that of 64 words per latent, whatever the number of documents: lighter words are forgotten after each
-        1,024 documents, so that a word that is spread thin over a large collection may be counted too low.
+        Memory is bounded by 64 words per latent, whatever the number of documents: after every 1,024 documents, the
+        words with the lowest weights are dropped. The counts of a word that is spread thinly over a large collection
+        may therefore be too low.
 
         Args:
             model: The model.
-            documents: ``docno`` and ``text``.
-            verbose: Whether to show progress; ``None``: as the model does.
+            documents: Dictionaries with ``docno`` and ``text``.
+            verbose: Whether to show a progress bar; ``None`` for the setting of the model.
 
         Raises:
-            ValueError: If there are no documents, or one lacks a field.
+            DataError: If there are no documents, or one lacks a field.
 
         Examples:
             >>> lexicon = Lexicon.build(model, dataset.get_corpus_iter())
@@ -156,39 +159,44 @@ class Lexicon:
             >>> "bank" in lexicon.words(concept.latent)
             True
         """
-        gathered = _Gathered(model)
+        builder = _LexiconBuilder(model)
         verbose = model.verbose if verbose is None else verbose
         with pt.tqdm(desc="Reading concepts", unit="doc", disable=not verbose) as bar:
             for window in chunked(documents, _WINDOW):
-                gathered.add(window)
+                builder.add(window)
                 bar.update(len(window))
-        if not gathered.statistics.n_docs:
-            raise DataError("there are no documents to read a lexicon off")
-        return cls(gathered.table())
+        if not builder.statistics.n_docs:
+            raise DataError("there are no documents to build a lexicon from")
+        return cls(builder.table())
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Lexicon:
-        """Opens what :meth:`write` wrote.
+        """Opens a file written by :meth:`write`.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is no lexicon.
+            PathNotFoundError: If there is no such file.
+            DataError: If it is not a lexicon.
+
+        Examples:
+            >>> lexicon.write("lexicon.parquet")
+            >>> Lexicon.open("lexicon.parquet").n_docs
+            12
         """
         if not Path(path).is_file():
             raise PathNotFoundError(f"there is no lexicon at {path}: make one with saesplade concepts --collection")
         try:
             table = pq.read_table(path)
         except pa.ArrowInvalid as error:
-            raise DataError(f"{path} is no lexicon: it is not a Parquet file") from error
+            raise DataError(f"{path} is not a lexicon: it is not a Parquet file") from error
         if not table.schema.equals(_SCHEMA) or DESCRIPTION not in (table.schema.metadata or {}):
-            raise DataError(f"{path} is no lexicon: its columns are {', '.join(table.schema.names)}")
+            raise DataError(f"{path} is not a lexicon: its columns are {', '.join(table.schema.names)}")
         return cls(table)
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Writes a Parquet file.
+        """Writes the lexicon to a Parquet file.
 
         Raises:
-            FileExistsError: If it exists and ``overwrite`` is false.
+            PathExistsError: If the file exists and ``overwrite`` is false.
         """
         path = Path(path)
         require_new(path, overwrite=overwrite)
@@ -197,18 +205,18 @@ class Lexicon:
 
     @staticmethod
     def path(model: SaeSplade) -> Path:
-        """Returns where the lexicon of a model is kept unless a place is named: ``concepts.parquet`` in its folder.
+        """Returns the default path of a model's lexicon: ``concepts.parquet`` in the folder of the model.
 
         Raises:
-            ValueError: If the model is in no folder, but on the hub.
+            SettingError: If the model is on the hub, not in a folder.
         """
         if not Path(model.source).is_dir():
-            raise SettingError(f"{model.source} is no folder that could keep a lexicon: name a file for it (--lexicon)")
+            raise SettingError(f"{model.source} is not a folder: name a file for the lexicon (--lexicon)")
         return Path(model.source) / _FILE
 
     @classmethod
     def of_model(cls, model: SaeSplade) -> Lexicon | None:
-        """Returns the lexicon in a model's folder; ``None`` if there is none, or it is of other settings."""
+        """Returns the lexicon in a model's folder, or ``None`` if there is none or its fingerprint differs."""
         path = Path(model.source) / _FILE
         found = cls.open(path) if path.is_file() else None
         return found if found is not None and found.description["fingerprint"] == model.fingerprint else None
@@ -225,29 +233,29 @@ class Lexicon:
 
     @property
     def n_docs(self) -> int:
-        """The number of documents that it was read off."""
+        """The number of documents from which the lexicon was built."""
         return int(self.description["n_docs"])
 
     def __len__(self) -> int:
-        """Returns the number of latents that occur in the collection."""
+        """Returns the number of latents that are active in the collection."""
         return len(self._latents)
 
     def __iter__(self) -> Iterator[Concept]:
-        """Iterates over the concepts, the latents ascending."""
+        """Iterates over the concepts, in ascending order of latents."""
         return map(self._concept, range(len(self)))
 
     def concept(self, latent: int) -> Concept | None:
-        """Returns what a latent stands for; ``None`` if no document has it."""
+        """Returns the concept of a latent, or ``None`` if it is not active in any document."""
         row = int(np.searchsorted(self._latents, latent))
         return self._concept(row) if row < len(self) and self._latents[row] == latent else None
 
     def words(self, latent: int, limit: int | None = None) -> list[str]:
-        """Returns the words of a latent, the heaviest first, at most ``limit``; none if no document has it."""
+        """Returns up to ``limit`` words of a latent, in descending order of weight; empty if no document has it."""
         concept = self.concept(latent)
         return [] if concept is None else list(concept.words[:limit])
 
     def of_word(self, word: str) -> list[Concept]:
-        """Returns the concepts that a word activates in the collection, the one that it gives most weight first."""
+        """Returns the concepts that a word activates in the collection, in descending order of the weight it gives."""
         words = self._table.column("words").combine_chunks()
         entries = pc.list_flatten(words)
         found = np.flatnonzero(pc.equal(entries.field("word"), word.lower()).to_numpy(zero_copy_only=False))
@@ -256,12 +264,17 @@ class Lexicon:
         return [self._concept(row) for row in rows[np.argsort(-weights, kind="stable")].tolist()]
 
     def activated_by(self, model: SaeSplade, text: str) -> list[tuple[float, Concept]]:
-        """Returns the latents that a model lights for a word or a text, and their weights, the largest first.
+        """Returns the concepts that a text activates in a model, with their weights, in descending order.
 
-        Those that no document of the collection has are there too, without words.
+        Latents that are not active in any document of the collection are included, without words.
 
         Raises:
-            ValueError: If the lexicon is of another model.
+            ModelMismatchError: If the lexicon was built with another model.
+
+        Examples:
+            >>> weight, concept = lexicon.activated_by(model, "river bank")[0]
+            >>> weight > 0
+            True
         """
         self.check(model)
         latents, weights = model.encode([text], verbose=False).row(0)
@@ -278,11 +291,11 @@ class Lexicon:
         return Concept(record["latent"], record["term"], record["df"], words, contexts)
 
 
-class _Gathered:
-    """What was read off the documents so far.
+class _LexiconBuilder:
+    """The words and contexts gathered from the documents so far.
 
-    Words are one row per latent and word: in how many documents the word gave the latent its weight, and the sum of
-    these weights. Contexts are one row per latent and place.
+    Words have one row per latent and word, with the number of documents in which the word gave the latent its weight,
+    and the sum of these weights. Contexts have one row per latent and position.
     """
 
     def __init__(self, model: SaeSplade) -> None:
@@ -295,7 +308,7 @@ class _Gathered:
         docnos = [field(document, "docno") for document in documents]
         texts = [text or "" for text in as_texts(field(document, "text") for document in documents)]
         vectors = self._model.encode(texts, "doc", positions=True, verbose=False)
-        assert vectors.positions is not None  # they were asked for
+        assert vectors.positions is not None
         self.statistics.update(vectors)
         tokens = self._model.tokens(texts)
         starts = np.cumsum([0, *map(len, tokens)])
@@ -324,7 +337,7 @@ class _Gathered:
     def _add_contexts(
         self, postings: pd.DataFrame, docnos: list[str], texts: list[str], tokens: list[list[Token]]
     ) -> None:
-        """Texts are looked at only where a latent is stronger than at the places that are kept already."""
+        """Cuts contexts out of the texts only at positions that are stronger than those kept so far."""
         candidates = _first(postings.assign(docno=np.array(docnos, object)[postings["text"]]), _STRENGTH, _CONTEXTS)
         best = _first(pd.concat([self._contexts, candidates]), _STRENGTH, _CONTEXTS)
         if "before" not in best:
@@ -333,11 +346,11 @@ class _Gathered:
         places = best.loc[new, ["text", "position"]].astype(int).itertuples(index=False)
         parts = [_context(texts[text], tokens[text][position]) for text, position in places]
         best.loc[new, ["before", "word", "after"]] = np.array(parts, object).reshape(-1, 3)
-        # Collections repeat themselves: one of several equal contexts is enough.
+        # Collections contain duplicates: one of several equal contexts is enough.
         self._contexts = best.drop_duplicates(["latent", "before", "word", "after"])
 
     def table(self) -> pa.Table:
-        """Returns a lexicon's table."""
+        """Returns the table of the lexicon."""
         model = self._model
         description = {
             "model": repr(model),
@@ -357,18 +370,21 @@ class _Gathered:
         return pa.table(columns, schema=_SCHEMA.with_metadata({DESCRIPTION: json.dumps(description)}))
 
 
-#: Where a latent is strongest; of equal places the first by docno.
+#: The columns that rank the positions of a latent; ties are broken by docno.
 _STRENGTH = ["latent", "weight", "docno"]
 
 
 def _first(frame: pd.DataFrame, keys: list[str], count: int) -> pd.DataFrame:
-    """Returns each latent's ``count`` heaviest rows; ``keys`` are latent, weight, and what decides between equals."""
+    """Returns the ``count`` rows of each latent with the largest weights.
+
+    The three ``keys`` are the columns of the latent, the weight, and the value that breaks ties.
+    """
     ordered = frame.sort_values(keys, ascending=[True, False, True], kind="stable", ignore_index=True)
     return ordered[ordered.groupby("latent").cumcount() < count]
 
 
 def _lists(frame: pd.DataFrame, column: str) -> pa.ListArray:
-    """Returns the rows of each latent as a list; every latent has one, and they are in ascending order."""
+    """Returns the rows of each latent as a list, in ascending order of latents; every latent has at least one row."""
     kind = _SCHEMA.field(column).type
     fields = [kind.value_type.field(i) for i in range(kind.value_type.num_fields)]
     arrays = [pa.array(frame[of_row.name], of_row.type, from_pandas=False) for of_row in fields]
@@ -378,7 +394,7 @@ def _lists(frame: pd.DataFrame, column: str) -> pa.ListArray:
 
 
 def _context(text: str, token: Token) -> tuple[str, str, str]:
-    """Returns some of the text before a token's word, the word, and some of the text after, cut at blanks."""
+    """Returns some of the text before the word of a token, the word, and some of the text after, cut at spaces."""
     before, after = text[max(0, token.start - _CONTEXT) : token.start], text[token.end : token.end + _CONTEXT]
     if token.start > _CONTEXT:
         before = f"… {before.partition(' ')[2]}"

@@ -1,8 +1,8 @@
-"""What latents make of synonyms, of ambiguous words and of translations, measured on judged data.
+"""How latents represent synonyms, ambiguous words and translations, measured on annotated data.
 
-Each analysis compares models by their concept vectors, and by the dense states (mean over the tokens) of the same
-backbones, which say how much of what the backbone knows the sparse head keeps. A SPLADE model's latents are word
-pieces.
+Each analysis compares models by their concept vectors, and by the dense states of their backbones, averaged over the
+tokens. The difference shows how much of the backbone's information the sparse head keeps. The latents of a SPLADE model
+are word pieces.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Models = Mapping[str, "SaeSplade"]
 
 
 class WordVectors(NamedTuple):
-    """Words in their contexts.
+    """The vectors of words in context.
 
     Attributes:
-        concepts: ``[n, M]``, the concept vector of the word's own tokens.
-        states: ``[n, d]``, the mean of their states.
+        concepts: ``[n, M]``, the concept vector of the tokens of each word.
+        states: ``[n, d]``, the mean state of these tokens.
     """
 
     concepts: sparse.csr_array
@@ -41,18 +41,18 @@ class WordVectors(NamedTuple):
 
 
 def word_vectors(model: SaeSplade, texts: Sequence[str], spans: Sequence[Span] | None = None) -> WordVectors:
-    """Encodes a word of each text, in its context.
+    """Encodes one word of each text in its context.
 
     Args:
         model: The model.
-        texts: The texts, read as documents.
-        spans: Where the words are, in characters: from, to. ``None``: all tokens, special ones too.
+        texts: The texts, which are encoded as documents.
+        spans: The start and end of each word, in characters; ``None`` for all tokens, including special ones.
 
     Returns:
-        One row per text. A word that was cut off, or is empty, has a vector of zeros.
+        One row per text. The vector of a word that is empty, or in the truncated part of its text, is zero.
 
     Raises:
-        ValueError: If there are not as many spans as texts, or one is not in its text.
+        DataError: If the numbers of spans and texts differ, or a span is outside its text.
 
     Examples:
         >>> bank = word_vectors(model, ["the bank of the river"], spans=[(4, 8)])
@@ -61,35 +61,42 @@ def word_vectors(model: SaeSplade, texts: Sequence[str], spans: Sequence[Span] |
     """
     if spans is not None:
         if len(spans) != len(texts):
-            raise DataError(f"{len(spans)} spans were given for {len(texts)} texts")
+            raise DataError(f"{len(spans)} spans were given for {len(texts)} texts: give one per text")
         for text, (start, end) in zip(texts, spans, strict=True):
             if not 0 <= start < end <= len(text):
-                raise DataError(f"there is no word from {start} to {end} in {text[:60]!r}, of {len(text)} characters")
+                raise DataError(f"the span {start} to {end} is outside {text[:60]!r}, which has {len(text)} characters")
     latents, weights, bounds, states = [], [], [0], []
     for i, (tokens, encoded) in enumerate(zip(model.tokens(texts), model.encode_tokens(texts), strict=True)):
         rows = np.arange(len(tokens)) if spans is None else _overlapping(tokens, spans[i])
         vectors = encoded.vectors.take(rows)
-        of_word, place = np.unique(vectors.latents, return_inverse=True)
-        strongest = np.zeros(len(of_word))
-        np.maximum.at(strongest, place, vectors.weights)
-        latents.append(of_word)
+        active, entries = np.unique(vectors.latents, return_inverse=True)
+        strongest = np.zeros(len(active))
+        np.maximum.at(strongest, entries, vectors.weights)
+        latents.append(active)
         weights.append(strongest)
-        bounds.append(bounds[-1] + len(of_word))
+        bounds.append(bounds[-1] + len(active))
         states.append(encoded.states[rows].mean(axis=0) if len(rows) else np.zeros(encoded.states.shape[1]))
     concepts = (np.concatenate(weights), np.concatenate(latents), bounds)
     return WordVectors(sparse.csr_array(concepts, shape=(len(texts), model.width)), np.stack(states, dtype=np.float32))
 
 
 def synonymy(models: Models, data: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Compares the similarity of words, each encoded alone, with that which people see.
+    """Compares the similarity of words, each encoded on its own, with human judgements.
 
     Args:
-        models: By the name that the table has.
-        data: By name, pairs of words: ``first``, ``second``, ``score``, as :func:`read_word_pairs` reads them.
+        models: The models, by their names in the table.
+        data: Pairs of words, by the name of the dataset: frames of ``first``, ``second`` and ``score``, as returned by
+            :func:`read_word_pairs`.
 
     Returns:
-        One row per model, kind of vector and data set: ``spearman``, the correlation of the cosines with the scores,
-        and ``jaccard``, that of the weighted Jaccard similarities (not of dense states, which have negative values).
+        One row per model, kind of vector and dataset. ``spearman`` is the rank correlation of the scores with the
+        cosines, and ``jaccard`` with the weighted Jaccard similarities (missing for dense states, which have negative
+        values).
+
+    Examples:
+        >>> pairs = pd.DataFrame({"first": ["cat", "cat"], "second": ["kitten", "bank"], "score": [9.0, 1.0]})
+        >>> synonymy({"mine": model}, {"pairs": pairs})["vectors"].tolist()
+        ['latents', 'states']
     """
     rows = []
     for name, model in models.items():
@@ -110,19 +117,36 @@ def synonymy(models: Models, data: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def polysemy(models: Models, training: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Measures whether a word lights other latents when its sense is another.
+    """Measures whether a word activates different latents in different senses.
 
-    Two occurrences have the same sense if the similarity of their vectors, each in its sentence, is large enough; how
-    large that is, is learned from ``training`` alone.
+    Two occurrences of a word are classified as having the same sense if the similarity of their vectors, each in its
+    sentence, reaches a threshold. The threshold is learned from ``training`` only.
 
     Args:
-        models: By the name that the table has.
-        training: Pairs of occurrences, as :func:`read_occurrences` reads them.
-        test: Others, which the table is about.
+        models: The models, by their names in the table.
+        training: Pairs of occurrences, as returned by :func:`read_occurrences`.
+        test: Other pairs, on which the models are evaluated.
 
     Returns:
-        One row per model, kind of vector and similarity: ``threshold``, ``training`` (accuracy), ``accuracy`` and
-        ``auc``, the probability that a pair of one sense is more similar than one of two.
+        One row per model, kind of vector and similarity. The columns are ``threshold``, ``training`` (the accuracy on
+        the training pairs), ``accuracy``, and ``auc`` (the probability that a pair with the same sense is more similar
+        than a pair with different senses).
+
+    Examples:
+        >>> sentences = ["the river bank", "a bank loan", "the bank of a river"]
+        >>> pairs = pd.DataFrame(
+        ...     {
+        ...         "sentence1": [sentences[0], sentences[0]],
+        ...         "start1": 10,
+        ...         "end1": 14,
+        ...         "sentence2": [sentences[1], sentences[2]],
+        ...         "start2": [2, 4],
+        ...         "end2": [6, 8],
+        ...         "same": [False, True],
+        ...     }
+        ... )
+        >>> polysemy({"mine": model}, pairs, pairs)["similarity"].tolist()
+        ['cosine', 'jaccard', 'cosine']
     """
     rows = []
     for name, model in models.items():
@@ -151,14 +175,20 @@ def alignment(models: Models, data: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Compares texts with their translations.
 
     Args:
-        models: By the name that the table has.
-        data: By name, translated texts: ``text``, ``translation``, as :func:`read_translations` reads them.
+        models: The models, by their names in the table.
+        data: Translated texts, by the name of the dataset: frames of ``text`` and ``translation``, as returned by
+            :func:`read_translations`.
 
     Returns:
-        One row per model, kind of vector and data set: ``common``, the mean share of common latents (of those that
-        either text has) between translations, ``by_chance``, the same between each text and the next one's
-        translation, and ``found``, the share of texts whose translation is, by cosine, the most similar of all. Dense
-        states have no latents: only ``found``.
+        One row per model, kind of vector and dataset. ``common`` is the average share of the latents of a text or its
+        translation that are active in both. ``by_chance`` is the same for each text and the translation of the next
+        one. ``found`` is the share of texts for which their own translation has the highest cosine of all. For dense
+        states, only ``found`` is defined.
+
+    Examples:
+        >>> pairs = pd.DataFrame({"text": ["a cat", "a bank"], "translation": ["eine Katze", "eine Bank"]})
+        >>> alignment({"mine": model}, {"pairs": pairs})["pairs"].tolist()
+        [2, 2]
     """
     rows = []
     for name, model in models.items():
@@ -184,32 +214,38 @@ def alignment(models: Models, data: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def read_word_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Reads pairs of words with human scores of similarity: ``word<TAB>word<TAB>score`` lines.
+    r"""Reads pairs of words with human similarity scores, from lines of ``word<TAB>word<TAB>score``.
 
     Returns:
         A frame of ``first``, ``second`` and ``score``.
 
     Raises:
-        ValueError: If a line is something else, or there is none.
+        DataError: If a line has another form, or there are no lines.
+
+    Examples:
+        >>> _ = Path("pairs.tsv").write_text("cat\tkitten\t9.0\n")
+        >>> read_word_pairs("pairs.tsv")
+          first  second  score
+        0   cat  kitten    9.0
     """
     rows = []
     for where, columns in _rows(Path(path), 3):
         try:
             rows.append((columns[0], columns[1], float(columns[2])))
         except ValueError:
-            raise DataError(f"{where}: the third column must be a number, found {columns[2]!r}") from None
+            raise DataError(f"{where}: the third column must be a number, not {columns[2]!r}") from None
     return _frame(path, rows, ["first", "second", "score"])
 
 
 def read_occurrences(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Reads word-in-context pairs in the format of MCL-WiC (SemEval-2021, task 2): JSON lines.
+    """Reads word-in-context pairs in the format of MCL-WiC (SemEval-2021, task 2), as JSON lines.
 
     Returns:
         A frame of ``lemma``, ``sentence1``, ``start1``, ``end1``, ``sentence2``, ``start2``, ``end2``, and ``same``,
-        whether the word has one sense in both sentences.
+        which says whether the word has the same sense in both sentences.
 
     Raises:
-        ValueError: If a line is something else, or there is none.
+        DataError: If a line has another form, or there are no lines.
     """
     rows = []
     for where, line in numbered_lines(Path(path)):
@@ -228,26 +264,26 @@ def read_occurrences(path: str | os.PathLike[str]) -> pd.DataFrame:
                 )
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{where}: not a pair of MCL-WiC: {error!r}") from error
+            raise DataError(f"{where}: not a pair in the format of MCL-WiC: {error!r}") from error
     columns = ["lemma", "sentence1", "start1", "end1", "sentence2", "start2", "end2", "same"]
     return _frame(path, rows, columns)
 
 
 def read_translations(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Reads translated sentences: ``sentence<TAB>translation`` lines.
+    """Reads translated sentences, from lines of ``sentence<TAB>translation``.
 
     Returns:
         A frame of ``text`` and ``translation``.
 
     Raises:
-        ValueError: If a line is something else, or there is none.
+        DataError: If a line has another form, or there are no lines.
     """
     rows = [tuple(columns) for _, columns in _rows(Path(path), 2)]
     return _frame(path, rows, ["text", "translation"])
 
 
 def _span(record: Mapping[str, Any], side: int) -> Span:
-    """Reads where a word is: ``start1`` and ``end1``, or, across languages, ``ranges1``, of which the first counts."""
+    """Reads the span of a word: ``start1`` and ``end1`` or, in cross-lingual data, the first of ``ranges1``."""
     if f"ranges{side}" in record:
         start, end = record[f"ranges{side}"].split(",")[0].split("-")
         return int(start), int(end)
@@ -258,13 +294,13 @@ def _rows(path: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
     for where, line in numbered_lines(path):
         row = line.decode().rstrip("\r\n").split("\t")
         if len(row) != columns:
-            raise DataError(f"{where}: expected {columns} columns with tabs between, found {len(row)}")
+            raise DataError(f"{where}: expected {columns} tab-separated columns, found {len(row)}")
         yield where, row
 
 
 def _frame(path: str | os.PathLike[str], rows: list[Any], columns: list[str]) -> pd.DataFrame:
     if not rows:
-        raise DataError(f"{path} has no line")
+        raise DataError(f"{path} is empty")
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -291,7 +327,7 @@ def _overlapping(tokens: Sequence[Any], span: Span) -> NDArray[np.int64]:
 def _similarities(
     model: SaeSplade, first: WordVectors, second: WordVectors
 ) -> Iterator[tuple[str, dict[str, NDArray[np.float64]]]]:
-    """Yields for each kind of vector the similarities of pairs of rows."""
+    """Yields each kind of vector, and the similarities of the rows of ``first`` and ``second``, pair by pair."""
     yield (
         _kind(model),
         {
@@ -303,7 +339,7 @@ def _similarities(
 
 
 def _unit_rows(rows: Any) -> Any:
-    """Scales rows, sparse or dense, to unit length; zeros stay zeros."""
+    """Scales sparse or dense rows to unit length; zero rows stay zero."""
     norms = np.sqrt(np.asarray((rows * rows).sum(axis=1), np.float64))
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     return rows * sparse.csr_array(scale[:, None]) if sparse.issparse(rows) else rows * scale[:, None]
@@ -314,12 +350,12 @@ def _paired(first: Any, second: Any) -> NDArray[np.float64]:
 
 
 def _jaccard(first: sparse.csr_array, second: sparse.csr_array) -> NDArray[np.float64]:
-    """Returns the weighted Jaccard similarity of pairs of rows: the sum of minima over that of maxima."""
-    shared, either = (np.asarray(of.sum(axis=1)) for of in (first.minimum(second), first.maximum(second)))
+    """Returns the weighted Jaccard similarity of pairs of rows: the sum of minima divided by the sum of maxima."""
+    shared, either = (np.asarray(both.sum(axis=1)) for both in (first.minimum(second), first.maximum(second)))
     return np.divide(shared, either, out=np.zeros(len(either)), where=either > 0)
 
 
-# ------------------------------------------------------------------ figures
+# ------------------------------------------------------------------ statistics
 
 
 def _spearman(values: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
@@ -327,7 +363,7 @@ def _spearman(values: NDArray[np.float64], scores: NDArray[np.float64]) -> float
 
 
 def _threshold(values: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
-    """Returns the similarity from which on two occurrences are best said to have one sense.
+    """Returns the threshold with the highest accuracy: pairs at least that similar are said to have the same sense.
 
     Examples:
         >>> _threshold(np.array([0.2, 0.9, 0.5, 0.7]), np.array([False, True, False, True]))
@@ -335,7 +371,7 @@ def _threshold(values: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
     """
     order = np.argsort(-values, kind="stable")
     right = np.cumsum(np.where(same[order], 1, -1))
-    # Equal similarities are on one side: only the last of each counts.
+    # Pairs with equal similarities fall on the same side of a threshold, so only the last of them is a candidate.
     last = np.append(np.diff(values[order]) != 0, True)
     return float(values[order][last][np.argmax(right[last])])
 
@@ -350,13 +386,13 @@ def _auc(values: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
 
 
 def _common(first: sparse.csr_array, second: sparse.csr_array) -> float:
-    """Returns the mean share of common latents, of pairs of rows of true and false."""
+    """Returns the average share of common latents between pairs of boolean rows."""
     common = np.asarray((first * second).sum(axis=1), np.float64)
     either = np.asarray(first.sum(axis=1), np.float64) + np.asarray(second.sum(axis=1)) - common
     return float(np.divide(common, either, out=np.zeros_like(either), where=either > 0).mean())
 
 
 def _found(similarities: Any) -> float:
-    """Returns the share of rows that are largest on the diagonal of a square."""
+    """Returns the share of rows of a square matrix with the maximum on the diagonal."""
     dense = similarities if isinstance(similarities, np.ndarray) else similarities.toarray()
     return float((dense.argmax(axis=1) == np.arange(len(dense))).mean())

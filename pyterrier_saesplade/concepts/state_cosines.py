@@ -1,4 +1,4 @@
-"""How alike the token states of a backbone are: in a narrow cone, concepts are hard to tell apart."""
+"""The anisotropy of a backbone: if all token states point in similar directions, concepts are hard to distinguish."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyterrier_saesplade.encoding import pick_device, quiet_transformers
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.model import load_backbone
 
-#: As many texts are read, unless others are asked for: the mean has settled by then.
+#: The default number of texts, which is enough for the mean to converge.
 MAX_TEXTS = 500
 
 _BATCH = 32
@@ -30,21 +30,24 @@ def anisotropy(
 ) -> list[float]:
     """Computes the expected cosine of the states of two random tokens, for each layer of an encoder.
 
-    It is the mean over all pairs of two tokens of the texts, not over a sample of them: with ``m`` the mean of the
-    ``n`` states, each scaled to length 1, it is ``(n |m|² - 1) / (n - 1)``. Markers such as [CLS] are left out.
+    The result is the mean over all pairs of tokens in the texts, not over a sample of pairs. It is
+    ``(n |m|² - 1) / (n - 1)``, where ``m`` is the mean of the ``n`` states after each is scaled to length 1. Special
+    tokens such as [CLS] are left out.
 
     Args:
         backbone: Folder or hub name of any encoder that ``AutoModel`` loads.
-        texts: The texts, as many as there are up to ``max_texts``.
-        max_texts: How many of them to read.
-        max_length: Word pieces kept per text.
-        device: Where to compute; ``None``: the first GPU, else the CPU.
+        texts: The texts.
+        max_texts: The maximum number of texts to read.
+        max_length: The maximum number of word pieces per text.
+        device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
 
     Returns:
-        ``[layers + 1]``, the embeddings first: 0 if directions are evenly spread, 1 if all are the same.
+        ``[layers + 1]`` cosines, starting with the embeddings: 0 if directions are evenly spread, 1 if all are equal.
 
     Raises:
-        ValueError: If the texts have fewer than two word pieces, or the encoder lacks weights.
+        DataError: If the texts have fewer than two word pieces.
+        ModelError: If the encoder lacks weights.
+        SettingError: If the device does not exist.
         OSError: If there is no such encoder.
 
     Examples:
@@ -59,7 +62,7 @@ def anisotropy(
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(backbone)
         model = load_backbone(backbone, "last").eval()
-    torch.nn.Module.to(model, place)  # transformers' own has no type that takes a device
+    torch.nn.Module.to(model, place)  # the type annotations of PreTrainedModel.to do not accept a device
     longest = min(max_length, tokenizer.model_max_length)
     count, sums = 0, torch.zeros(0)
     chosen = list(islice(texts, max_texts))
@@ -75,10 +78,10 @@ def anisotropy(
         kept = ~encoded.pop("special_tokens_mask").bool() & encoded["attention_mask"].bool()
         with torch.inference_mode():
             layers = model(**encoded, output_hidden_states=True).hidden_states
-            # In double precision: a small difference of large sums is wanted.
+            # In double precision, because the result is a small difference of large sums.
             found = torch.stack([normalize(states[kept].double(), dim=-1).sum(0) for states in layers]).cpu()
         count, sums = count + int(kept.sum()), found if count == 0 else sums + found
     if count < 2:
-        raise DataError("anisotropy is a mean over pairs of tokens: the texts have fewer than two word pieces")
+        raise DataError(f"anisotropy needs at least two word pieces: the texts have {count}")
     cosines: list[float] = ((sums.square().sum(-1) - count) / (count * (count - 1))).tolist()
     return cosines

@@ -1,6 +1,7 @@
-"""Figures: each function draws its data into a file, all in one style, readable at the width of a column in print.
+"""Figures: each function draws its data to a file, in one style that is readable at the width of a printed column.
 
-Files are PNG, PDF or SVG by their ending, the same bytes for the same data, and replaced if they are there.
+The suffix of the file selects the format: PNG, PDF or SVG. The same data give the same bytes. Existing files are
+replaced.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
 
     from pyterrier_saesplade.impacts import LatentStatistics
 
-#: The measure that ΔE is made of.
+#: The measure from which ΔE is computed.
 _DELTA_E_OF = "RR@10"
 
 _FORMATS = ("pdf", "png", "svg")
 
-#: Of RR@10 on an axis, where lines of equal ΔE are drawn.
+#: The smallest range of RR@10 on an axis with lines of equal ΔE.
 _LEAST_RANGE = 0.15
 
-#: Inches: a column of a conference paper.
+#: The width in inches of a column in a conference paper.
 _WIDTH = 3.4
 
-#: How many characters a line of a legend has room for, and how many of them the handle of a label takes.
+#: The width of a legend in characters, and the part of it that the handle of a label takes.
 _LINE, _HANDLE = 60, 9
-#: Rows of a legend that a figure has room for, and the height of one more.
+#: The number of legend rows that fit into a figure, and the height in inches of each further row.
 _LEGEND_ROWS, _ROW_INCHES = 3, 0.15
 
 _SETTINGS: dict[Any, Any] = {
@@ -48,7 +49,7 @@ _SETTINGS: dict[Any, Any] = {
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
-    # As those of major ticks: on logarithmic axes both have figures, which are to stand on one line.
+    # The same as for major ticks: on logarithmic axes both have labels, which must be aligned.
     "xtick.minor.size": 3.5,
     "xtick.minor.pad": 3.5,
     "ytick.minor.size": 3.5,
@@ -60,20 +61,20 @@ _SETTINGS: dict[Any, Any] = {
     "lines.linewidth": 1,
     "lines.markersize": 5,
     "hatch.linewidth": 0.6,
-    # Text stays text in a PDF; the names of an SVG's parts do not change from run to run.
+    # PDFs contain text, not outlines. The identifiers in an SVG are the same in every run.
     "pdf.fonttype": 42,
     "svg.hashsalt": "saesplade",
 }
-#: What would differ from run to run.
+#: Metadata that would differ between runs.
 _METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
-#: Okabe and Ito's colours, told apart by the colour-blind, each with a marker of its own for print in black and white.
+#: Okabe and Ito's colours, which colour-blind readers can distinguish, and a marker for each for black-and-white print.
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"))
-#: Beyond the colours, lines and markers differ.
+#: Line styles. When the colours are used up, they are combined with the next line style and other markers.
 _DASHES = ("-", "--", ":", "-.")
 _BLUE, _VERMILION = _STYLES[0][0], _STYLES[1][0]
 
-#: What training logs hold that is worth a curve, with the name of its axis.
+#: The values of training logs that are drawn, with the labels of their axes.
 _CURVES = {
     "loss": "loss",
     "fvu": "unexplained\nvariance",
@@ -84,7 +85,7 @@ _CURVES = {
 
 
 def require_plots() -> None:
-    """Raises ``ImportError`` with what to install if figures cannot be drawn; to be called before long work."""
+    """Raises a :exc:`MissingPackageError` if matplotlib is not installed. To be called before long work."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -92,16 +93,22 @@ def require_plots() -> None:
 
 
 def require_figure(path: Path, *, overwrite: bool = False) -> None:
-    """Makes sure, before long work, that a figure can be drawn into a file.
+    """Checks, before long work, that a figure can be written to a file.
 
     Args:
-        path: The file.
-        overwrite: Whether it may be replaced.
+        path: The path of the file.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
-        ImportError: If matplotlib is not installed.
-        ValueError: If the file's ending is none of ``.png``, ``.pdf``, ``.svg``.
-        FileExistsError: If it exists and may not be replaced.
+        MissingPackageError: If matplotlib is not installed.
+        SettingError: If the suffix of the file is not ``.png``, ``.pdf`` or ``.svg``.
+        PathExistsError: If the file exists and must not be replaced.
+
+    Examples:
+        >>> require_figure(Path("tradeoff.gif"))
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.SettingError: tradeoff.gif must end in .png, .pdf or .svg
     """
     require_plots()
     _format(path)
@@ -111,18 +118,18 @@ def require_figure(path: Path, *, overwrite: bool = False) -> None:
 def plot_tradeoff(table: pd.DataFrame, measure: str, path: Path, *, title: str = "") -> None:
     """Draws effectiveness against QD-FLOPs.
 
-    A system without QD-FLOPs is a dashed horizontal line. Rows of one name are a sweep: they are joined, in the order
-    of their QD-FLOPs. With RR@10 there are lines of equal ΔE (see
-    :func:`~pyterrier_saesplade.metrics.delta_e`), whose values stand on the right.
+    A system without QD-FLOPs is drawn as a dashed horizontal line. Rows with the same name are a sweep, and are joined
+    in the order of their QD-FLOPs. For RR@10, lines of equal ΔE are drawn (see
+    :func:`~pyterrier_saesplade.metrics.delta_e`), with their values on the right.
 
     Args:
-        table: ``name``, ``qd_flops`` and the measure; a row per system, or several where one was swept.
-        measure: The column on the vertical axis.
-        path: The file (PNG, PDF or SVG, by its ending).
-        title: Set above the axes.
+        table: A frame with ``name``, ``qd_flops`` and the measure: one row per system, or several for a sweep.
+        measure: The column to draw on the vertical axis.
+        path: The file (PNG, PDF or SVG).
+        title: The title of the figure.
 
     Raises:
-        ImportError: If matplotlib is not installed.
+        MissingPackageError: If matplotlib is not installed.
 
     Examples:
         >>> table = pd.DataFrame({"name": ["bm25", "dense"], "qd_flops": [1.2, None], "RR@10": [0.61, 0.57]})
@@ -145,15 +152,19 @@ def plot_tradeoff(table: pd.DataFrame, measure: str, path: Path, *, title: str =
 
 
 def plot_k_sweep(table: pd.DataFrame, measure: str, path: Path) -> None:
-    """Draws effectiveness, and QD-FLOPs below it, against the number k of latents that are kept per token.
+    """Draws effectiveness, and QD-FLOPs below it, against k, the number of latents kept per token.
 
     Args:
-        table: ``name``, ``k``, ``qd_flops`` and the measure: a row for each system and k.
-        measure: The column on the upper vertical axis.
-        path: The file (PNG, PDF or SVG, by its ending).
+        table: A frame with ``name``, ``k``, ``qd_flops`` and the measure: one row per system and k.
+        measure: The column to draw on the upper vertical axis.
+        path: The file (PNG, PDF or SVG).
 
     Raises:
-        ImportError: If matplotlib is not installed.
+        MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> table = pd.DataFrame({"name": "mine", "k": [4, 8], "qd_flops": [0.5, 1.1], "RR@10": [0.3, 0.35]})
+        >>> plot_k_sweep(table, "RR@10", Path("k.svg"))
     """
     with _figure(path, 3.6) as figure:
         upper, lower = figure.subplots(2, sharex=True)
@@ -172,15 +183,19 @@ def plot_k_sweep(table: pd.DataFrame, measure: str, path: Path) -> None:
 
 
 def plot_k_lambda(table: pd.DataFrame, measure: str, path: Path) -> None:
-    """Draws effectiveness against QD-FLOPs, a line for each system and k, whose points grow with the FLOPS weight λ.
+    """Draws effectiveness against QD-FLOPs, with one line per system and k. The points grow with the FLOPS weight λ.
 
     Args:
-        table: ``name``, ``k``, ``qd_flops`` and the measure; the rows of a line in the order of λ.
-        measure: The column on the vertical axis.
-        path: The file (PNG, PDF or SVG, by its ending).
+        table: A frame with ``name``, ``k``, ``qd_flops`` and the measure. The rows of a line must be in the order of λ.
+        measure: The column to draw on the vertical axis.
+        path: The file (PNG, PDF or SVG).
 
     Raises:
-        ImportError: If matplotlib is not installed.
+        MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> table = pd.DataFrame({"name": "mine", "k": 8, "qd_flops": [1.1, 0.5], "RR@10": [0.35, 0.3]})
+        >>> plot_k_lambda(table, "RR@10", Path("lambda.svg"))
     """
     with _figure(path, 3.2) as figure:
         axes = figure.add_subplot(xlabel="QD-FLOPs (larger points: larger λ)", ylabel=measure)
@@ -196,23 +211,26 @@ def plot_k_lambda(table: pd.DataFrame, measure: str, path: Path) -> None:
 
 
 def plot_postings(statistics: Mapping[str, LatentStatistics], path: Path) -> None:
-    """Draws the lengths of posting lists, the longest first, as shares of the documents.
+    """Draws the lengths of posting lists, in descending order, as shares of the documents.
 
     Args:
-        statistics: Those of each index, by the name that it gets.
-        path: The file (PNG, PDF or SVG, by its ending).
+        statistics: The latent statistics of each index, by its label.
+        path: The file (PNG, PDF or SVG).
 
     Raises:
-        ValueError: If an index has no posting.
-        ImportError: If matplotlib is not installed.
+        DataError: If an index has no postings.
+        MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> plot_postings({"mine": index.statistics}, Path("postings.svg"))
     """
     with _figure(path, 2.7) as figure:
         axes = figure.add_subplot(xlabel="rank of the posting list", ylabel="share of the documents")
         for i, (name, of_index) in enumerate(statistics.items()):
             lengths = np.sort(of_index.df[of_index.df > 0])[::-1] / of_index.n_docs
             if not len(lengths):
-                raise DataError(f"the index {name} has no posting: there is nothing to draw")
-            # A marker at every power of two: evenly on the logarithmic axis.
+                raise DataError(f"the index {name} has no postings to draw")
+            # Markers at the powers of two are evenly spaced on the logarithmic axis.
             marked = [2**power - 1 for power in range(len(lengths).bit_length())]
             label = f"{name}: {len(lengths):,} lists, {of_index.df.sum() / of_index.n_docs:,.0f} a document"
             _line(axes, i, label, np.arange(1, len(lengths) + 1), lengths, markevery=marked)
@@ -222,19 +240,22 @@ def plot_postings(statistics: Mapping[str, LatentStatistics], path: Path) -> Non
 
 
 def plot_document_frequencies(statistics: LatentStatistics, path: Path, *, title: str = "") -> None:
-    """Draws how many latents occur in how many documents, and the share of the dead ones, which occur in none.
+    """Draws a histogram of the document frequencies of latents, and the share of dead latents, which never occur.
 
     Args:
-        statistics: Those of an index.
-        path: The file (PNG, PDF or SVG, by its ending).
-        title: Set above the axes.
+        statistics: The latent statistics of an index.
+        path: The file (PNG, PDF or SVG).
+        title: The title of the figure.
 
     Raises:
-        ImportError: If matplotlib is not installed.
+        MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> plot_document_frequencies(index.statistics, Path("frequencies.svg"))
     """
     df = statistics.df
     dead = np.count_nonzero(df == 0) / len(df)
-    # Bins that double, from the documents with one latent on: 1, 2-3, 4-7, ...
+    # Each bin is twice as wide as the one before: 1, 2-3, 4-7, ... documents.
     edges = 2 ** np.arange(int(statistics.n_docs).bit_length() + 1)
     shares = np.histogram(df[df > 0], edges)[0] / len(df)
     places = np.arange(len(shares)) + 1
@@ -253,14 +274,17 @@ def plot_document_frequencies(statistics: LatentStatistics, path: Path, *, title
 
 
 def plot_anisotropy(cosines: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draws the mean cosine of two token states, layer by layer.
+    """Draws the mean cosine of two token states, by layer.
 
     Args:
-        cosines: What :func:`~pyterrier_saesplade.concepts.state_cosines.anisotropy` gives, by the backbone's name.
-        path: The file (PNG, PDF or SVG, by its ending).
+        cosines: The results of :func:`~pyterrier_saesplade.concepts.state_cosines.anisotropy`, by backbone.
+        path: The file (PNG, PDF or SVG).
 
     Raises:
-        ImportError: If matplotlib is not installed.
+        MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> plot_anisotropy({"mine": [0.1, 0.3, 0.5]}, Path("anisotropy.svg"))
     """
     require_plots()
     from matplotlib.ticker import MaxNLocator
@@ -278,12 +302,15 @@ def plot_precision_recall(curves: Mapping[str, Sequence[float]], path: Path, *, 
     """Draws interpolated precision at eleven levels of recall.
 
     Args:
-        curves: What :func:`~pyterrier_saesplade.evaluation.results.precision_at_recall` gives, by the system's name.
-        path: The file (PNG, PDF or SVG, by its ending).
-        title: Set above the axes.
+        curves: The results of :func:`~pyterrier_saesplade.evaluation.results.precision_at_recall`, by system.
+        path: The file (PNG, PDF or SVG).
+        title: The title of the figure.
 
     Raises:
-        ImportError: If matplotlib is not installed.
+        MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> plot_precision_recall({"mine": np.linspace(1, 0, 11)}, Path("precision.svg"))
     """
     with _figure(path, 2.9) as figure:
         axes = figure.add_subplot(title=_label(title), xlabel="recall", ylabel="interpolated precision")
@@ -294,17 +321,21 @@ def plot_precision_recall(curves: Mapping[str, Sequence[float]], path: Path, *, 
 
 
 def plot_differences(differences: pd.Series, path: Path, *, measure: str, system: str, baseline: str) -> None:
-    """Draws what each query gains and loses, in order.
+    """Draws the difference between a system and a baseline for each query, in the given order.
 
     Args:
-        differences: What :func:`~pyterrier_saesplade.evaluation.results.differences` gives.
-        path: The file (PNG, PDF or SVG, by its ending).
+        differences: The result of :func:`~pyterrier_saesplade.evaluation.results.differences`.
+        path: The file (PNG, PDF or SVG).
         measure: The name of the measure.
         system: The name of the system.
-        baseline: The name of what it is compared with.
+        baseline: The name of the baseline.
 
     Raises:
-        ImportError: If matplotlib is not installed.
+        MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> gains = pd.Series([0.4, 0.1, 0.0, -0.2])
+        >>> plot_differences(gains, Path("gains.svg"), measure="nDCG@10", system="mine", baseline="bm25")
     """
     values = differences.to_numpy()
     places = np.arange(1, len(values) + 1)
@@ -318,7 +349,7 @@ def plot_differences(differences: pd.Series, path: Path, *, measure: str, system
             (baseline, values < 0, _VERMILION, "////"),
         ):
             label = _label(f"{name} is better: {np.count_nonzero(chosen):,}")
-            # Hatched rather than filled: they are told apart without colour.
+            # Losses are hatched, not filled, so that they can be distinguished without colour.
             face = "white" if hatch else colour
             axes.fill_between(
                 np.repeat(places, 2) + np.tile([-0.5, 0.5], len(places)),
@@ -334,43 +365,48 @@ def plot_differences(differences: pd.Series, path: Path, *, measure: str, system
 
 
 def plot_training(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Draws the learning curves of trainings, a panel for each figure that all of them log.
+    """Draws the learning curves of training runs, with one panel for each value that all of them log.
 
     Args:
-        logs: The ``log`` of ``training.json`` in a model's folder, by the name that it gets.
-        path: The file (PNG, PDF or SVG, by its ending).
+        logs: The ``log`` in the ``training.json`` of each model's folder, by its label.
+        path: The file (PNG, PDF or SVG).
 
     Raises:
-        ValueError: If the logs have no figure in common.
-        ImportError: If matplotlib is not installed.
+        DataError: If the logs have no value in common.
+        MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> plot_training({"mine": [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}]}, Path("training.svg"))
     """
     shown = [name for name in _CURVES if all(any(name in entry for entry in log) for log in logs.values())]
     if not shown:
-        raise DataError(f"the trainings {', '.join(logs)} log nothing in common: draw those of one kind together")
+        raise DataError(
+            f"the training runs {', '.join(logs)} log no value in common: draw runs of the same kind together"
+        )
     with _figure(path, 0.6 + 1.2 * len(shown)) as figure:
         panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
-        for axes, figure_name in zip(panels, shown, strict=True):
+        for axes, logged in zip(panels, shown, strict=True):
             for i, (name, log) in enumerate(logs.items()):
-                entries = [entry for entry in log if figure_name in entry]
+                entries = [entry for entry in log if logged in entry]
                 steps = [entry["step"] for entry in entries]
                 every = max(1, len(entries) // 8)
-                _line(axes, i, name, steps, [entry[figure_name] for entry in entries], markevery=every)
-            _logarithmic_if_wide(axes.yaxis, [entry.get(figure_name) for log in logs.values() for entry in log])
-            axes.set_ylabel(_CURVES[figure_name])
+                _line(axes, i, name, steps, [entry[logged] for entry in entries], markevery=every)
+            _logarithmic_if_wide(axes.yaxis, [entry.get(logged) for log in logs.values() for entry in log])
+            axes.set_ylabel(_CURVES[logged])
         figure.align_ylabels(panels)
         panels[-1].set_xlabel("step")
         _legend(figure, panels[0])
 
 
 def plot_validations(log: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draws RR@10 and nDCG@10 against QD-FLOPs, validation after validation of a fine-tuning.
+    """Draws RR@10 and nDCG@10 against QD-FLOPs over the validations of a fine-tuning run.
 
     Args:
-        log: That of the training; without validations there is no figure.
-        path: The file (PNG, PDF or SVG, by its ending).
+        log: The log of the run. If it has no validations, nothing is drawn.
+        path: The file (PNG, PDF or SVG).
 
     Raises:
-        ImportError: If matplotlib is not installed.
+        MissingPackageError: If matplotlib is not installed.
     """
     entries = [entry for entry in log if "eval_RR@10" in entry]
     if not entries:
@@ -381,7 +417,7 @@ def plot_validations(log: Sequence[Mapping[str, Any]], path: Path) -> None:
         for i, measure in enumerate(("RR@10", "nDCG@10")):
             values = [entry[f"eval_{measure}"] for entry in entries]
             _line(axes, i, measure, costs, values)
-            # The last is filled with white: one sees which way it went, whatever lies close together.
+            # The last point is white, which shows the direction of the curve even if points are close together.
             axes.plot(costs[-1:], values[-1:], _style(i)[1], color=_style(i)[0], markerfacecolor="white")
         axes.set_title(f"steps {entries[0]['step']} to {entries[-1]['step']}; the last is white")
         axes.margins(0.15)
@@ -390,7 +426,10 @@ def plot_validations(log: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 @contextmanager
 def _figure(path: Path, height: float) -> Iterator[Figure]:
-    """A figure as wide as a column in our style, without pyplot's state; written to the file at the end."""
+    """Provides a figure of column width in this module's style, and writes it to the file on success.
+
+    The figure does not use the global state of pyplot.
+    """
     require_plots()
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -406,12 +445,12 @@ def _figure(path: Path, height: float) -> Iterator[Figure]:
 def _format(path: Path) -> str:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in _FORMATS:
-        raise SettingError(f"{path} must end in .png, .pdf or .svg, which says what kind of figure it is")
+        raise SettingError(f"{path} must end in .png, .pdf or .svg")
     return kind
 
 
 def _style(i: int) -> tuple[str, str, str]:
-    """The colour, the marker and the dashes of the i-th line; beyond the colours, a single point has another marker."""
+    """Returns the colour, marker and line style of line ``i``; when colours repeat, markers and line styles differ."""
     cycle = i // len(_STYLES)
     return _STYLES[i % len(_STYLES)][0], _STYLES[(i + cycle) % len(_STYLES)][1], _DASHES[cycle % len(_DASHES)]
 
@@ -423,13 +462,16 @@ def _line(axes: Axes, i: int, name: object, x: Any, y: Any, **options: Any) -> N
 
 
 def _label(name: object) -> str:
-    """A name as it stands: matplotlib reads formulas between dollars, and leaves out what begins with ``_``."""
+    """Returns a name as a label, wrapped and escaped.
+
+    Matplotlib parses text between dollar signs as a formula, and hides labels that begin with ``_``.
+    """
     text = "\n".join(textwrap.wrap(str(name), _LINE - _HANDLE)).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Puts the legend below the axes, which it takes nothing from, in as many columns as there is room for."""
+    """Puts the legend below the axes, in as many columns as fit, and makes the figure taller if necessary."""
     handles, labels = axes.get_legend_handles_labels()
     widths = [max(map(len, label.split("\n"))) + _HANDLE for label in labels]
     columns = len(widths) if sum(widths) <= _LINE else max(1, _LINE // max(widths))
@@ -445,7 +487,7 @@ def _logarithmic_if_wide(axis: Axis, values: Iterable[float | None]) -> None:
 
 
 def _set_logarithmic(axis: Axis) -> None:
-    """With figures as they are written, 0.2 and not 2 × 10⁻¹."""
+    """Makes an axis logarithmic, with plain tick labels such as 0.2, not 2 × 10⁻¹."""
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
@@ -456,24 +498,24 @@ def _set_logarithmic(axis: Axis) -> None:
 
 def _draw_equal_delta_e(axes: Axes) -> None:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    # On a smaller range the lines would be so steep that none ends on the right.
+    # With a smaller range, the lines would be so steep that none of them would end on the right.
     room = max(0, _LEAST_RANGE - (top - bottom)) / 2
     bottom, top = bottom - room, top + room
     spaced = np.geomspace if axes.get_xscale() == "log" else np.linspace
-    # ΔE is defined where both are positive.
+    # ΔE is only finite where both are positive.
     x = spaced(max(left, right / 1000), right, 200)
     y = np.linspace(max(bottom, 0.001), top, 200)
     value = np.vectorize(delta_e)
-    # Lines that end evenly spaced on the right, so that there is room for their values.
+    # The lines end evenly spaced on the right, so that there is room for their values.
     levels = np.unique(np.round(value(np.linspace(y[0], top, 8)[1:-1], right), 2))
     axes.contour(x, y, value(y[:, None], x), levels, colors="grey", linewidths=0.5, linestyles="-", zorder=1)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
     ends = np.interp(levels, value(y, right), y, left=np.nan, right=np.nan)
     known = ~np.isnan(ends)
-    beside = axes.twinx()
-    beside.grid(visible=False)
-    beside.set_ylim(bottom, top)
-    beside.set_yticks(ends[known], [f"{level:.2f}" for level in levels[known]], color="dimgrey")
-    beside.tick_params(length=2, color="grey")
-    beside.set_ylabel("ΔE (grey lines)", color="dimgrey")
+    right_axis = axes.twinx()
+    right_axis.grid(visible=False)
+    right_axis.set_ylim(bottom, top)
+    right_axis.set_yticks(ends[known], [f"{level:.2f}" for level in levels[known]], color="dimgrey")
+    right_axis.tick_params(length=2, color="grey")
+    right_axis.set_ylabel("ΔE (grey lines)", color="dimgrey")

@@ -1,7 +1,7 @@
 """Settings from YAML files and keyword arguments, checked by pydantic and reported in one line.
 
-:func:`settings_class` declares settings as a dataclass. :func:`read_yaml` reads a file, :func:`make_settings` turns
-what it holds into an instance of such a class. Everything that a user can get wrong is a
+:func:`settings_class` declares settings as a dataclass. :func:`read_yaml` reads a file, and :func:`make_settings`
+converts its content to an instance of such a class. Invalid settings raise a
 :exc:`~pyterrier_saesplade.errors.SettingError` that names the file, the setting, its value and what is allowed.
 """
 
@@ -25,10 +25,10 @@ from pyterrier_saesplade.errors import PathNotFoundError, SettingError
 
 T = TypeVar("T")
 
-#: Nothing is converted (``"8"`` is not 8, ``true`` is not 1), except that an integer will do for a float.
+#: Values are not converted (``"8"`` is not 8, ``true`` is not 1), except that floats may be given as integers.
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
-#: What is allowed, by pydantic's type of error, where its own message is for programmers.
+#: What is allowed, by pydantic's type of error, where pydantic's own message is written for programmers.
 _ALLOWED = {
     "bool_type": "true or false",
     "dict_type": "a mapping",
@@ -46,12 +46,12 @@ def settings_class(cls: type[T]) -> type[T]:
     """Declares a class of settings: a frozen dataclass with checked keyword arguments.
 
     The annotations of its fields say what is allowed, as in pydantic: ``PositiveInt``, ``Literal["a", "b"]``,
-    ``Annotated[int, Field(ge=4)]``. Checks of several fields together belong in ``__post_init__`` and raise
+    ``Annotated[int, Field(ge=4)]``. Checks that involve several fields belong in ``__post_init__`` and raise a
     :exc:`~pyterrier_saesplade.errors.SettingError`. Default values are not checked.
 
     Args:
-        cls: The class to decorate. Creating an instance, also by :func:`dataclasses.replace`, raises a ``SettingError``
-            if a setting is unknown, missing or not allowed.
+        cls: The class to decorate. Creating an instance, including by :func:`dataclasses.replace`, raises a
+            ``SettingError`` if a setting is unknown, missing or not allowed.
 
     Returns:
         The same class.
@@ -84,12 +84,12 @@ def settings_class(cls: type[T]) -> type[T]:
 
 
 def make_settings(kind: type[T], given: object, where: str) -> T:
-    """Makes settings of what a YAML file holds.
+    """Converts the content of a YAML file to settings.
 
     Args:
-        kind: A class that :func:`settings_class` declared.
+        kind: A class declared by :func:`settings_class`.
         given: The content of the file, or a part of it.
-        where: The file, and the place in it, for errors.
+        where: The file, and the location in it, for error messages.
 
     Returns:
         An instance of ``kind``.
@@ -106,11 +106,11 @@ def make_settings(kind: type[T], given: object, where: str) -> T:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Returns the mapping that a YAML file holds.
+    """Reads a YAML file that contains a mapping.
 
     Raises:
         PathNotFoundError: If there is no such file.
-        SettingError: If it is not valid YAML, or holds something else.
+        SettingError: If it is not valid YAML, or does not contain a mapping.
     """
     if not path.is_file():
         raise PathNotFoundError(f"there is no file {path}")
@@ -118,14 +118,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str | bytes, where: str) -> dict[str, Any]:
-    """Returns the mapping that a text in YAML holds.
+    """Parses YAML text that contains a mapping.
 
     Args:
-        text: The text; bytes are UTF-8.
-        where: Where it comes from, for errors.
+        text: The text, as a string or as UTF-8 bytes.
+        where: The source of the text, for error messages.
 
     Raises:
-        SettingError: If it is not valid YAML, or holds something else.
+        SettingError: If it is not valid YAML, or does not contain a mapping.
+
+    Examples:
+        >>> parse_yaml("k: 8", "settings.yaml")
+        {'k': 8}
     """
     try:
         content = yaml.safe_load(text)
@@ -138,8 +142,8 @@ def parse_yaml(text: str | bytes, where: str) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, given: Mapping[str, Any], known: Sequence[str]) -> str:
-    """Returns in one line what is wrong with the ``given`` settings; ``known`` are the names that exist."""
-    # A union has one error for each of its members.
+    """Returns one line that says what is wrong with the ``given`` settings; ``known`` are the names that exist."""
+    # A union gives one error for each of its members.
     by_place = groupby(error.errors(include_url=False), lambda one: _place(one["loc"], given))
     return "; ".join(_problem(place, list(errors), known) for place, errors in by_place)
 
@@ -172,7 +176,7 @@ def _problem(place: str, errors: Sequence[ErrorDetails], known: Sequence[str]) -
 
 
 def _hint(kind: str, value: object) -> str:
-    """Returns how to write what YAML has read as another type."""
+    """Returns a hint on how to write a value that YAML parses as a different type."""
     if kind == "float_type" and isinstance(value, str):
         return " (YAML reads 5e-5 as a string: write 5.0e-5)"
     return " (in YAML, put it in quotes)" if kind == "string_type" else ""

@@ -32,7 +32,7 @@ HUB = {
 #: What starts Java or another server, or trains a model: names, folders, engines, and an indexer without an engine.
 _SLOW = re.compile(
     r"\bbm25\b(?!\")|\bterrier\b|my-(comparison|suite|lucene-index)|evaluate|mine_collection|build_index"
-    r"|\"(anserini|milvus)\"\)\.|\.(pretrain|finetune)\(|\.indexer\(\"[^\"]*\"\)"
+    r"|\"(anserini|milvus)\"\)\.|\b(pretrain|finetune)\(|\.indexer\(\"[^\"]*\"\)"
 )
 
 

@@ -1,4 +1,4 @@
-"""Pre-training: a sparse autoencoder learns concepts from token states, without labels."""
+"""Pre-training of a sparse autoencoder on the token states of a corpus, without labels."""
 
 import lazy_loader
 

@@ -12,12 +12,12 @@ from pyterrier_saesplade.training.config import PretrainConfig
 
 
 class AutoencoderOutput(NamedTuple):
-    """What one batch of token states gives; all scalars.
+    """The loss and the measures of one batch of token states; all scalars.
 
     Attributes:
         loss: The variant's error plus the weighted auxiliary loss.
-        reconstruction: Mean over tokens of the squared error of the whole dictionary, summed over the dimensions.
-        variance: Mean over tokens of the squared distance from the batch's mean state.
+        reconstruction: Squared error of the whole dictionary, summed over dimensions and averaged over tokens.
+        variance: Squared distance from the batch's mean state, averaged over tokens.
         l0: Mean number of active latents per token.
         dead: Share of the latents that are dead.
     """
@@ -34,9 +34,9 @@ class SparseAutoencoder(nn.Module):
 
     Args:
         head: The head to train, in place; it must have a decoder.
-        settings: Those of the run, of which those of the loss matter here.
-        dead_after: A latent is dead once this many tokens have not activated it.
-        dtype: The type in which latents are searched.
+        settings: The settings of the run. The settings of the loss are used.
+        dead_after: A latent is dead after this many tokens in a row that did not activate it.
+        dtype: Number format in which the strongest latents are searched.
     """
 
     inactive: Tensor
@@ -54,7 +54,7 @@ class SparseAutoencoder(nn.Module):
         self.register_buffer("inactive", torch.zeros(len(head.W_enc), dtype=torch.long))
 
     def forward(self, states: Tensor) -> AutoencoderOutput:
-        """Reconstructs a batch of token states ``[T, d]`` and measures the error."""
+        """Reconstructs a batch of token states ``[T, d]``, and returns the loss and the measures."""
         states = states.to(self.head.W_enc.dtype)
         values, latents = self.head(states, self.k, dtype=self.dtype)
         residual = states - self.head.b_dec - decode(values, latents, self.head.dictionary)
@@ -71,7 +71,7 @@ class SparseAutoencoder(nn.Module):
         return AutoencoderOutput(loss, reconstruction.detach().mean(), variance, l0, dead.float().mean())
 
     def _errors(self, states: Tensor, values: Tensor, latents: Tensor, reconstruction: Tensor) -> Tensor:
-        """Returns the error ``[T]`` that the variant minimises, given the squared error of all that is active."""
+        """Returns the error ``[T]`` that the variant minimises; ``reconstruction`` is that of all active latents."""
         if self.settings.variant == "hierarchical":
             return _mean_error_of_strongest(states - self.head.b_dec, values, latents, self.head.dictionary)
         *prefixes, _ = self.settings.cuts
@@ -82,8 +82,8 @@ class SparseAutoencoder(nn.Module):
         return errors / (len(prefixes) + 1)
 
     def _auxiliary(self, states: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
-        # The dead latents first, then living ones up to a round number, which a bias of -inf keeps out: products of few
-        # different shapes are wanted (see topk.py).
+        # Dead latents, padded to a multiple of ``step`` with living ones, whose bias of -inf keeps them inactive. This
+        # way the matrix products have only few different shapes (see model/topk.py).
         count = int(dead.sum())
         step = max(1, len(dead) // 16)
         order = dead.long().argsort(descending=True, stable=True)[: -(-count // step) * step]
@@ -97,7 +97,7 @@ class SparseAutoencoder(nn.Module):
 
     @torch.no_grad()
     def _count(self, values: Tensor, latents: Tensor) -> None:
-        """Counts the tokens since each latent was last active, over all processes."""
+        """Updates the number of tokens since each latent was last active, over all processes."""
         processes = distributed.get_world_size() if distributed.is_initialized() else 1
         self.inactive += len(values) * processes
         self.inactive[latents[values > 0]] = 0
@@ -106,9 +106,9 @@ class SparseAutoencoder(nn.Module):
 
 
 def _mean_error_of_strongest(centred: Tensor, values: Tensor, latents: Tensor, dictionary: Tensor) -> Tensor:
-    """Returns the mean over ``j`` of the squared error ``[T]`` that each token's ``j`` strongest latents leave.
+    """Returns the squared error ``[T]`` of each token's ``j`` strongest latents, averaged over ``j``.
 
-    The latents come by falling activation, so that one after the other is taken off.
+    The latents are in descending order of activation, so their contributions are subtracted one after the other.
     """
     errors = centred.new_zeros(len(centred))
     for rank in range(latents.shape[1]):
@@ -118,29 +118,43 @@ def _mean_error_of_strongest(centred: Tensor, values: Tensor, latents: Tensor, d
 
 
 def decode(values: Tensor, latents: Tensor, dictionary: Tensor) -> Tensor:
-    """Sums the dictionary's rows, weighted by the activations: ``[T, d]`` from two ``[T, k]`` and ``[M, d]``."""
+    """Returns the sums of the dictionary's rows, weighted by activations.
+
+    Args:
+        values: ``[T, k]``, the activations.
+        latents: ``[T, k]``, the latents that they belong to.
+        dictionary: ``[M, d]``, one row per latent.
+
+    Returns:
+        ``[T, d]``.
+
+    Examples:
+        >>> dictionary = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> decode(torch.tensor([[2.0, 0.5]]), torch.tensor([[0, 2]]), dictionary)
+        tensor([[2.5000, 0.5000]])
+    """
     return nn.functional.embedding_bag(latents, dictionary, per_sample_weights=values, mode="sum")
 
 
 @torch.no_grad()
 def initialise_from_data(head: SparseHead, states: Tensor, generator: torch.Generator, *, noise: float = 0.02) -> None:
-    """Starts a head's dictionary as token states of the corpus.
+    """Initialises a head's dictionary with token states of the corpus.
 
-    ``b_dec`` is their mean; the rows of ``W_dec`` are centred states with a little noise, at unit norm; ``W_enc`` is
-    half of ``W_dec``, and ``b_enc`` is 0. Against a random start this leaves nearly no latent dead, and a few hundred
-    steps do.
+    ``b_dec`` is the mean of the states. The rows of ``W_dec`` are centred states with a little noise, scaled to unit
+    norm. ``W_enc`` is half of ``W_dec``, and ``b_enc`` is 0. Compared with a random initialisation, this leaves almost
+    no latent dead, and a few hundred steps of training are enough.
 
     Args:
-        head: The head, with decoder.
+        head: The head, with its decoder.
         states: ``[N, d]``, a sample of the corpus's token states.
         generator: The source of randomness.
-        noise: Norm of the noise as a share of the state's.
+        noise: Norm of the noise relative to the norm of the centred state.
     """
     width = len(head.W_enc)
     states = states.to(head.W_enc.dtype)
     mean = states.mean(0)
     head.b_dec.copy_(mean)
-    # A corpus of fewer tokens than latents is used several times over; the noise keeps the copies apart.
+    # A sample with fewer states than latents is repeated; the noise makes the copies differ.
     order = torch.cat([torch.randperm(len(states), generator=generator) for _ in range(-(-width // len(states)))])
     rows = states[order[:width]] - mean
     jitter = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)

@@ -41,9 +41,9 @@ from pyterrier_saesplade.training.workdir import (
 
 _log = logging.getLogger(__name__)
 
-#: Token states from which a dictionary is drawn, at least.
+#: Minimum number of token states from which the rows of a dictionary are drawn, if the corpus has as many.
 _INIT_ROWS = 2**18
-#: What the paper's scripts estimate the input normalisation from.
+#: Number of documents, and word pieces per document, from which the paper's scripts estimate the input normalisation.
 _NORM_DOCUMENTS = 8192
 _NORM_LENGTH = 180
 
@@ -58,28 +58,35 @@ def pretrain(
     device: str | torch.device | None = None,
     verbose: bool = False,
 ) -> Path:
-    """Learns a vocabulary of latents from a corpus, without a label, and writes the model to a folder.
+    """Learns a vocabulary of latents from a corpus without labels, and writes the model to a folder.
 
-    While it works, texts, token states and checkpoints lie in the folder ``OUT.run``, which is removed at the end. If
-    the run is killed, the same call goes on from there, and ends with the same weights as if it had not been. Under
-    ``torchrun`` every process takes its share of the corpus and of the batch.
+    During training the folder ``OUT.run`` holds texts, token states and checkpoints. It is removed at the end. If the
+    run is killed, the same call resumes it and ends with the same weights as an uninterrupted run. Under ``torchrun``
+    each process takes its share of the corpus and of every batch.
 
     Args:
-        backbone: Hub name or folder of any encoder that ``AutoModel`` loads; it is not changed.
-        documents: The corpus: PyTerrier documents (``docno``, ``text``). Read once, front to back; when a run goes on,
-            only to see that it is the same corpus.
-        out: The folder to write; it must not exist.
-        config: The settings; ``None``: those for a laptop.
-        queries: Texts of queries that are mixed in, in proportion to their number.
-        device: Where to train; ``None``: the first GPU, else the CPU.
+        backbone: Hub name or folder of any encoder that ``AutoModel`` loads. It is not changed.
+        documents: The corpus: PyTerrier documents (``docno``, ``text``). It is read once, from start to end. A resumed
+            run only reads the beginning, to check that it is the same corpus.
+        out: The folder to write. It must not exist.
+        config: The settings; ``None``: the defaults, which suit a laptop.
+        queries: Texts of queries, which are mixed with the documents in proportion to their number.
+        device: Where to train; ``None``: the first GPU, or the CPU if there is none.
         verbose: Whether to show progress and the log.
 
     Returns:
-        ``out``: a model that :class:`~pyterrier_saesplade.SaeSplade` loads, and ``training.json`` with the log.
+        ``out``, with a model that :class:`~pyterrier_saesplade.SaeSplade` loads, ``training.json`` with the log, and a
+        model card.
 
     Raises:
-        FileExistsError: If ``out`` exists, or ``OUT.run`` belongs to a run with other settings.
-        ValueError: If the corpus or a setting cannot be used, or ``OUT.run`` belongs to a run on another corpus.
+        PathExistsError: If ``out`` exists, or ``OUT.run`` belongs to a run with other settings.
+        SettingError: If a setting cannot be used with this backbone, this device or this number of processes.
+        DataError: If the corpus cannot be used, or ``OUT.run`` belongs to a run on another corpus.
+
+    Examples:
+        >>> config = PretrainConfig(width=256, k=4, steps=1, save_steps=1)
+        >>> pretrain("distilbert-base-uncased", documents, "sae", config)
+        PosixPath('sae')
     """
     config = config or PretrainConfig()
     rank, processes = rank_and_processes()
@@ -114,15 +121,15 @@ def pretrain(
 def _trainer(
     encoder: Encoder, config: PretrainConfig, run: Run, arguments: TrainingArguments, *, verbose: bool
 ) -> AutoencoderTrainer:
-    """Computes token states, this process's share, and the first weights of the SAE."""
+    """Makes the trainer, with this process's share of the token states and the initial weights of the SAE."""
     rank, processes = rank_and_processes()
     per_process = _batch(config) // processes
     texts = open_texts(run.work / "texts.arrow")
     if len(texts) < processes:
-        raise SettingError(f"{len(texts)} documents cannot be shared out to {processes} processes")
+        raise SettingError(f"{len(texts)} documents cannot be shared among {processes} processes")
     if config.input_norm:
         _fit_input_norm(encoder, texts, config.seed, run.work / f"input-norm-{rank}.safetensors")
-    # Never more states than the run will use, of a corpus that offers more.
+    # A large corpus may offer more states than the run uses: encode only as many as needed.
     needed = None if config.batch_documents else max(1, config.steps) * per_process
     allowed = int(config.states_gigabytes * 1e9 / processes) // (2 * encoder.model.head.W_enc.shape[1])
     batches = StateBatches(
@@ -168,7 +175,7 @@ def _untrained(backbone: str | os.PathLike[str], config: PretrainConfig, device:
         )
         tokenizer = AutoTokenizer.from_pretrained(backbone)
     encoder = Encoder(model, tokenizer, device=device, precision=config.precision)
-    # States are kept in bfloat16 in any case, so the backbone need not be more exact.
+    # States are stored in bfloat16 in any case, so the backbone need not be more precise.
     encoder.backbone_dtype = encoder.dtype
     return encoder
 
@@ -182,7 +189,7 @@ def _autoencoder(encoder: Encoder, config: PretrainConfig) -> SparseAutoencoder:
 
 
 def _sample(batches: StateBatches, path: Path) -> tuple[Tensor, list[int]]:
-    """Returns the token states of some documents, the same after a restart that finds their block gone."""
+    """Returns the token states of some documents and their bounds, which are saved: their block may be replaced."""
     if not path.exists():
         states, bounds = batches.sample(SAMPLE_DOCUMENTS)
         save_tensors({"states": states, "bounds": torch.tensor(bounds)}, path)
@@ -191,7 +198,7 @@ def _sample(batches: StateBatches, path: Path) -> tuple[Tensor, list[int]]:
 
 
 def _fit_input_norm(encoder: Encoder, texts: Dataset, seed: int, path: Path) -> None:
-    """Puts the mean state and the mean distance from it into the model, estimated as the paper's scripts do."""
+    """Sets the model's mean state and mean distance from it, estimated as in the paper's scripts."""
     if not path.exists():
         chosen = np.random.default_rng(seed).permutation(len(texts))[:_NORM_DOCUMENTS]
         documents = texts[chosen]["text"]
@@ -205,7 +212,7 @@ def _fit_input_norm(encoder: Encoder, texts: Dataset, seed: int, path: Path) -> 
 
 
 def _word_states(encoder: Encoder, documents: list[str]) -> Iterator[Tensor]:
-    """Yields the token states of documents, batch after batch, without those of punctuation."""
+    """Yields batches of the documents' token states, without the states of punctuation."""
     pieces = encoder.tokenizer.convert_ids_to_tokens(list(range(len(encoder.tokenizer))))
     is_word = torch.tensor([any(character not in string.punctuation for character in piece) for piece in pieces])
     ids = [

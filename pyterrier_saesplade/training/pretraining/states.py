@@ -1,4 +1,4 @@
-"""Token states of a corpus, encoded into memory-mapped blocks, in random order, the same after every restart."""
+"""Batches of token states of a corpus, which come from memory-mapped blocks on disk."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ from pyterrier_saesplade.encoding import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.files import atomic_write
 from pyterrier_saesplade.training.extra import Dataset
 
-#: Documents that are sorted by length together, and after which progress is noted.
+#: Number of documents that are sorted by length together, and after which progress is saved.
 _WINDOW = 512
 
 
 @dataclass(frozen=True)
 class _Progress:
-    """How far a block has been encoded: documents by their place in the shuffled corpus, and what the files hold."""
+    """How much of a block has been encoded.
+
+    Attributes:
+        first_document: Place of the block's first document in the shuffled corpus, counted on over repeated passes.
+        next_document: Place of the first document that is not encoded yet.
+        lengths: Number of documents with token states, whose lengths are in the block's file of lengths.
+        rows: Number of token states in the block's file of states.
+        complete: Whether the block is full, or ends with a pass over the corpus.
+    """
 
     first_document: int
     next_document: int
@@ -36,22 +44,26 @@ class _Progress:
 class StateBatches(IterableDataset[dict[str, Tensor]]):
     """An endless stream of batches of token states, drawn at random from blocks of a corpus.
 
-    A block is a file of bfloat16 states that takes at most the disk allowed. If the whole corpus fits one, or the run
-    needs no more states than fit, it is encoded once and only shuffled anew for every pass; otherwise the next block
-    takes its place when it is used up. Everything follows from the seed and the files, so that a run that was killed
-    goes on with the batch that it would have had.
+    A block is a file of bfloat16 states of limited size. If the whole corpus fits in one block, or the run needs no
+    more states than fit, the block is encoded once and only reshuffled for every pass. Otherwise the next block
+    replaces it when all its batches have been drawn. The batches depend only on the seed and the corpus, so that a
+    resumed run continues with the batch that it would have had without the interruption.
 
     Args:
-        texts: The corpus, as :func:`~pyterrier_saesplade.training.pretraining.texts.spool_texts` writes it.
-        encoder: Whose token states are wanted.
-        folder: Where the blocks are written; files that an earlier run left there are used.
-        batch: States in a batch, or documents if ``by_document``.
+        texts: The corpus, as :func:`~pyterrier_saesplade.training.pretraining.texts.spool_texts` returns it.
+        encoder: The encoder that computes the token states.
+        folder: The folder of the blocks. Files that an earlier run left there are used.
+        batch: Number of states per batch, or of documents if ``by_document``.
         by_document: Whether a batch holds all states of ``batch`` documents.
-        max_rows: States in a block, at most.
-        seed: Of the order of documents and states.
-        shard: Which of ``shards`` equal shares of the corpus to draw from: one per process.
-        shards: See ``shard``.
+        max_rows: Maximum number of states in a block. It may be exceeded by less than the states of one window of
+            documents.
+        seed: Seed of the order of documents and states.
+        shard: Index of the share of the corpus that this process draws from.
+        shards: Number of equal shares, one per process.
         verbose: Whether to show progress.
+
+    Attributes:
+        start: Number of the batch that the next iteration starts with.
     """
 
     def __init__(
@@ -80,12 +92,11 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         self.verbose = verbose
         self.dimension = encoder.model.head.W_enc.shape[1]
         self._epoch_order: tuple[int, NDArray[np.int64]] | None = None
-        #: The batch that the next iteration begins with.
         self.start = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yields ``{"states": [T, d]}`` in bfloat16, from batch ``start`` on, without end."""
+        """Yields ``{"states": [T, d]}`` in bfloat16 endlessly, starting with batch ``start``."""
         skip = self.start
         number = 0
         first_document = 0
@@ -100,14 +111,14 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
                 first_document = progress.next_document
 
     def sample(self, documents: int) -> tuple[Tensor, list[int]]:
-        """Returns the states ``[T, d]`` of the corpus's first documents, in random order, and their bounds."""
+        """Returns the states ``[T, d]`` of the first documents of the shuffled corpus, and the documents' bounds."""
         progress = self._block(0)
         lengths = self._lengths(progress)[:documents]
         bounds = np.concatenate(([0], np.cumsum(lengths)))
         return self._states(progress)[: bounds[-1]].clone(), bounds.tolist()
 
     def rows(self, count: int) -> Tensor:
-        """Returns the first ``count`` states ``[N, d]`` of the stream, or all that its first block has."""
+        """Returns the first ``count`` states ``[N, d]`` of the stream, or all states of its first block if fewer."""
         progress = self._block(0)
         order = np.random.default_rng([self.seed, self.shard, 0]).permutation(progress.rows)
         return self._states(progress)[order[:count]]
@@ -118,7 +129,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         ends = np.cumsum(lengths)
         count = len(lengths) if self.by_document else progress.rows
         order = np.random.default_rng([self.seed, self.shard, number]).permutation(count)
-        # A corpus smaller than a batch is taken more than once.
+        # A block smaller than a batch is repeated to fill the batch.
         order = np.resize(order, max(self.batch, count))
         for start in range(skip * self.batch, len(order) - self.batch + 1, self.batch):
             chosen = order[start : start + self.batch]
@@ -128,7 +139,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
                 yield {"states": states[chosen]}
 
     def _block(self, first_document: int) -> _Progress:
-        """Finds the block that begins at a place of the endlessly repeated, shuffled corpus, or encodes it."""
+        """Returns the block that begins at a place in the shuffled, repeated corpus, after encoding what is missing."""
         path = self._path(first_document, "json")
         progress = (
             _Progress(**json.loads(path.read_text())) if path.exists() else _Progress(first_document, first_document)
@@ -136,7 +147,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         return progress if progress.complete else self._encode(progress)
 
     def _encode(self, progress: _Progress) -> _Progress:
-        """Encodes the rest of a block, in place of any other."""
+        """Encodes the rest of a block, and removes the states of all other blocks."""
         first_document = progress.first_document
         for old in self.folder.glob("block-*.states"):
             if old != self._path(first_document, "states"):
@@ -153,7 +164,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         return progress
 
     def _extend(self, progress: _Progress) -> _Progress:
-        """Encodes one more window of documents, and notes it once it is on disk."""
+        """Encodes one more window of documents, and records the progress once the states are on disk."""
         total = self._documents()
         place = progress.next_document
         chosen = self._order(place // total)[place % total : place % total + _WINDOW]
@@ -181,7 +192,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         return extended
 
     def _tokenize(self, chosen: NDArray[np.int64]) -> list[list[int]]:
-        """Returns the word pieces of texts: first of documents, then of queries."""
+        """Returns the word pieces of the chosen texts without empty ones: documents first, then queries."""
         rows = self.texts[chosen]
         ids = []
         for side in ("doc", "query"):
@@ -192,7 +203,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         return ids
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        """Returns this shard's documents in the order in which a pass over the corpus takes them."""
+        """Returns this shard's documents in the order of one pass over the corpus."""
         if self._epoch_order is None or self._epoch_order[0] != epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.texts))
             self._epoch_order = epoch, order[self.shard :: self.shards]
@@ -213,7 +224,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
     def _states(self, progress: _Progress) -> Tensor:
         path = self._path(progress.first_document, "states")
         if not path.exists():
-            # The run was stopped after this block had made room for a later one, and goes on from before.
+            # A later block had replaced this one when the run was stopped, and the last checkpoint is from before that.
             self._encode(_Progress(progress.first_document, progress.first_document))
         size = progress.rows * self.dimension
         return torch.from_file(str(path), shared=False, size=size, dtype=torch.bfloat16).view(-1, self.dimension)

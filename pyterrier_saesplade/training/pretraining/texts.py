@@ -1,4 +1,4 @@
-"""The texts of a corpus on disk, in Arrow, whatever they came from."""
+"""The texts of a corpus in an Arrow file."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import atomic_write
 from pyterrier_saesplade.training.extra import ArrowWriter, Dataset, Features, Value
 
-#: So many texts tell whether a file holds the corpus that is given.
+#: Number of texts that are compared to check whether a file holds the given corpus.
 _COMPARED = 100
 
 
 def spool_texts(documents: Iterable[Mapping[str, Any]], path: Path, queries: Iterable[str] = ()) -> Dataset:
-    """Writes the texts of documents, and of queries, to an Arrow file, unless it is there already, and opens it.
+    """Writes the texts of documents and queries to an Arrow file, unless it exists already, and opens it.
 
-    Training goes over a corpus several times, in random order, and again after a crash; an iterator of documents can
-    do none of this. The file is memory-mapped: what it takes is disk (as much as the texts), not memory.
+    Training reads a corpus several times, in random order, and again after a crash, which an iterator of documents does
+    not allow. The file is memory-mapped: it takes as much disk space as the texts, but no memory.
 
     Args:
         documents: PyTerrier documents: dictionaries with ``docno`` and ``text``.
-        path: Where to write; it appears only when it is complete.
-        queries: Texts of queries, which will be cut and marked as such.
+        path: The file. It appears only when it is complete.
+        queries: Texts of queries, which are truncated and marked as queries.
 
     Raises:
-        ValueError: If a document has no ``text``, there is no document with a text, or the file that is there already
-            begins with other texts.
+        DataError: If a document has no ``text``, no document has a text that is not empty, or an existing file begins
+            with other texts.
     """
     if path.exists():
         spooled = open_texts(path)
@@ -43,20 +43,23 @@ def spool_texts(documents: Iterable[Mapping[str, Any]], path: Path, queries: Ite
                 writer.write({"text": text, "query": is_query})
             count, _ = writer.finalize()
         if not count:
-            raise DataError("the corpus is empty: there is no document with a text to learn from")
+            raise DataError("the corpus is empty: no document has a text")
     return open_texts(path)
 
 
 def open_texts(path: Path) -> Dataset:
-    """Opens what :func:`spool_texts` wrote: a data set with the columns ``text`` and ``query``, whether it is one."""
+    """Opens the file that :func:`spool_texts` wrote; the column ``query`` says whether a ``text`` is a query."""
     return Dataset.from_file(str(path))
 
 
 def _texts(documents: Iterable[Mapping[str, Any]], queries: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Yields the texts that are not empty, and whether each is a query's."""
+    """Yields each text that is not empty, and whether it is a query."""
     for number, document in enumerate(documents, start=1):
         if not isinstance(document, Mapping):
-            raise DataError("documents must be dictionaries with 'docno' and 'text'; of a frame: to_dict('records')")
+            raise DataError(
+                f"documents must be dictionaries with 'docno' and 'text', not {type(document).__name__}: convert a "
+                "frame with to_dict('records')"
+            )
         if "text" not in document:
             raise DataError(f"document {number} has no 'text' (it has {', '.join(document) or 'nothing'})")
         text = document["text"]

@@ -1,4 +1,4 @@
-"""The trainer of the autoencoder, and what it measures."""
+"""The autoencoder's trainer and its measures."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pyterrier_saesplade.model import max_pool
 from pyterrier_saesplade.training.pretraining.autoencoder import SparseAutoencoder, decode
 from pyterrier_saesplade.training.trainer import BatchTrainer, KeepDictionaryNormal
 
-#: Latents are counted that are active in more than these many of 768 documents, as the authors log them.
-DOCUMENT_COUNTS = (2, 8, 32, 128, 512)
+#: Number of documents to measure on, as in the log of the paper's authors.
 SAMPLE_DOCUMENTS = 768
+#: For each of these numbers, the log counts the latents that are active in more documents than that.
+DOCUMENT_COUNTS = (2, 8, 32, 128, 512)
 _CHUNK_TOKENS = 4096
 
 
 class AutoencoderTrainer(BatchTrainer):
-    """Trains a :class:`SparseAutoencoder`, and logs what tells whether it learns.
+    """Trains a :class:`SparseAutoencoder`, and logs measures of its quality.
 
     Args:
-        sample: Token states ``[T, d]`` of whole documents, with their bounds, to measure on.
-        **kwargs: Those of :class:`BatchTrainer`.
+        sample: Token states ``[T, d]`` of whole documents to measure on, and the documents' bounds.
+        **kwargs: Further arguments of :class:`BatchTrainer`.
     """
 
     SHOWN: ClassVar[Sequence[str]] = ("loss", "fvu", "dead")
@@ -35,11 +36,11 @@ class AutoencoderTrainer(BatchTrainer):
         self.add_callback(KeepDictionaryNormal())
 
     def measures(self, means: dict[str, float]) -> dict[str, float]:
-        """Returns the fraction of variance unexplained, the share of dead latents, and the active ones of a token."""
+        """Returns the fraction of variance unexplained, the share of dead latents and the active latents per token."""
         return {"fvu": means["reconstruction"] / means["variance"], "dead": means["dead"], "l0_token": means["l0"]}
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Measures whole documents: see :func:`measure_documents`."""
+        """Measures the autoencoder with :func:`measure_documents`, and logs the result."""
         autoencoder = self.accelerator.unwrap_model(self.model)
         metrics = {f"eval_{name}": value for name, value in measure_documents(autoencoder, *self._sample).items()}
         self.log(metrics)
@@ -51,13 +52,14 @@ def measure_documents(autoencoder: SparseAutoencoder, states: Tensor, bounds: li
     """Measures an autoencoder on whole documents.
 
     Args:
-        autoencoder: It.
-        states: ``[T, d]``, token states, document after document.
-        bounds: Where each document begins, and where the last ends.
+        autoencoder: The autoencoder.
+        states: ``[T, d]``, the token states of one document after the other.
+        bounds: The row at which each document begins, and the number of rows.
 
     Returns:
-        ``fvu``: fraction of variance unexplained; ``l0_token`` and ``l0_text``: mean active latents of a token and of a
-        document; ``latents_df_N``: latents active in more than N of 768 documents (that share of fewer).
+        ``fvu``: fraction of variance unexplained. ``l0_token`` and ``l0_text``: mean number of active latents per token
+        and per document. ``latents_df_N``: number of latents that are active in more than N of 768 documents; for fewer
+        documents, N is scaled down proportionally.
     """
     head = autoencoder.head
     width, documents = len(head.W_enc), len(bounds) - 1

@@ -1,4 +1,4 @@
-"""Fine-tuning: the whole model learns to rank."""
+"""Fine-tuning of a model for ranking."""
 
 import lazy_loader
 

@@ -42,12 +42,12 @@ from pyterrier_saesplade.types import Precision
 
 _log = logging.getLogger(__name__)
 
-#: Passages from which the document frequencies of latents are estimated.
+#: Number of passages from which the document frequencies of latents are estimated.
 _IDF_PASSAGES = 20_000
-#: Batches from which the scale of scores is estimated.
+#: Number of batches from which the spread of scores is estimated.
 _CALIBRATION_BATCHES = 4
-#: Seconds for which processes wait for the first, which searches negatives or encodes texts.
-_PATIENCE = 24 * 3600
+#: Maximum time in seconds that the other processes wait while the first one searches negatives or encodes texts.
+_MAX_WAIT = 24 * 3600
 
 
 def finetune(
@@ -60,41 +60,49 @@ def finetune(
     device: str | torch.device | None = None,
     verbose: bool = False,
 ) -> Path:
-    """Trains a model to rank, and writes the new one to a folder.
+    """Trains a model to rank, and writes the new model to a folder.
 
-    While it works, checkpoints and what was computed beforehand lie in the folder ``OUT.run``, which is removed at the
-    end. If the run is killed, the same call goes on from there, and ends with the same weights as if it had not been.
-    Under ``torchrun`` every process takes its share of each batch; the losses are those of the whole batch, but for
-    in-batch negatives, which are those of the process.
+    During training the folder ``OUT.run`` holds checkpoints and everything computed before the first step. It is
+    removed at the end. If the run is killed, the same call resumes it and ends with the same weights as an
+    uninterrupted run. Under ``torchrun`` each process takes its share of every batch. The losses are those of the whole
+    batch, except that in-batch negatives come from the same process.
 
     Args:
-        model: Folder or hub name of a SAE-SPLADE model; ``splade=NAME`` for a SPLADE checkpoint, or for any masked
-            language model, which then becomes one.
-        data: What to train on; of several data sets queries are taken in turn.
-        out: The folder to write; it must not exist.
-        config: The settings; ``None``: those for a laptop.
-        validation: Queries to validate with; ``None``: some of ``data`` (of the first) are held out for it.
-        device: Where to train; ``None``: the first GPU, else the CPU.
+        model: Folder or hub name of an SAE-SPLADE model; or ``splade=NAME`` for a SPLADE checkpoint, or for any masked
+            language model, which is then trained as one.
+        data: The data to train on. Queries are taken from several data sets in turn.
+        out: The folder to write. It must not exist.
+        config: The settings; ``None``: the defaults, which suit a laptop.
+        validation: Queries to validate with; ``None``: some queries of ``data`` (its first data set) are held out.
+        device: Where to train; ``None``: the first GPU, or the CPU if there is none.
         verbose: Whether to show progress and the log.
 
     Returns:
-        ``out``: a model that :class:`~pyterrier_saesplade.SaeSplade` loads, ``training.json`` with the log, a model
-        card, and with validations a figure of them and the models that were not chosen.
+        ``out``, with a model that :class:`~pyterrier_saesplade.SaeSplade` loads, ``training.json`` with the log, and a
+        model card. If there were validations, it also has a figure of them, and subfolders with the models that ``use``
+        did not select.
 
     Raises:
-        FileExistsError: If ``out`` exists, or ``OUT.run`` belongs to a run with other settings.
-        ValueError: If the model, the data or a setting cannot be used, or training went wrong.
-        ImportError: If what the settings ask for is not installed.
+        PathExistsError: If ``out`` exists, or ``OUT.run`` belongs to a run with other settings.
+        SettingError: If a setting cannot be used with this model, this data, this device or this number of processes.
+        ModelError: If the model cannot be used.
+        CollapsedError: If the model no longer retrieves.
+        MissingPackageError: If the settings need a package that is not installed.
+
+    Examples:
+        >>> config = FinetuneConfig(steps=1, batch_queries=2, nway=2)
+        >>> finetune("my-model", read_labels("my-collection"), "tuned", config)
+        PosixPath('tuned')
     """
     given = [data] if isinstance(data, TrainingData) else list(data)
     config = (config or FinetuneConfig()).resolved(scored=_scored(given))
     rank, processes = rank_and_processes()
     if rank:
-        _log.setLevel(logging.ERROR)  # one process speaks for all
+        _log.setLevel(logging.ERROR)  # only the first process logs
     described = {"model": str(model), "data": [source.description for source in given], "processes": processes}
     described["validation"] = None if validation is None else validation.description
     if validation is not None and not config.eval_steps:
-        raise SettingError("there are queries to validate with, and no validations: set eval_steps too")
+        raise SettingError("there are queries to validate with, but no validations: set eval_steps too")
     described["weights"] = _files_digest(Path(parse_model_name(model)[0]))
     run = Run(Path(out), plain(described | asdict(config)))
     finished = run.is_finished()
@@ -108,14 +116,14 @@ def finetune(
         verbose=verbose,
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
-        ddp_timeout=_PATIENCE,
+        ddp_timeout=_MAX_WAIT,
     )
     if finished:
         wait(processes)
         if rank == 0:
             run.tidy()
         return run.out
-    encoder = _opened(str(model), config, arguments.device)
+    encoder = _open_model(str(model), config, arguments.device)
     encoder.backbone_dtype = dtype
     with run.held(rank):
         trainer = _trainer(encoder, given, validation, config, run, arguments, verbose=verbose)
@@ -136,7 +144,7 @@ def _trainer(
     *,
     verbose: bool,
 ) -> RankingTrainer:
-    """Computes what training begins with, unless it is in the run's folder already; the first process does."""
+    """Makes the trainer. The first process computes what it needs, unless the run's folder has it already."""
     rank, processes = rank_and_processes()
     for problem in (problem for source in given for problem in source.problems):
         _log.warning("left out: %s", problem)
@@ -145,9 +153,9 @@ def _trainer(
     held_out, sources = _split(found, validation, config)
     ranker = Ranker(encoder.model, config, encoder.dtype)
     with arguments.main_process_first(local=False):
-        _start(ranker, encoder, sources, config, run.work / "start.safetensors")
+        _set_query_weights(ranker, encoder, sources, config, run.work / "start.safetensors")
         if config.train == "head":
-            sources = _frozen(sources, encoder, config, run.work, verbose=verbose)
+            sources = _with_states(sources, encoder, config, run.work, verbose=verbose)
         batches = _batches(sources, encoder, config)
         if config.calibrate:
             _calibrate(ranker, batches, run.work / "alpha.safetensors")
@@ -157,7 +165,7 @@ def _trainer(
         model=ranker, args=arguments, batches=batches, encoder=encoder, validation=held_out, run=run, config=config
     )
     _log.info(
-        "%s queries with %s passages each, %s trained parameters",
+        "training on %s queries with %s passages each; %s trained parameters",
         f"{sum(len(source.numbers) for source in sources):,}",
         config.nway,
         f"{sum(parameter.numel() for parameter in ranker.parameters() if parameter.requires_grad):,}",
@@ -166,7 +174,7 @@ def _trainer(
 
 
 def _files_digest(folder: Path) -> str:
-    """Returns the SHA-256 of the weights in a folder; of a hub name, whose weights do not change, that of nothing."""
+    """Returns the SHA-256 of the weights in a folder. For a hub name it is the digest of the empty string."""
     digest = sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
@@ -177,29 +185,32 @@ def _files_digest(folder: Path) -> str:
 def _scored(sources: Sequence[TrainingData]) -> bool:
     scored = {source.scored for source in sources}
     if len(scored) != 1:
-        raise SettingError("give data sets, one at least, that all have a teacher's scores or that all have none")
+        raise SettingError("give at least one data set; either all data sets must have a teacher's scores, or none")
     return scored == {True}
 
 
 def _backbone_dtype(config: FinetuneConfig, device: torch.device) -> torch.dtype | None:
-    """Returns the type of autocast; a frozen backbone has run already, in float32."""
+    """Returns the backbone's number format in training, or ``None`` if it is frozen and not run in training."""
     if config.train == "head":
         return None
     if config.precision == "float16":
         if device.type == "cpu":
-            raise SettingError("precision 'float16' is for GPUs: use bfloat16, float32 or auto on the CPU")
+            raise SettingError("precision 'float16' needs a GPU: use bfloat16, float32 or auto on the CPU")
         return torch.float16
     return pick_dtype(config.precision, device)
 
 
-def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder:
-    """Opens the model, with the settings that change it and without a decoder that is not trained."""
+def _open_model(model: str, config: FinetuneConfig, device: torch.device) -> Encoder:
+    """Opens the model and applies the settings that change it. A decoder that is not trained is dropped."""
     torch.manual_seed(config.seed)
     precision: Precision = "float32" if config.precision == "float32" else "auto"
     source, head = parse_model_name(model)
     if head == "mlm":
         if config.width is not None:
-            raise SettingError("width is that of a Matryoshka dictionary, which SPLADE has not: leave it out")
+            raise SettingError(
+                f"width ({config.width}) selects the first latents of a Matryoshka dictionary, which SPLADE does not "
+                "have: leave it out"
+            )
         encoder = Encoder.from_splade(source, device=device)
     else:
         encoder = Encoder.from_pretrained(model, width=config.width, device=device)
@@ -209,7 +220,7 @@ def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder
             setattr(network.config, name, getattr(config, name))
     check_k(network.config.k, network.config.width)
     if config.reconstruction_weight:
-        network.head.dictionary  # noqa: B018 (an error now if there is none)
+        network.head.dictionary  # noqa: B018 (raises an error now if the model has no decoder)
     else:
         network.head.W_dec, network.config.decoder = None, False
     if config.alpha is not None:
@@ -224,18 +235,20 @@ def _opened(model: str, config: FinetuneConfig, device: torch.device) -> Encoder
 def _with_negatives(data: TrainingData, encoder: Encoder, folder: Path) -> TrainingData:
     if data.has_negatives:
         return data
-    _log.info("searching negatives of %s queries among %s passages", f"{len(data):,}", f"{len(data.passages):,}")
+    _log.info("searching for negatives of %s queries among %s passages", f"{len(data):,}", f"{len(data.passages):,}")
     return with_negatives(data, encoder, folder)
 
 
 def _split(
     found: Sequence[TrainingData], validation: TrainingData | None, config: FinetuneConfig
 ) -> tuple[Validation | None, list[Source]]:
-    """Returns the validation, and what is left to be trained on."""
+    """Returns the validation, and the examples that remain to be trained on."""
     numbers = [data.numbers(config.nway) for data in found]
     for data, chosen in zip(found, numbers, strict=True):
         if not len(chosen):
-            raise SettingError(f"no query has {config.nway} passages, a positive among them: lower nway, or give more")
+            raise SettingError(
+                f"no query has nway ({config.nway}) passages including a positive: lower nway, or give more passages"
+            )
         if len(chosen) < len(data):
             short = np.setdiff1d(np.arange(len(data)), chosen)
             (query,) = data.queries.texts([data[short[0]].query])
@@ -247,19 +260,23 @@ def _split(
     if config.eval_steps and validation is not None:
         held_out = Validation.of(validation, np.arange(len(validation)), config.eval_pool, config.seed)
     elif config.eval_steps:
-        of_query = found[0].query_rows()[numbers[0]]
-        queries = np.random.default_rng(config.seed).permutation(np.unique(of_query))
+        query_rows = found[0].query_rows()[numbers[0]]
+        queries = np.random.default_rng(config.seed).permutation(np.unique(query_rows))
         count = min(config.eval_queries, len(queries) // 10)
         if not count:
-            raise SettingError(f"{len(queries)} queries are too few to hold some out: give others to validate with")
-        is_held_out = np.isin(of_query, queries[:count])
+            raise SettingError(
+                f"{len(queries)} queries are too few to hold out a tenth of them: give other queries to validate with"
+            )
+        is_held_out = np.isin(query_rows, queries[:count])
         held_out = Validation.of(found[0], numbers[0][is_held_out], config.eval_pool, config.seed)
         numbers[0] = numbers[0][~is_held_out]
     return held_out, [Source(data, chosen) for data, chosen in zip(found, numbers, strict=True)]
 
 
-def _start(ranker: Ranker, encoder: Encoder, sources: Sequence[Source], config: FinetuneConfig, path: Path) -> None:
-    """Gives the model the query weights that it begins with; from now on no index multiplies its queries by idf."""
+def _set_query_weights(
+    ranker: Ranker, encoder: Encoder, sources: Sequence[Source], config: FinetuneConfig, path: Path
+) -> None:
+    """Initialises the model's query weights. From now on its queries are no longer multiplied by an index's idf."""
     network = encoder.model
     if config.query_weights != "none" and network.query_weights is None:
         if not path.exists():
@@ -278,12 +295,12 @@ def _idf(encoder: Encoder, sources: Sequence[Source], seed: int) -> torch.Tensor
     return torch.from_numpy(statistics.idf())
 
 
-def _frozen(
+def _with_states(
     sources: Sequence[Source], encoder: Encoder, config: FinetuneConfig, work: Path, *, verbose: bool
 ) -> list[Source]:
     """Returns the sources with the token states of all their texts."""
     allowed = config.states_gigabytes * 1e9 / len(sources)
-    frozen = []
+    with_states = []
     for i, source in enumerate(sources):
         examples = [source.data[number] for number in source.numbers]
         queries = np.unique([example.query for example in examples])
@@ -295,8 +312,8 @@ def _frozen(
             max_bytes=allowed,
             verbose=verbose,
         )
-        frozen.append(source._replace(states=states))
-    return frozen
+        with_states.append(source._replace(states=states))
+    return with_states
 
 
 def _batches(
@@ -317,29 +334,31 @@ def _batches(
 
 @torch.no_grad()
 def _calibrate(ranker: Ranker, batches: RankingBatches, path: Path) -> None:
-    """Sets ``alpha`` so that the spread of a query's scores, which grow with its square, is the teacher's."""
+    """Sets ``alpha`` so that a query's scores spread as the teacher's do. Scores are proportional to its square."""
     alpha = ranker.model.alpha
     if not path.exists():
         ranker.train(False)
         found, wanted = [], []
         for number in range(_CALIBRATION_BATCHES):
-            batch = _on(batches[number], alpha.device)
+            batch = _to_device(batches[number], alpha.device)
             teacher = batch.pop("teacher", None)
             found.append(ranker.spread(**batch))
             wanted.append(1.0 if teacher is None else float(spread(teacher)))
         own, target = fmean(found), fmean(wanted)
         if not own > 0:
-            raise SettingError("a query's passages all have the same score: train another model, or calibrate=False")
+            raise SettingError(
+                "all passages of a query have the same score: use another model, or set calibrate to false"
+            )
         calibrated = float(alpha) * math.sqrt(target / own)
-        _log.info("scores spread by %.3g, and should by %.3g: alpha is now %.3g", own, target, calibrated)
+        _log.info("standard deviation of scores: %.3g, target: %.3g; alpha is now %.3g", own, target, calibrated)
         save_tensors({"alpha": torch.tensor(calibrated)}, path)
     alpha.copy_(load_file(path)["alpha"])
 
 
-def _on(value: Any, device: torch.device) -> Any:
+def _to_device(value: Any, device: torch.device) -> Any:
     """Moves the tensors inside a batch to a device."""
     if isinstance(value, dict):
-        return {name: _on(part, device) for name, part in value.items()}
+        return {name: _to_device(part, device) for name, part in value.items()}
     if isinstance(value, list):
-        return [_on(part, device) for part in value]
+        return [_to_device(part, device) for part in value]
     return value.to(device) if isinstance(value, torch.Tensor) else value

@@ -1,4 +1,4 @@
-"""Negatives of labelled queries: what a model ranks high and is not relevant."""
+"""Negatives of labelled queries: passages that a model ranks high and that are not relevant."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from pyterrier_saesplade.training.data import Example, TrainingData, write_examp
 from pyterrier_saesplade.types import Side
 from pyterrier_saesplade.vectors import ConceptVectors, top_documents
 
-#: Negatives are drawn from so many passages at the top of a query's ranking.
+#: Maximum number of negatives per query, from the top of its ranking.
 DEPTH = 40
+#: Number of texts that are read and encoded at a time.
 _WINDOW = 4096
 
 
 def with_negatives(data: TrainingData, encoder: Encoder, folder: Path, *, depth: int = DEPTH) -> TrainingData:
-    """Searches all passages with a model, and takes what it ranks high and is no positive as negatives.
+    """Searches all passages with a model, and adds those that it ranks high and that are not positives as negatives.
 
-    The vectors of all passages are in memory meanwhile, some kilobytes each: for millions of passages write a file of
+    The vectors of all passages are held in memory, some kilobytes each. For millions of passages, write a file of
     candidates with ``saesplade mine`` instead.
 
     Args:
-        data: Queries with positives alone.
-        encoder: The model; one whose queries want idf gets that of the passages.
-        folder: Where to write the examples; what is there already is used.
-        depth: Negatives of a query, at most.
+        data: Queries with positives only.
+        encoder: The model. If it weights queries by idf, the idf of the passages is used.
+        folder: The folder to write the examples to. If an earlier run completed it, it is used as it is.
+        depth: Maximum number of negatives per query.
     """
     if not (folder / "description.json").exists():
         folder.mkdir(exist_ok=True)
@@ -40,7 +41,7 @@ def with_negatives(data: TrainingData, encoder: Encoder, folder: Path, *, depth:
 
 
 def encode_rows(encoder: Encoder, table: TextTable, rows: Sequence[int], side: Side) -> ConceptVectors:
-    """Returns the vectors of some texts of a table, which are read some at a time."""
+    """Returns the vectors of some rows of a table; the texts are read and encoded in windows."""
     parts = [encoder.encode(table.texts(window), side=side) for window in chunked(rows, _WINDOW)]
     return ConceptVectors.concatenate(parts)
 
@@ -53,8 +54,8 @@ def _mined(data: TrainingData, encoder: Encoder, depth: int) -> Iterator[Example
         statistics = LatentStatistics.empty(encoder.config.width)
         statistics.update(passages)
         queries = statistics.weigh(queries)
-    most = max(example.positives for example in examples)
-    ranked = top_documents(queries, passages, encoder.config.width, depth + most)
+    most_positives = max(example.positives for example in examples)
+    ranked = top_documents(queries, passages, encoder.config.width, depth + most_positives)
     for example, (found, _) in zip(examples, ranked, strict=True):
         negatives = found[~np.isin(found, example.passages)][:depth]
         yield example._replace(passages=np.concatenate([example.passages, negatives]))

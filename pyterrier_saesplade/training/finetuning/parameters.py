@@ -1,4 +1,4 @@
-"""Which parts of a model are trained, and how fast."""
+"""The parameters that are trained, and their learning rates."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pyterrier_saesplade.training.config import FinetuneConfig
 
 
 def choose_parts(model: SaeSpladeModel, config: FinetuneConfig) -> None:
-    """Freezes what ``config.train`` does not name; ``"lora"`` adds its matrices to the backbone.
+    """Freezes everything that ``config.train`` does not select. ``"lora"`` adds low-rank matrices to the backbone.
 
     Raises:
-        ValueError: If there are not so many layers.
-        ImportError: If peft, which LoRA takes, is not installed.
+        SettingError: If ``config.train`` is a number of layers that the backbone does not have.
+        MissingPackageError: If ``config.train`` is ``"lora"`` and peft is not installed.
     """
     frozen_bias = not model.head.b_dec.requires_grad
     model.requires_grad_(True)
@@ -38,7 +38,7 @@ def choose_parts(model: SaeSpladeModel, config: FinetuneConfig) -> None:
 
 
 def parameter_groups(model: SaeSpladeModel, config: FinetuneConfig) -> list[dict[str, Any]]:
-    """Returns the optimiser's groups: each part at its rate, biases and norms without weight decay."""
+    """Returns the optimiser's groups: a learning rate per part; biases and norms have no weight decay."""
     rates = {
         "head": config.head_learning_rate,
         "alpha": config.alpha_learning_rate,
@@ -59,7 +59,7 @@ def parameter_groups(model: SaeSpladeModel, config: FinetuneConfig) -> list[dict
 
 
 def merged(backbone: PreTrainedModel) -> PreTrainedModel:
-    """Returns a backbone with its low-rank additions, if it has any, in its own weights."""
+    """Returns a backbone with its low-rank matrices, if it has any, merged into its weights."""
     merge = getattr(backbone, "merge_and_unload", None)
     plain: PreTrainedModel = backbone if merge is None else merge()
     return plain

@@ -1,4 +1,4 @@
-"""The model as it is fine-tuned: a batch of queries and passages in, a loss out."""
+"""The model with its losses, which computes the loss of a batch of queries and passages."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ from pyterrier_saesplade.training.finetuning.losses import (
 from pyterrier_saesplade.training.finetuning.scoring import score
 from pyterrier_saesplade.training.pretraining import decode
 
-#: A latent is dead once so many passages in a row have not had it.
+#: A latent is dead after this many passages in a row in which it was not active.
 DEAD_AFTER = 5000
 
 Group = dict[str, Any]
 
 
 class RankingOutput(NamedTuple):
-    """What one batch gives; all scalars.
+    """The loss and the measures of one batch; all scalars.
+
+    The losses are not multiplied by their weights. The ranking losses and the reconstruction error are 0 if their
+    weight is 0.
 
     Attributes:
         loss: The weighted sum of the losses.
-        kl: The divergence from the teacher; like each that follows 0 where its weight is.
-        margin_mse: The error of the margins.
+        kl: The KL divergence from the teacher.
+        margin_mse: The squared error of the teacher's margins.
         contrastive: InfoNCE.
-        doc_flops: The FLOPS penalty of the passages, without its weight.
-        query_flops: That of the queries.
-        reconstruction: Mean over tokens of the SAE's squared error.
-        l0_doc: Mean number of latents of a passage.
-        l0_query: The same of a query.
-        spread: Mean over queries of the standard deviation of the scores of their own passages.
+        doc_flops: The FLOPS penalty of the passages.
+        query_flops: The FLOPS penalty of the queries.
+        reconstruction: The squared error of the SAE's reconstruction, averaged over tokens.
+        l0_doc: Mean number of active latents per passage.
+        l0_query: Mean number of active latents per query.
+        spread: Standard deviation of the scores of a query's own passages, averaged over queries.
         dead: Share of the latents that are dead.
-        alpha: The factor of all weights.
+        alpha: The factor that scales all weights.
     """
 
     loss: Tensor
@@ -61,12 +64,13 @@ class RankingOutput(NamedTuple):
 class Ranker(nn.Module):
     """A model with the losses of fine-tuning (paper, section 3.3).
 
-    Vectors stay sparse: a step's memory does not grow with the width of the vocabulary, but for the head's weights.
+    Vectors stay sparse. Apart from the head's weights, the memory of a step does not grow with the width of the
+    vocabulary.
 
     Args:
         model: The network, trained in place.
-        settings: Those of the run, of which those of the losses and ``gradient_checkpointing`` matter here; resolved.
-        dtype: The type in which latents are searched.
+        settings: The resolved settings of the run. The settings of the losses and ``gradient_checkpointing`` are used.
+        dtype: Number format in which the strongest latents are searched.
     """
 
     step: Tensor
@@ -86,12 +90,13 @@ class Ranker(nn.Module):
         """Computes the loss of a batch.
 
         Args:
-            queries: Groups of queries: ``texts`` ``[b]``, their numbers in the batch; ``bounds``, a list of ``b + 1``
-                numbers, where the tokens of each begin; and ``input_ids`` with ``attention_mask`` ``[b, L]``, or the
-                ``states`` ``[T, d]`` of the tokens. A query without word pieces is in none.
-            documents: The same of the passages, the first ``N / B`` of which are those of query 0, and so on; the first
-                of each is its positive.
-            ignored: ``[B, N]``, passages that are no negatives of a query.
+            queries: Groups of queries. Each has ``texts`` ``[b]``, the queries' numbers in the batch; ``bounds``, a
+                list of ``b + 1`` numbers, at which each query's tokens begin and the last one's end; and either
+                ``input_ids`` and ``attention_mask`` ``[b, L]``, or the tokens' ``states`` ``[T, d]``. A query without
+                word pieces is not in any group.
+            documents: Groups of passages. The first ``N / B`` passages belong to query 0, and so on; the first passage
+                of each query is its positive.
+            ignored: ``[B, N]``, passages that must not be used as negatives of a query.
             teacher: ``[B, N / B]``, the teacher's scores of each query's own passages.
         """
         n_queries, n_documents = ignored.shape
@@ -142,24 +147,24 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def spread(self, queries: list[Group], documents: list[Group], ignored: Tensor) -> float:
-        """Returns how much the scores of a query's own passages differ, of a batch in this process."""
+        """Returns :func:`spread` of the scores of the queries' own passages, for a batch of this process."""
         of_queries, of_documents = self._vectors(queries)[0], self._vectors(documents)[0]
         n_queries, n_documents = ignored.shape
         scores = score(self.model.weigh(of_queries), of_documents, n_queries, n_documents, self.model.config.width)
         return float(spread(scores.gather(1, _blocks(scores))))
 
     def _vectors(self, groups: list[Group]) -> tuple[Pooled, Tensor]:
-        """Encodes groups of texts; returns their vectors by text, and the errors of reconstruction of their tokens.
+        """Encodes groups of texts; returns their vectors, sorted by text, and the tokens' reconstruction errors.
 
-        Those of queries are not weighed yet: what search costs depends on which latents are active, and the FLOPS
-        penalty is to see the frequent ones, of which query weights make little.
+        Query weights are not applied yet. The cost of search depends on which latents are active, so the FLOPS penalty
+        must see frequent latents at full weight, and query weights would reduce them.
         """
-        # Of a batch whose texts are all empty nothing but this is left.
+        # Keeps torch.cat valid if every text of the batch is empty.
         no_latent, no_value = self.unused.new_empty(0), self.model.alpha.new_empty(0)
         parts = [(no_latent, no_latent, no_value, no_latent, no_value)]
         for group in groups:
             if self.settings.gradient_checkpointing and torch.is_grad_enabled():
-                # Only one group's activations are in memory; the loss is still that of the whole batch.
+                # Only one group's activations are in memory, but the loss is still that of the whole batch.
                 parts.append(checkpoint(self._encode, group, use_reentrant=False))
             else:
                 parts.append(self._encode(group))
@@ -177,14 +182,14 @@ class Ranker(nn.Module):
         return group["texts"][pooled.texts], pooled.latents, pooled.values, pooled.tokens, error
 
     def _errors(self, states: Tensor) -> Tensor:
-        """Returns the squared error of the SAE's reconstruction of each token."""
+        """Returns the squared error ``[T]`` of the SAE's reconstruction of each token."""
         head = self.model.head
         values, latents = head(states, self.model.config.k_sae, dtype=self.dtype)
         return (states - head.b_dec - decode(values, latents, head.dictionary)).square().sum(1)
 
     @torch.no_grad()
     def _count(self, documents: Pooled, n_documents: int) -> None:
-        """Counts steps, and for each latent the passages since one had it, over all processes."""
+        """Counts the step, and the passages since each latent was last active, over all processes."""
         processes = distributed.get_world_size() if distributed.is_initialized() else 1
         self.step += 1
         self.unused += n_documents * processes
@@ -194,7 +199,7 @@ class Ranker(nn.Module):
 
 
 def spread(scores: Tensor) -> Tensor:
-    """Returns the mean over queries of the standard deviation of ``[B, n]`` scores."""
+    """Returns the standard deviation of each query's scores, averaged over the queries of ``[B, n]`` scores."""
     return scores.std(1, correction=0).mean()
 
 

@@ -1,4 +1,4 @@
-"""Scores of a training batch, from sparse vectors, differentiably."""
+"""Differentiable scores of a training batch, computed from sparse vectors."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pyterrier_saesplade.model import Pooled
 def score(queries: Pooled, documents: Pooled, n_queries: int, n_documents: int, width: int) -> Tensor:
     """Computes the dot product of every query with every document.
 
-    The only dense matrix has a row for each latent that a query of the batch has: some hundreds, whatever the width of
-    the vocabulary.
+    The only dense matrix has one row per latent that is active in a query of the batch. These are some hundreds,
+    regardless of the width of the vocabulary.
 
     Args:
-        queries: Their vectors.
-        documents: Theirs, by text.
-        n_queries: How many queries there are, B.
-        n_documents: How many documents, N.
-        width: The number of latents, M.
+        queries: Vectors of the queries.
+        documents: Vectors of the documents, sorted by text.
+        n_queries: Number of queries, B.
+        n_documents: Number of documents, N.
+        width: Number of latents, M.
 
     Returns:
-        ``[B, N]``.
+        The scores ``[B, N]``.
     """
     used, rows = torch.unique(queries.latents, return_inverse=True)
     table = queries.values.new_zeros(len(used), n_queries).index_put((rows, queries.texts), queries.values)

@@ -1,4 +1,4 @@
-"""Fine-tuning on the Hugging Face Trainer: learning rates, validation, guard rails, and what is kept in the end."""
+"""The trainer of fine-tuning: learning rates, validation, checks against collapse, and the models that are kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from transformers import TrainerCallback
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.errors import CollapsedError
 from pyterrier_saesplade.figures import plot_validations
+from pyterrier_saesplade.files import atomic_write
 from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import FinetuneConfig
 from pyterrier_saesplade.training.data import TrainingData
@@ -30,22 +30,22 @@ from pyterrier_saesplade.training.workdir import Run
 
 _log = logging.getLogger(__name__)
 
-#: Which measure each of the models that are kept is the best by.
+#: The best models that are kept, and the measure by which each is the best.
 BEST = {"best-rr": "eval_RR@10", "best-de": "eval_delta_e"}
 
-#: More than this share of all latents in a passage is none of sparse retrieval.
-_TOO_MANY = 0.9
+#: A mean share of active latents per passage above this causes a warning: such vectors are not sparse.
+_MAX_DENSITY = 0.9
 
 
 class RankingTrainer(BatchTrainer):
     """Trains a :class:`Ranker`.
 
     Args:
-        encoder: Encodes with the model that is trained.
-        validation: What the model is measured on; ``None``: nothing.
-        run: Where the best models are kept meanwhile.
+        encoder: An encoder that uses the model that is trained.
+        validation: The queries and passages to measure the model on; ``None``: it is not measured.
+        run: The run, whose folder holds the best models during training.
         config: The settings.
-        **kwargs: Those of :class:`BatchTrainer`.
+        **kwargs: Further arguments of :class:`BatchTrainer`.
     """
 
     SHOWN: ClassVar[Sequence[str]] = ("loss", "l0_doc", "l0_query")
@@ -64,24 +64,24 @@ class RankingTrainer(BatchTrainer):
             self.add_callback(KeepDictionaryNormal())
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Makes the optimiser, with a rate for each part of the model."""
+        """Creates the optimiser, with a learning rate for each part of the model."""
         if self.optimizer is None:
             cls, options = self.get_optimizer_cls_and_kwargs(self.args, self.encoder.model)
             self.optimizer = cls(parameter_groups(self.encoder.model, self.config), **options)
         return self.optimizer
 
     def measures(self, means: dict[str, float]) -> dict[str, float]:
-        """Returns all that the ranker measures, and raises an error if training went wrong.
+        """Returns the ranker's outputs except the loss, and checks that training has not collapsed.
 
         Raises:
-            CollapsedError: If the loss is no number, no latent is active, all weights are negative, or all scores of a
+            CollapsedError: If the loss is not finite, no latent is active, alpha is not positive, or all scores of a
                 query are equal.
         """
         step = self.state.global_step
         loss = means.pop("loss")
         rates = "lower the learning rates"
         if not math.isfinite(loss):
-            raise CollapsedError(f"the loss is no finite number at step {step}: {rates}, or use precision='float32'")
+            raise CollapsedError(f"the loss is not a finite number at step {step}: {rates}, or use precision='float32'")
         for side, weight in (("doc", "doc_flops"), ("query", "query_flops")):
             if means[f"l0_{side}"] == 0:
                 text = "passage" if side == "doc" else "query"
@@ -90,18 +90,18 @@ class RankingTrainer(BatchTrainer):
             raise CollapsedError(f"alpha is {means['alpha']:.3g} at step {step}: lower alpha_learning_rate")
         if means["spread"] == 0:
             raise CollapsedError(f"all passages of a query have the same score at step {step}: {rates}")
-        if means["l0_doc"] > _TOO_MANY * self.encoder.config.width:
-            self._warn("a passage has nearly all latents: keep fewer per token (k), or raise doc_flops")
+        if means["l0_doc"] > _MAX_DENSITY * self.encoder.config.width:
+            self._warn("nearly all latents are active in a passage: keep fewer per token (k), or raise doc_flops")
         if means["dead"] > 0.5:
-            self._warn("more than half of the latents are dead: lower doc_flops, or the learning rate of the head")
+            self._warn("more than half of the latents are dead: lower doc_flops or head_learning_rate")
         return means
 
     def was_stopped(self) -> bool:
-        """Tells whether patience was at its end."""
+        """Returns whether training was stopped because ``patience`` was exhausted."""
         return is_exhausted(self.state.log_history, self.config.patience)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Validates the model, and keeps it if it is the best so far."""
+        """Validates the model, and writes it to the run's folder if it is the best so far."""
         metrics: list[dict[str, float]] = [{}]
         if self.is_world_process_zero() and self._validation is not None:
             measured = self._validation.measure(self.encoder)
@@ -119,11 +119,11 @@ class RankingTrainer(BatchTrainer):
     def _warn(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
-            _log.warning("at step %s %s", self.state.global_step, message)
+            _log.warning("at step %s: %s", self.state.global_step, message)
 
 
 class _Patience(TrainerCallback):
-    """Stops training, with a checkpoint, after validations without a better RR@10."""
+    """Saves a checkpoint and stops training when :func:`is_exhausted`."""
 
     def __init__(self, patience: int | None) -> None:
         self._patience = patience
@@ -134,27 +134,25 @@ class _Patience(TrainerCallback):
 
 
 def is_exhausted(log: Sequence[Mapping[str, float]], patience: int | None) -> bool:
-    """Tells whether the last ``patience`` validations were no better than the best before them."""
+    """Returns whether none of the last ``patience`` validations had a better RR@10 than the best before them."""
     values = [entry[BEST["best-rr"]] for entry in log if BEST["best-rr"] in entry]
     return patience is not None and len(values) > patience and max(values[-patience:]) <= max(values[:-patience])
 
 
 def write_model(encoder: Encoder, folder: Path) -> None:
-    """Writes the model as it is now to a folder, in place of what is there."""
+    """Writes the current model to a folder, which is replaced if it exists."""
     network = encoder.model
     if hasattr(network.backbone, "merge_and_unload"):
-        # What is trained keeps its low-rank additions apart; a copy has them in its weights.
+        # Low-rank matrices are merged in a copy, because training goes on with separate matrices.
         network = copy.deepcopy(network)
         network.backbone = merged(network.backbone)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    Encoder(network, encoder.tokenizer, device=encoder.device).save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    with atomic_write(folder) as partial:
+        Encoder(network, encoder.tokenizer, device=encoder.device).save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def finish(trainer: RankingTrainer, data: Sequence[TrainingData], config: FinetuneConfig, run: Run) -> None:
-    """Writes the model that was asked for, with the others inside, the log and a card, and moves it into place."""
+    """Writes the chosen model, with the others in subfolders, the log and a card, and moves it into place."""
     write_model(trainer.encoder, run.work / "last")
     model = run.work / "model"
     shutil.rmtree(model, ignore_errors=True)
@@ -168,7 +166,7 @@ def finish(trainer: RankingTrainer, data: Sequence[TrainingData], config: Finetu
     write_card(model, run.settings, log, name=run.out.name)
     try:
         plot_validations(log, model / "validations.png")
-    except ImportError as error:  # a long training is not to be lost to a figure
+    except ImportError as error:  # a missing figure must not make a long training fail
         _log.warning("%s", error)
     run.finish(model)
     measures = next((entry for entry in reversed(log) if "eval_RR@10" in entry), None)

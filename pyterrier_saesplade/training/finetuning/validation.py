@@ -1,4 +1,4 @@
-"""How good a model is while it is trained: held-out queries, searched in a pool of passages."""
+"""Validation during training: held-out queries search a pool of passages."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pyterrier_saesplade.metrics import delta_e, qd_flops
 from pyterrier_saesplade.training.data import TrainingData
 from pyterrier_saesplade.vectors import top_documents
 
+#: Number of passages retrieved per query.
 _DEPTH = 100
 _MEASURES = {"RR@10": ir_measures.RR @ 10, "nDCG@10": ir_measures.nDCG @ 10}
 
 
 class Validation:
-    """Queries, a pool of passages, and which of them are relevant.
+    """Queries, a pool of passages, and the relevant passages of each query.
 
     Args:
-        queries: The queries' texts.
-        passages: The pool's texts.
-        relevant: For each query the numbers of its relevant passages in the pool.
+        queries: Texts of the queries.
+        passages: Texts of the pool.
+        relevant: For each query, the indices of its relevant passages in the pool.
     """
 
     def __init__(self, queries: Sequence[str], passages: Sequence[str], relevant: Sequence[Sequence[int]]) -> None:
@@ -31,30 +32,30 @@ class Validation:
         self.passages = passages
         self._qrels = [
             ir_measures.Qrel(str(query), str(passage), 1)
-            for query, passages_of in enumerate(relevant)
-            for passage in passages_of
+            for query, positives in enumerate(relevant)
+            for passage in positives
         ]
 
     @classmethod
     def of(cls, data: TrainingData, numbers: NDArray[np.int64], pool: int, seed: int) -> Validation:
-        """Makes a pool of examples' passages, and of others at random up to a number.
+        """Makes a pool from the passages of held-out examples, filled up with random other passages.
 
         Args:
             data: The data.
-            numbers: The examples that are held out; those of one query are joined.
-            pool: How many passages, unless the examples have more.
-            seed: What draws the others.
+            numbers: Numbers of the held-out examples. Examples of the same query are merged.
+            pool: Number of passages in the pool, unless the examples have more.
+            seed: Seed for drawing the other passages.
         """
         examples = [data[number] for number in numbers]
         rows = list(dict.fromkeys(row for example in examples for row in example.passages.tolist()))
         seen = set(rows)
         others = np.random.default_rng([seed, len(examples)]).permutation(len(data.passages))[: pool + len(rows)]
         rows += [row for row in others.tolist() if row not in seen][: max(0, pool - len(rows))]
-        place = {row: number for number, row in enumerate(rows)}
+        index_of = {row: index for index, row in enumerate(rows)}
         relevant: dict[int, dict[int, None]] = {}
         for example in examples:
-            of_query = relevant.setdefault(example.query, {})
-            of_query.update((place[row], None) for row in example.passages[: example.positives].tolist())
+            positives = relevant.setdefault(example.query, {})
+            positives.update((index_of[row], None) for row in example.passages[: example.positives].tolist())
         return cls(
             data.queries.texts(list(relevant)), data.passages.texts(rows), [list(found) for found in relevant.values()]
         )

@@ -124,7 +124,7 @@ def test_words_and_balance_are_saved_and_loaded(both: WordsAndConcepts, tmp_path
 
 
 def test_balances_that_are_unknown_or_out_of_range(model: SaeSplade, both: WordsAndConcepts) -> None:
-    with pytest.raises(SettingError, match=r"balance .*\bbalance=4\b"):
+    with pytest.raises(DataError, match=r"balance .*\bbalance=4\b"):
         WordsAndConcepts.fit(model, DOCUMENTS[:1])
     with pytest.raises(SettingError, match=r"balance .*-1\b"):
         WordsAndConcepts(model, both.words, -1)

@@ -110,11 +110,11 @@ def test_missing_texts_and_collections(model: SaeSplade, fast: InferenceFree, tm
 
 def test_invalid_files_settings_and_documents(model: SaeSplade, fast: InferenceFree, tmp_path: Path) -> None:
     (tmp_path / "table.npz").write_text("no table")
-    with pytest.raises(SettingError, match=str(tmp_path / "table.npz")):
+    with pytest.raises(DataError, match=str(tmp_path / "table.npz")):
         InferenceFree.load(tmp_path / "table.npz", model)
     with pytest.raises(SettingError, match=r"\bk\b"):
         fast.encode(["music"], "query", k=2)
-    with pytest.raises(SettingError, match="'text'"):
+    with pytest.raises(DataError, match="'text'"):
         model.inference_free([{"docno": "1", "text": " "}])
     with pytest.raises(DataError, match=r"'1'.*'body'"):
         model.inference_free(DOCUMENTS, text_field="body")

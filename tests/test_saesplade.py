@@ -13,7 +13,7 @@ from datasets import Dataset
 from ir_measures import R
 from transformers import AutoModel, AutoTokenizer
 
-from pyterrier_saesplade.errors import ModelMismatchError, PathExistsError, PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import ModelError, ModelMismatchError, PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig
@@ -202,9 +202,9 @@ def test_splade_checkpoints(splade_path: Path, model: SaeSplade, tmp_path: Path)
     saved = SaeSplade.from_pretrained(tmp_path / "saved")
     assert saved.fingerprint == splade.fingerprint
     assert saved.terms.latent("orchestra") == splade.terms.latent("orchestra")
-    with pytest.raises(SettingError, match=rf"{splade_path}.*'bert'.*\bSaeSplade\.from_splade\b"):
+    with pytest.raises(ModelError, match=rf"{splade_path}.*'bert'.*\bSaeSplade\.from_splade\b"):
         SaeSplade.from_pretrained(splade_path)
-    with pytest.raises(SettingError, match=rf"{model.source}.*'saesplade'.*\bSaeSplade\.from_pretrained\b"):
+    with pytest.raises(ModelError, match=rf"{model.source}.*'saesplade'.*\bSaeSplade\.from_pretrained\b"):
         SaeSplade.from_splade(model.source)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyterrier_saesplade.errors import DataError, ModelMismatchError, PathExistsError
+from pyterrier_saesplade.errors import DataError, ModelMismatchError, PathExistsError, SettingError
 from pyterrier_saesplade.formats import export
 from pyterrier_saesplade.formats.anserini import export_vectors
 from pyterrier_saesplade.impacts import Quantization, to_toks
@@ -92,7 +92,7 @@ def test_queries(model: SaeSplade, encoded: StoredVectors, queries: Path, tmp_pa
 def test_invalid_arguments(model: SaeSplade, encoded: StoredVectors, queries: Path, tmp_path: Path) -> None:
     with pytest.raises(PathExistsError, match=str(queries)):
         export_vectors(encoded, queries)
-    with pytest.raises(DataError, match=r"shards .*\b0\b"):
+    with pytest.raises(SettingError, match=r"shards .*\b0\b"):
         export_vectors(encoded, tmp_path / "vectors", shards=0)
     other = SaeSplade.from_pretrained(model.source, k=3)
     expected = rf"queries\.parquet.*{other.fingerprint[:8]}.*{model.fingerprint[:8]}"

@@ -6,7 +6,7 @@ import bmp
 import numpy as np
 import pytest
 
-from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.formats import ciff, export, import_vectors
 from pyterrier_saesplade.formats.source import Source
 from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
@@ -142,7 +142,7 @@ def test_a_damaged_file(written: Path, tmp_path: Path) -> None:
 def test_vectors_that_ciff_cannot_hold(
     written: Path, store: StoredVectors, make_store: MakeStore, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"CIFF .*Quantization"):
+    with pytest.raises(SettingError, match=r"CIFF .*Quantization"):
         ciff.write_ciff(Source(store, None), tmp_path / "y.ciff")
     with pytest.raises(DataError, match="empty"):
         export(make_store([([0], [0.01])], ["d"], Terms(1)), "ciff", tmp_path / "y.ciff")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyterrier_saesplade.engines import ENGINES, ConceptIndexer
-from pyterrier_saesplade.errors import DataError, PathExistsError, SettingError
+from pyterrier_saesplade.errors import PathExistsError, SettingError
 from pyterrier_saesplade.formats import export, import_vectors
 from pyterrier_saesplade.formats.exports import FORMATS
 from pyterrier_saesplade.impacts import Quantization
@@ -62,9 +62,9 @@ def test_settings_are_checked(store: StoredVectors, tmp_path: Path) -> None:
         export(store, "lucene", tmp_path / "out")
     with pytest.raises(SettingError, match=r"'anserini'.*'npz'"):
         export(store, "npz", tmp_path / "out", queries=tmp_path / "queries.parquet")
-    with pytest.raises(DataError, match=r"'ciff'.*'jsonl'.*'npz'"):
+    with pytest.raises(SettingError, match=r"'ciff'.*'jsonl'.*'npz'"):
         import_vectors(tmp_path / "x.npz", "npz", tmp_path / "out")
-    with pytest.raises(DataError, match=r"scale .*\b0\b"):
+    with pytest.raises(SettingError, match=r"scale .*\b0\b"):
         import_vectors(tmp_path / "x.jsonl", "jsonl", tmp_path / "out", scale=0)
     with pytest.raises(PathExistsError, match=str(store.folder)):
         import_vectors(tmp_path / "x.jsonl", "jsonl", store.folder)

@@ -1,4 +1,4 @@
-"""What SAE-SPLADE is compared with, and no plugin of PyTerrier offers ready-made: late interaction."""
+"""Late interaction: baselines that no PyTerrier plugin provides ready-made."""
 
 import lazy_loader
 

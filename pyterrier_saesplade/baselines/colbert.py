@@ -1,4 +1,4 @@
-"""ColBERT checkpoints, through PyLate."""
+"""ColBERT checkpoints, run by PyLate."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ from pyterrier_saesplade.types import Side
 if TYPE_CHECKING:
     from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer
 
-#: Texts in one batch of the network.
+#: Number of texts in a batch of the network.
 _BATCH = 32
 
 
 class ColbertModel:
-    """A ColBERT checkpoint as PyTerrier uses it: it encodes, re-ranks, indexes and retrieves.
+    """A ColBERT checkpoint for PyTerrier, which encodes, re-ranks, indexes and retrieves.
 
-    It is lazy: its weights are loaded at the first text. Two models with the same arguments are equal, and a model is
-    pickled as these.
+    The model is lazy: its weights are loaded when the first text is encoded. Models with the same arguments are equal,
+    and a model is pickled as its arguments.
 
     Args:
-        name_or_path: Hub name or folder of a checkpoint that PyLate reads; those of Stanford's ColBERT are among them.
-        doc_max_length: Word pieces kept per document, in place of the checkpoint's.
-        query_max_length: The same for queries, which are filled up to it with ``[MASK]`` where the checkpoint says so.
-        device: Where to compute; ``None``: the first GPU, else the CPU.
-        verbose: Whether stages made from this model show progress.
+        name_or_path: Hub name or folder of a checkpoint that PyLate can read, such as those of Stanford's ColBERT.
+        doc_max_length: Maximum number of word pieces per document, to override the checkpoint's setting.
+        query_max_length: The same for queries. Depending on the checkpoint, queries are padded to this length with
+            ``[MASK]``.
+        device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
+        verbose: Whether transformers created from this model show progress.
 
     Raises:
-        ImportError: If PyLate is not installed.
-        ValueError: If a length is not positive, or there is no such device.
+        MissingPackageError: If PyLate is not installed.
+        SettingError: If a length is not positive, or there is no such device.
 
     Examples:
         >>> colbert = ColbertModel("colbert-ir/colbertv2.0")
@@ -68,7 +69,7 @@ class ColbertModel:
     ) -> None:
         require_pylate()
         require_positive(doc_max_length=doc_max_length, query_max_length=query_max_length)
-        pick_device(device)  # an error now, not when the first text is encoded
+        pick_device(device)  # raises an error now instead of when the first text is encoded
         self.source = str(name_or_path)
         self.doc_max_length = doc_max_length
         self.query_max_length = query_max_length
@@ -77,7 +78,7 @@ class ColbertModel:
 
     @cached_property
     def network(self) -> Any:
-        """PyLate's model."""
+        """The model of PyLate."""
         from pylate.models import ColBERT
 
         if os.sep in self.source and Path(self.source).is_absolute() and not Path(self.source).is_dir():
@@ -92,7 +93,7 @@ class ColbertModel:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the states of documents: weights, tokenizer, length, prefix and what is left out (hexadecimal)."""
+        """Identifies the document states: weights, tokenizer, length, prefix and skipped words (hexadecimal)."""
         return self._fingerprint
 
     @cached_property
@@ -111,11 +112,11 @@ class ColbertModel:
         """Encodes texts.
 
         Args:
-            texts: The texts; ``None``, empty and blank ones are left out.
-            side: Whether they are documents or queries.
+            texts: The texts. ``None``, empty and blank texts are left out.
+            side: ``"doc"`` or ``"query"``.
 
         Yields:
-            The number of a text and its states ``[tokens, d]``, each of unit length.
+            The position of a text and its unit-length token states ``[tokens, d]``.
         """
         full = [number for number, text in enumerate(texts) if text is not None and text.strip()]
         if full:
@@ -129,43 +130,43 @@ class ColbertModel:
             yield from zip(full, states, strict=True)
 
     def query_encoder(self) -> ColbertQueryEncoder:
-        """Returns a stage that adds ``query_embs``."""
+        """Returns a transformer that adds ``query_embs``; see :class:`ColbertQueryEncoder`."""
         return ColbertQueryEncoder(self, verbose=self.verbose)
 
     def scorer(self, *, text_field: str = "text", batch_size: int = 1024) -> ColbertScorer:
-        """Returns a stage that re-ranks texts; see :class:`ColbertScorer`."""
+        """Returns a transformer that re-ranks texts; see :class:`ColbertScorer`."""
         return ColbertScorer(self, text_field=text_field, batch_size=batch_size, verbose=self.verbose)
 
     def indexer(self, path: str | os.PathLike[str], **settings: Any) -> PlaidIndexer:
-        """Returns what builds an index; settings as of :class:`~pyterrier_saesplade.PlaidIndexer`."""
+        """Returns an indexer; for the settings see :class:`~pyterrier_saesplade.PlaidIndexer`."""
         from pyterrier_saesplade.baselines.plaid import PlaidIndexer
 
         return PlaidIndexer(self, path, **({"verbose": self.verbose} | settings))
 
     def retriever(self, index: PlaidIndex, num_results: int = 1000) -> pt.Transformer:
-        """Returns a pipeline that encodes queries and searches an index of this model's states.
+        """Returns a pipeline that encodes queries and searches an index that this model built.
 
-        A search with another model than the index's is an error.
+        If another model built the index, the search raises a :exc:`ModelMismatchError`.
         """
         pipeline: pt.Transformer = self.query_encoder() >> index.retriever(num_results, verbose=self.verbose)
         return pipeline
 
     def __eq__(self, other: object) -> bool:
-        """Holds for the same checkpoint with the same settings."""
+        """Returns whether both are the same checkpoint with the same settings."""
         return isinstance(other, ColbertModel) and self._settings() == other._settings()
 
     def __hash__(self) -> int:
-        """Agrees with ``==``."""
+        """Returns a hash that agrees with ``==``."""
         return hash(tuple(self._settings().values()))
 
     def __repr__(self) -> str:
-        """Returns the constructor's call, defaults left out."""
+        """Returns the call of the constructor, without defaults."""
         changed = {name: value for name, value in self._settings().items() if name != "source" and value is not None}
         arguments = [repr(self.source), *(f"{name}={value!r}" for name, value in changed.items())]
         return f"ColbertModel({', '.join(arguments)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """A model is pickled without its weights, which are loaded again from the source."""
+        """Pickles the model without its weights, which are loaded again from the source."""
         return {**self._settings(), "verbose": self.verbose}
 
     def _settings(self) -> dict[str, Any]:
@@ -173,17 +174,17 @@ class ColbertModel:
 
 
 class ColbertQueryEncoder(Stage):
-    """Adds the token states of queries as ``query_embs``, arrays ``[tokens, d]``; of a query without text it has none.
+    """Adds the token states of queries as ``query_embs``, arrays ``[tokens, d]``.
 
-    A query text that occurs in several rows is encoded once.
+    The array of a query without text is empty. A query that occurs in several rows is encoded once.
 
     Args:
         model: The model.
-        batch_size: Queries that are encoded together.
+        batch_size: Number of queries that are encoded together.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If ``batch_size`` is not positive.
+        SettingError: If ``batch_size`` is not positive.
 
     Examples:
         >>> ColbertQueryEncoder(colbert).search("young cat").columns.tolist()
@@ -209,28 +210,28 @@ class ColbertQueryEncoder(Stage):
         for batch in in_batches(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
             for number, states in self.model.states(batch, "query"):
                 states_of[batch[number]] = states.cpu().numpy()
-        nothing = np.empty((0, 0), np.float32)
-        column = [states_of.get(query, nothing) for query in queries]
+        no_tokens = np.empty((0, 0), np.float32)
+        column = [states_of.get(query, no_tokens) for query in queries]
         out = inp.assign(query_embs=pd.Series(column, index=inp.index, dtype=object))
-        if len(out):  # an empty frame, which tells the columns, must not load a model
+        if len(out):  # PyTerrier finds output columns with an empty frame, which must not load the model
             out.attrs[FINGERPRINT] = self.model.fingerprint
         return out
 
 
 class ColbertScorer(LateScorer):
-    """Re-ranks by ColBERT: each token of a query finds the nearest of a document's, and these cosines are summed.
+    """Re-ranks with ColBERT: sums the largest cosine of each query token to a token of the document.
 
-    A row's score is 0 where its query or its document has no text. Each distinct text is encoded once. In memory are
-    the states of all distinct queries, and those of one batch of documents.
+    The score of a row is 0 if its query or document has no text. Each distinct text is encoded once. Memory holds the
+    states of all distinct queries and of one batch of documents.
 
     Args:
         model: The model.
-        text_field: The column that holds the documents' text.
-        batch_size: Documents that are encoded together.
+        text_field: The column of the document text.
+        batch_size: Number of documents that are encoded together.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If ``batch_size`` is not positive.
+        SettingError: If ``batch_size`` is not positive.
 
     Examples:
         >>> pipeline = bm25 % 100 >> dataset.text_loader() >> ColbertScorer(colbert)

@@ -1,4 +1,4 @@
-"""Late interaction over the token states of an encoder as it is: a baseline without training."""
+"""Late interaction over the token states of any encoder: a baseline without training."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ from pyterrier_saesplade.types import Side
 
 
 class BackboneStates:
-    """An encoder's last layer: the states of a text's tokens, scaled to unit length.
+    """The token states of the last layer of an encoder, scaled to unit length.
 
     Args:
         backbone: Folder or hub name of any encoder.
-        doc_max_length: Word pieces kept per document, ``[CLS]`` and ``[SEP]`` included.
+        doc_max_length: Maximum number of word pieces per document, including ``[CLS]`` and ``[SEP]``.
         query_max_length: The same for queries.
-        device: Where to compute; ``None``: the first GPU, else the CPU.
+        device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
 
     Raises:
-        ValueError: If the encoder does not read so many word pieces, or lacks weights.
+        SettingError: If a length exceeds the limit of the encoder.
+        ModelError: If the encoder lacks weights.
     """
 
     def __init__(self, backbone: str, doc_max_length: int, query_max_length: int, device: str | None = None) -> None:
@@ -54,9 +55,9 @@ class BackboneStates:
         self.network.train(False)
 
     def states(self, texts: Sequence[str | None], side: Side) -> Iterator[tuple[int, Tensor]]:
-        """Yields the number of a text and its states ``[tokens, d]``, long texts first, and one batch at a time.
+        """Yields the position of a text and its token states ``[tokens, d]``, batch by batch, long texts first.
 
-        A text's states depend on the texts beside it by float rounding alone.
+        Other texts in a batch affect the states of a text only through floating-point rounding.
         """
         ids = self.tokenize(texts, side)
         lengths = np.array([len(pieces) for pieces in ids])
@@ -74,26 +75,26 @@ class BackboneStates:
 
 
 class LateInteraction(LateScorer):
-    """Re-ranks by late interaction over an encoder's own token states: neither projected nor trained for it.
+    """Re-ranks by late interaction over the token states of an encoder, without projection or training.
 
-    This is the scoring of ColBERT without ColBERT's training: the cosines between the states of the last layer, the
-    largest for each token of the query, summed. It says how far token states alone get, on which concepts are built.
-    For a ColBERT checkpoint see :class:`~pyterrier_saesplade.ColbertModel`.
+    This is ColBERT's scoring without ColBERT's training: the largest cosine between the last-layer state of each query
+    token and those of the document, summed over query tokens. It shows how well token states alone work, from which
+    concepts are learned. For ColBERT checkpoints see :class:`~pyterrier_saesplade.ColbertModel`.
 
-    A row's score is 0 where its query or its document has no text. Each distinct text is encoded once. In memory are
-    the states of all distinct queries, without padding, and those of one batch of documents.
+    The score of a row is 0 if its query or document has no text. Each distinct text is encoded once. Memory holds the
+    states of all distinct queries, without padding, and of one batch of documents.
 
     Args:
-        backbone: Folder or hub name of any encoder; loaded at the first text.
-        doc_max_length: Word pieces kept per document, ``[CLS]`` and ``[SEP]`` included.
+        backbone: Folder or hub name of any encoder. It is loaded when the first text is encoded.
+        doc_max_length: Maximum number of word pieces per document, including ``[CLS]`` and ``[SEP]``.
         query_max_length: The same for queries.
-        text_field: The column that holds the documents' text.
-        batch_size: Documents that are sorted by length together.
-        device: Where to compute; ``None``: the first GPU, else the CPU.
+        text_field: The column of the document text.
+        batch_size: Number of documents that are sorted by length together.
+        device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If a length or ``batch_size`` is not positive, or there is no such device.
+        SettingError: If a length or ``batch_size`` is not positive, or there is no such device.
 
     Examples:
         >>> reranker = LateInteraction("distilbert-base-uncased")
@@ -116,7 +117,7 @@ class LateInteraction(LateScorer):
         verbose: bool = False,
     ) -> None:
         require_positive(doc_max_length=doc_max_length, query_max_length=query_max_length, batch_size=batch_size)
-        pick_device(device)  # an error now, not when the first text is encoded
+        pick_device(device)  # raises an error now instead of when the first text is encoded
         self.backbone = str(backbone)
         self.doc_max_length = doc_max_length
         self.query_max_length = query_max_length
@@ -130,5 +131,5 @@ class LateInteraction(LateScorer):
         return BackboneStates(self.backbone, self.doc_max_length, self.query_max_length, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        """It is pickled as its settings."""
+        """Pickles the settings without the model."""
         return {name: value for name, value in vars(self).items() if name != "_token_model"}

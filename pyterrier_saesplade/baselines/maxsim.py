@@ -1,4 +1,4 @@
-"""Late interaction: each token of a query finds the token of a document that is nearest to it, and these are summed."""
+"""Late interaction: sums, over the tokens of a query, the largest similarity to a token of a document."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from pyterrier_saesplade.types import Side
 
 
 class TokenModel(Protocol):
-    """A model that gives each token of a text a vector of unit length."""
+    """A model that computes a unit-length vector for each token of a text."""
 
     def states(self, texts: Sequence[str | None], side: Side) -> Iterator[tuple[int, Tensor]]:
         """Encodes texts.
 
         Yields:
-            The number of a text and its states ``[tokens, d]``, in any order; texts without a token are left out.
+            The position of a text and its token states ``[tokens, d]``, in any order, except for texts without tokens.
         """
 
 
 class LateScorer(Stage):
-    """Scores each row by late interaction of its query and its document, and ranks again.
+    """Scores each row by late interaction between its query and document, and ranks again.
 
-    A row's score is ``Σ_i max_j q_i · d_j`` over the token states of its query and of its document; it is 0 where one
-    of the two has no text. Each distinct text is encoded once, whatever the number of rows. In memory are the states of
-    all distinct queries, and those of ``batch_size`` documents at the most.
+    The score of a row is ``Σ_i max_j q_i · d_j`` over the token states of its query and document, or 0 if either text
+    is missing. Each distinct text is encoded once. Memory holds the states of all distinct queries and of at most
+    ``batch_size`` documents.
     """
 
     text_field: str
@@ -44,7 +44,7 @@ class LateScorer(Stage):
     @property
     @abstractmethod
     def _token_model(self) -> TokenModel:
-        """The model, loaded at first use."""
+        """The model, which is loaded at first use."""
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Returns ``inp`` with new ``score`` and ``rank``."""
@@ -56,7 +56,7 @@ class LateScorer(Stage):
         return pt.model.add_ranks(inp.assign(score=self._scores(query_of, list(queries), document_of, list(documents))))
 
     def subtransformers(self) -> dict[str, pt.Transformer]:
-        """Returns none: the model is no stage."""
+        """Returns an empty dictionary: the model is not a stage of the pipeline."""
         return {}
 
     def _scores(
@@ -66,7 +66,7 @@ class LateScorer(Stage):
         document_of: NDArray[np.int64],
         documents: list[str],
     ) -> NDArray[np.float64]:
-        """Scores the rows document by document; -1 stands for a text that is missing."""
+        """Scores the rows document by document. Position -1 stands for a missing text."""
         scores = np.zeros(len(query_of))
         states_of = dict(self._token_model.states(queries, "query"))
         scored = np.flatnonzero(np.isin(query_of, list(states_of)) & (document_of >= 0))
@@ -84,14 +84,14 @@ class LateScorer(Stage):
 
 
 def max_sim(queries: Sequence[Tensor], document: Tensor) -> NDArray[np.float64]:
-    """Returns the score of each query with one document (ColBERT, Khattab and Zaharia 2020, equation 3).
+    """Returns the score of each query for one document (ColBERT, Khattab and Zaharia 2020, equation 3).
 
     Args:
         queries: The token states ``[tokens, d]`` of each query.
         document: The token states ``[tokens, d]`` of the document.
 
     Returns:
-        ``Σ_i max_j q_i · d_j`` of each query.
+        ``Σ_i max_j q_i · d_j`` for each query.
 
     Examples:
         >>> import torch
@@ -104,6 +104,6 @@ def max_sim(queries: Sequence[Tensor], document: Tensor) -> NDArray[np.float64]:
 
 
 def _column(inp: pd.DataFrame, name: str) -> pd.Series:
-    """Returns a column of texts; ``None`` for those that are missing or blank, of which there is nothing to encode."""
+    """Returns a column of texts, with ``None`` for missing and blank texts, which cannot be encoded."""
     texts = [text if text is not None and text.strip() else None for text in as_texts(inp[name])]
     return pd.Series(texts, dtype=object)

@@ -1,4 +1,4 @@
-"""PLAID: an index of ColBERT's token states, clustered and compressed, by ``fast_plaid``, PyLate's engine."""
+"""PLAID: clustered and compressed indexes of ColBERT token states, with PyLate's engine ``fast_plaid``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyterrier_saesplade.checks import require_positive, require_same_model
 from pyterrier_saesplade.documents import DistinctDocnos, field
 from pyterrier_saesplade.encoding import pick_device
 from pyterrier_saesplade.engines import Hits, read_docnos, result_frame, write_docnos
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.files import (
     installed_versions,
     read_artifact_metadata,
@@ -36,28 +36,29 @@ if TYPE_CHECKING:
     from pyterrier_saesplade.baselines.colbert import ColbertModel
 
 _PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers", "pylate", "fast_plaid")
-#: Where the engine's own files are.
+#: The subfolder of the engine's own files.
 _ENGINE = "plaid"
 _SEED = 42
-#: With fewer token states in all the engine cannot set some aside to measure its compression by.
+#: With fewer token states in total, the engine cannot hold some out to measure its compression error.
 _MIN_TOKENS = 10
-#: Queries searched between two updates of the progress bar.
-_WINDOW = 64
+#: Number of queries that are searched between two updates of the progress bar.
+_CHUNK = 64
 
 
 class PlaidIndex(pt.Artifact):
-    """A PLAID index of ColBERT's token states: a folder with the engine's files, the docnos, and a description.
+    """A PLAID index of ColBERT token states: a folder with the engine's files, the docnos and a description.
 
     Args:
-        path: The folder, as :class:`PlaidIndexer` left it.
-        n_ivf_probe: The nearest clusters of each token of a query whose documents are candidates.
-        n_full_scores: The candidates, at most, that are scored in full.
-        device: Where to search; ``None``: the first GPU, else the CPU.
+        path: A folder that :class:`PlaidIndexer` wrote.
+        n_ivf_probe: Number of nearest clusters per query token in which candidates are searched.
+        n_full_scores: Maximum number of candidates whose full scores are computed.
+        device: Where to search; ``None`` for the first GPU, or the CPU if there is none.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ImportError: If PyLate is not installed.
-        ValueError: If the folder is no finished index of this kind, or an option is not positive.
+        PathNotFoundError: If there is no such folder.
+        MissingPackageError: If PyLate is not installed.
+        DataError: If the folder is not a finished PLAID index.
+        SettingError: If an option is not positive.
 
     Examples:
         >>> pt.Artifact.load("my-plaid", n_ivf_probe=16)
@@ -91,7 +92,7 @@ class PlaidIndex(pt.Artifact):
         return str(self.metadata["fingerprint"])
 
     def __len__(self) -> int:
-        """Returns the number of documents, empty ones included."""
+        """Returns the number of documents, including empty ones."""
         return int(self.metadata["n_docs"])
 
     def retriever(self, num_results: int = 1000, *, verbose: bool = False) -> PlaidRetriever:
@@ -102,12 +103,12 @@ class PlaidIndex(pt.Artifact):
         """Finds the documents with the largest scores.
 
         Args:
-            queries: The token states ``[tokens, d]`` of each query; one without a token finds nothing.
-            num_results: Documents per query at most.
+            queries: The token states ``[tokens, d]`` of each query. A query without tokens finds nothing.
+            num_results: Maximum number of documents per query.
 
         Returns:
-            For each query the documents by descending score; equal ones in the order in which they were indexed. Scores
-            are those of the compressed states.
+            For each query, the documents in descending order of score; ties are in indexing order. Scores are computed
+            from the compressed states.
         """
         hits = [Hits([], np.empty(0))] * len(queries)
         full = [number for number, states in enumerate(queries) if len(states)]
@@ -116,7 +117,7 @@ class PlaidIndex(pt.Artifact):
         found = self._engine.search(
             [torch.from_numpy(np.asarray(queries[number], np.float32)) for number in full],
             top_k=num_results,
-            batch_size=1 << 18,  # PyLate's: of centroids' scores, not of queries
+            batch_size=1 << 18,  # PyLate's value; a number of centroid scores, not of queries
             n_ivf_probe=self.n_ivf_probe,
             n_full_scores=max(self.n_full_scores, num_results),
             show_progress=False,
@@ -144,7 +145,7 @@ class PlaidIndex(pt.Artifact):
         return {name: getattr(self, name) for name in ("n_ivf_probe", "n_full_scores", "device")}
 
     def __eq__(self, other: object) -> bool:
-        """Holds for the same build at the same place, searched in the same way."""
+        """Returns whether both are the same build in the same folder with the same search options."""
         return (
             type(other) is type(self)
             and self._folder.resolve() == other._folder.resolve()
@@ -153,36 +154,36 @@ class PlaidIndex(pt.Artifact):
         )
 
     def __hash__(self) -> int:
-        """Agrees with ``==``."""
+        """Returns a hash that agrees with ``==``."""
         return hash((type(self), self._folder.resolve()))
 
     def __repr__(self) -> str:
-        """Returns the constructor's call."""
+        """Returns the call of the constructor, without the device."""
         return f"PlaidIndex({str(self.path)!r}, n_ivf_probe={self.n_ivf_probe}, n_full_scores={self.n_full_scores})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """An index is pickled as its path and its options."""
+        """Pickles an index as its path and its search options."""
         return _reopen, (str(self.path), self._options())
 
 
 class PlaidIndexer(pt.Indexer):
     """Builds a PLAID index from texts.
 
-    Everything is written to a folder beside the target that is moved into place at the end. Nothing is ever
-    overwritten. The states of the whole corpus are first written to a file in that folder, in 16-bit floats (256 bytes
-    per token at 128 dimensions), from which the engine reads them; memory holds one batch, and what the engine takes.
+    The index is built in a temporary folder next to ``path``, which is moved into place at the end. Nothing is ever
+    overwritten. The token states of the whole corpus are first written to a file in the temporary folder as 16-bit
+    floats (256 bytes per token with 128 dimensions), from which the engine reads them. Memory holds one batch, and what
+    the engine needs.
 
     Args:
         model: The model that encodes the documents.
-        path: The folder that the index will be.
-        nbits: Bits per dimension that are kept of what a state differs from its cluster's centre by.
-        text_field: The key under which a document has its text; ``None`` or an empty text makes a document that is
-            never found.
-        batch_size: Documents that are encoded together.
+        path: The folder of the new index.
+        nbits: Bits per dimension for the difference between a state and the centroid of its cluster.
+        text_field: The key of a document's text. A document with ``None`` or an empty string is never found.
+        batch_size: Number of documents that are encoded together.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If ``nbits`` is none of 1, 2, 4 and 8, or ``batch_size`` is not positive.
+        SettingError: If ``nbits`` is not 1, 2, 4 or 8, or ``batch_size`` is not positive.
 
     Examples:
         >>> index = PlaidIndexer(colbert, "colbert.plaid").index(documents)
@@ -212,7 +213,7 @@ class PlaidIndexer(pt.Indexer):
         self.schematic = {"label": "PLAID indexer", "help_url": f"{DOCS}#pyterrier_saesplade.PlaidIndexer"}
 
     def __repr__(self) -> str:
-        """Returns the beginning of the constructor's call."""
+        """Returns the beginning of the call of the constructor."""
         return f"PlaidIndexer({self.model!r}, {str(self.path)!r})"
 
     def index_inputs(self) -> list[list[str]]:
@@ -224,15 +225,15 @@ class PlaidIndexer(pt.Indexer):
 
         Args:
             iter: Dictionaries with ``docno`` and the text.
-            **kwargs: None is known.
+            **kwargs: Unsupported; raises a ``TypeError``.
 
         Returns:
-            The index, open.
+            The open index.
 
         Raises:
-            FileExistsError: If there is something at the path.
-            ValueError: If there are no documents, all are empty, there are fewer than 10 tokens, one lacks a field, or
-                a docno occurs twice.
+            PathExistsError: If ``path`` exists.
+            DataError: If there are no documents, all of them are empty, they have fewer than 10 tokens in total, a
+                document lacks a field, or a docno occurs twice.
         """
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(kwargs)}")
@@ -257,21 +258,21 @@ class PlaidIndexer(pt.Indexer):
         return PlaidIndex(self.path, device=self.model.device)
 
     def _encode(self, documents: Iterable[Mapping[str, Any]], file: Path) -> tuple[int, list[str], tuple[Tensor, ...]]:
-        """Writes the states of documents to a file, and maps it into memory.
+        """Writes the states of documents to a file and maps it into memory.
 
         Returns:
-            How many documents there are, the docnos of those that have a text, and their states.
+            The number of documents, the docnos of the documents with a text, and the states of these documents.
         """
         distinct = DistinctDocnos()
         n_docs, dimension = 0, 0
         docnos: list[str] = []
         lengths: list[int] = []
         with file.open("wb") as written:
-            for window in chunked(documents, self.batch_size):
-                names = [field(document, "docno") for document in window]
+            for batch in chunked(documents, self.batch_size):
+                names = [field(document, "docno") for document in batch]
                 distinct.add(names)
                 n_docs += len(names)
-                texts = as_texts(field(document, self.text_field) for document in window)
+                texts = as_texts(field(document, self.text_field) for document in batch)
                 for number, states in self.model.states(texts, "doc"):
                     half = states.to("cpu", torch.float16).contiguous()
                     written.write(half.view(torch.uint8).numpy().tobytes())
@@ -279,11 +280,11 @@ class PlaidIndexer(pt.Indexer):
                     lengths.append(len(half))
                     dimension = half.shape[1]
         if not n_docs:
-            raise SettingError("there are no documents to index: the iterator was empty (was it used before?)")
+            raise DataError("there are no documents to index: the iterator was empty (was it used before?)")
         if not docnos:
-            raise SettingError("every document is empty: was another text_field meant?")
+            raise DataError("every document is empty: check text_field")
         if sum(lengths) < _MIN_TOKENS:
-            raise SettingError(f"the documents have {sum(lengths)} tokens: PLAID needs {_MIN_TOKENS} to learn from")
+            raise DataError(f"the documents have {sum(lengths)} tokens, but PLAID needs at least {_MIN_TOKENS}")
         size = sum(lengths) * dimension
         mapped = torch.from_file(str(file), shared=False, size=size, dtype=torch.float16)
         return n_docs, docnos, torch.split(mapped.view(-1, dimension), lengths)
@@ -292,17 +293,18 @@ class PlaidIndexer(pt.Indexer):
 class PlaidRetriever(Stage):
     """Searches a PLAID index with ``query_embs``.
 
-    Scores are approximate: those of states that were compressed, over the candidates of PLAID. A query without text has
-    no row in the result. Queries must be of the model that built the index, which is checked on frames that come from
-    its query encoder.
+    Scores are approximate: they are computed from compressed states, for the candidates that PLAID finds. A query
+    without text has no row in the result. Queries must come from the model that built the index. This is checked if the
+    frame comes from a query encoder.
 
     Args:
         index: The index.
-        num_results: Documents per query at most.
+        num_results: Maximum number of documents per query.
         verbose: Whether to show progress.
 
     Raises:
-        ValueError: If ``num_results`` is not positive, or, on searching, another model encoded the queries.
+        SettingError: If ``num_results`` is not positive.
+        ModelMismatchError: If another model encoded the queries.
 
     Examples:
         >>> index = pt.Artifact.load("my-plaid")
@@ -332,29 +334,29 @@ class PlaidRetriever(Stage):
         queries = inp["query_embs"].tolist()
         hits: list[Hits] = []
         with pt.tqdm(total=len(queries), desc="Searching", unit="query", disable=not self.verbose) as bar:
-            for start in range(0, len(queries), _WINDOW):
-                window = queries[start : start + _WINDOW]
-                hits += self.index.search(window, self.num_results)
-                bar.update(len(window))
+            for start in range(0, len(queries), _CHUNK):
+                chunk = queries[start : start + _CHUNK]
+                hits += self.index.search(chunk, self.num_results)
+                bar.update(len(chunk))
         return result_frame(inp, hits)
 
     def fuse_rank_cutoff(self, k: int) -> PlaidRetriever | None:
-        """Searches for no more documents than a following rank cut-off keeps."""
+        """Returns a retriever that finds only as many documents as the rank cut-off that follows it keeps."""
         if k < 1:
-            return None  # the cut-off itself has to make the empty ranking
+            return None  # the cut-off itself must return the empty ranking
         return self if k >= self.num_results else PlaidRetriever(self.index, k, verbose=self.verbose)
 
     def subtransformers(self) -> dict[str, pt.Transformer]:
-        """Returns none: the index is no stage."""
+        """Returns an empty dictionary: the index is not a transformer."""
         return {}
 
 
 def _create(folder: Path, states: Sequence[Tensor], nbits: int, device: str | None) -> None:
-    """Clusters and compresses; the same states make the same index."""
+    """Clusters and compresses states. The same states give the same index."""
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)  # the engine draws its sample before it sets a seed
         engine = _open_engine(folder, device)
-        # start_from_scratch keeps all states beside the index of a small corpus, pickled, for additions to it
+        # A positive start_from_scratch stores a pickle of all states of a small corpus, so that documents can be added.
         engine.create(list(states), nbits=nbits, seed=_SEED, use_triton_kmeans=False, start_from_scratch=0)
         engine.close()
 

@@ -13,6 +13,7 @@ from ir_measures import RR
 
 from pyterrier_saesplade.baselines import ColbertModel, PlaidIndex, PlaidIndexer
 from pyterrier_saesplade.collections import Collection, open_collection, write_collection
+from pyterrier_saesplade.errors import DataError, ModelMismatchError, PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus
 from pyterrier_saesplade.evaluation.systems.late_interaction import Colbert, ColbertReranker
 
@@ -76,7 +77,7 @@ def test_the_index_is_an_artifact_that_knows_its_model(
     assert pickle.loads(pickle.dumps(index)) == index
     assert PlaidIndex(index.path, n_ivf_probe=2) != index
     other = ColbertModel(checkpoint, doc_max_length=16, device="cpu")
-    with pytest.raises(ValueError, match="the queries were encoded by another model"):
+    with pytest.raises(ModelMismatchError, match=str(index.path)):
         other.retriever(index).search("a query")
 
 
@@ -125,34 +126,34 @@ def test_nothing_is_overwritten_and_an_interrupted_build_leaves_nothing(model: C
         model.indexer(tmp_path / "index").index(interrupted())
     assert not list(tmp_path.iterdir())
     (tmp_path / "index").mkdir()
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(PathExistsError, match=str(tmp_path / "index")):
         model.indexer(tmp_path / "index").index([{"docno": "d", "text": "a text"}])
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "fact"),
     [
-        ([], "there are no documents to index"),
-        ([{"docno": "d", "text": None}], "every document is empty"),
-        ([{"docno": "d", "text": "a"}], "the documents have 4 tokens: PLAID needs 10"),
-        ([{"docno": "d"}], "the document 'd' has no 'text'"),
-        ([{"docno": "d", "text": "a"}, {"docno": "d", "text": "b"}], "the docno 'd' occurs more than once"),
+        ([], "documents"),
+        ([{"docno": "d", "text": None}], "empty"),
+        ([{"docno": "d", "text": "a"}], r"\b4\b.*\b10\b"),
+        ([{"docno": "d"}], "'d'.*'text'"),
+        ([{"docno": "d", "text": "a"}, {"docno": "d", "text": "b"}], "docno 'd'"),
     ],
 )
 def test_documents_that_cannot_be_indexed(
-    given: list[dict[str, str | None]], message: str, model: ColbertModel, tmp_path: Path
+    given: list[dict[str, str | None]], fact: str, model: ColbertModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(DataError, match=fact):
         model.indexer(tmp_path / "index").index(given)
     assert not list(tmp_path.iterdir())
 
 
 def test_mistakes_are_named(model: ColbertModel, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nbits must be 1, 2, 4 or 8, not 3"):
+    with pytest.raises(SettingError, match=r"nbits .*\b3\b"):
         PlaidIndexer(model, tmp_path, nbits=3)
-    with pytest.raises(FileNotFoundError, match="there is no index at"):
+    with pytest.raises(PathNotFoundError, match=str(tmp_path / "nothing")):
         PlaidIndex(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="is not a finished PLAID index"):
+    with pytest.raises(DataError, match=str(tmp_path)):
         PlaidIndex(tmp_path)
 
 

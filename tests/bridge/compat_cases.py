@@ -1,7 +1,9 @@
 """Workarounds for Pyserini. A test fails if the installed Pyserini no longer needs one. `test_compat` runs them."""
 
 import ast
+import importlib
 import importlib.util
+import os
 import sys
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -41,15 +43,15 @@ def test_pyserini_makes_a_client_of_openai_when_it_is_imported() -> None:
 def test_a_key_where_openai_requires_one(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     compat.prepare()
-    assert "OPENAI_API_KEY" not in compat.os.environ  # neither the pinned openai nor a new Pyserini needs one
+    assert "OPENAI_API_KEY" not in os.environ  # neither the pinned openai nor a new Pyserini needs one
     versions["pyserini"] = "1.6.0"
     versions["openai"] = "3.54.0"
     monkeypatch.setenv("OPENAI_API_KEY", "somebody's")
     compat.prepare()
-    assert compat.os.environ["OPENAI_API_KEY"] == "somebody's"
+    assert os.environ["OPENAI_API_KEY"] == "somebody's"
     monkeypatch.delenv("OPENAI_API_KEY")
     compat.prepare()
-    assert compat.os.environ.pop("OPENAI_API_KEY") == "unused"
+    assert os.environ.pop("OPENAI_API_KEY") == "unused"
     versions["pyserini"] = "2.4.0"
     assert not compat.needs_openai_key()
 
@@ -66,7 +68,7 @@ def test_pyserini_encode_imports_faiss() -> None:
 def test_a_stub_where_faiss_is_not_installed(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
     versions["pyserini"] = "1.6.0"
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(compat.importlib.util, "find_spec", lambda name: None if name == "faiss" else find_spec(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "faiss" else find_spec(name))
     monkeypatch.setitem(sys.modules, "faiss", ModuleType("before"))
     compat.prepare()
     assert sys.modules["faiss"].__name__ == "faiss"
@@ -81,8 +83,8 @@ def test_a_stub_where_the_list_of_indexes_cannot_be_imported(monkeypatch: pytest
     def no_network(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(compat.importlib, "import_module", no_network)
-    monkeypatch.setitem(sys.modules, compat._INDEX_INFO, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(importlib, "import_module", no_network)
+    monkeypatch.setitem(sys.modules, compat._INDEX_INFO, None)
     compat.prepare()
     from pyserini.prebuilt_index_info import FAISS_INDEX_INFO, IMPACT_INDEX_INFO, TF_INDEX_INFO
 

@@ -6,6 +6,7 @@ from .dataset import DatasetCollection as DatasetCollection
 from .docstrings import docstring_collection as docstring_collection
 from .docstrings import installed_docstrings as installed_docstrings
 from .folder import FolderCollection as FolderCollection
+from .folder import is_collection as is_collection
 from .folder import read_topics as read_topics
 from .folder import write_collection as write_collection
 from .open import as_collection as as_collection

@@ -206,6 +206,20 @@ def documents_file(folder: Path) -> Path | None:
     return files[0] if files else None
 
 
+def is_collection(folder: Path) -> bool:
+    """Returns whether a folder contains documents, queries and qrels.
+
+    Raises:
+        DataError: If it contains two files of documents.
+
+    Examples:
+        >>> is_collection(Path("my-collection"))
+        True
+    """
+    query_files = (folder / "queries.tsv", folder / "qrels.txt")
+    return documents_file(folder) is not None and all(file.is_file() for file in query_files)
+
+
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yields ``file:number`` and the text of each line that is not empty."""
     for where, line in numbered_lines(path):

@@ -208,7 +208,7 @@ def _gains(results: Results) -> Iterator[_Table]:
     columns = ["system", "measure", "wins", "ties", "losses", "mean difference"]
     yield _Table(f"Queries won and lost against {baseline}", columns, counts)
     if queries:
-        columns = ["system", "query", f"its {measures[0]}", f"{measures[0]} of {baseline}", "difference"]
+        columns = ["system", "query", f"{measures[0]} of the system", f"{measures[0]} of {baseline}", "difference"]
         caption = f"The queries with the largest differences in {measures[0]}"
         yield _Table(caption, columns, queries, is_folded=True)
 

@@ -116,7 +116,7 @@ class Results:
             DataError: If the values of the queries are not known.
             SettingError: If the measure or the system is not known.
         """
-        perquery = self._require_perquery()
+        perquery = self.require_perquery()
         for column, wanted in (("name", system), ("measure", measure)):
             known = perquery[column].unique()
             if wanted not in known:
@@ -135,7 +135,7 @@ class Results:
         Raises:
             DataError: If it is not known which queries were run, or one of them has no qrels.
         """
-        run = self._require_perquery()["qid"].drop_duplicates()
+        run = self.require_perquery()["qid"].drop_duplicates()
         unjudged = run[~run.isin(qrels["qid"])]
         if not unjudged.empty:
             raise DataError(
@@ -156,10 +156,20 @@ class Results:
             raise DataError(f"{self.folder} does not record its collection: evaluate again, or give the topics")
         return open_collection(source).topics(self.about.get("settings", {}).get("query_set"))
 
-    def _require_perquery(self) -> pd.DataFrame:
+    def require_perquery(self) -> pd.DataFrame:
+        """Returns the values of each query, see ``perquery``.
+
+        Raises:
+            DataError: If they are not known.
+        """
         if self.perquery is None:
             raise DataError(f"{self.folder} has no perquery.csv with the values of each query: evaluate again")
         return self.perquery
+
+    def require_measure(self, measure: str) -> None:
+        """Raises :exc:`SettingError` unless the table has the measure."""
+        if measure not in self.measures:
+            raise SettingError(f"{self.folder} has no measure {measure}; it has: {', '.join(self.measures)}")
 
 
 def read_results(folder: str | os.PathLike[str]) -> list[Results]:
@@ -291,8 +301,7 @@ def joined(results: Iterable[tuple[str | None, Results]], measure: str) -> pd.Da
     for name, one in results:
         if "qd_flops" not in one.table:
             raise DataError(f"{one.folder} has no QD-FLOPs: evaluate again")
-        if measure not in one.measures:
-            raise SettingError(f"{one.folder} has no measure {measure}; it has: {', '.join(one.measures)}")
+        one.require_measure(measure)
         table = one.table[["name", "qd_flops", measure]].copy()
         if name is not None:
             table.loc[table.index[-1], "name"] = name

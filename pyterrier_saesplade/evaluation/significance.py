@@ -258,28 +258,27 @@ def comparisons(
         my-collection: 12 documents, 4 judged queries, against bm25
         ...
     """
-    with_queries = [results for results in read_results(folder) if results.perquery is not None]
-    if not with_queries:
-        raise DataError(f"{folder} has no perquery.csv with the values of each query: evaluate again")
+    read = read_results(folder)
+    # The means over a suite have no values of queries. If no results have any, the first ones report it below.
+    with_queries = [results for results in read if results.perquery is not None] or read[:1]
     if topics is not None and len(with_queries) > 1:
         # The same qid may be another query in another set.
         raise SettingError(f"{folder} is a suite, but topics belong to one collection: give the folder of a set")
     for results in with_queries:
-        perquery = results.perquery
-        assert perquery is not None
-        for unknown in set(measures) - set(results.measures):
-            raise SettingError(f"{results.folder} has no measure {unknown}; it has: {', '.join(results.measures)}")
+        perquery = results.require_perquery()
+        for measure in measures:
+            results.require_measure(measure)
         perquery = perquery[perquery["measure"].isin(measures or results.measures)]
         first = baseline or results.systems[0]
         yield f"{results.title}, against {first}\n\n{_shown(compare(perquery, first, **settings))}"
         queries_of = results.topics() if own_topics else topics
         if queries_of is not None:
             yield f"by query length\n\n{_shown(by_query_length(perquery, queries_of))}"
-            ours, measure = results.systems[-1], str(perquery["measure"].iloc[0])
+            ours, official = results.systems[-1], str(perquery["measure"].iloc[0])
             if ours != first:
-                queries = wins_and_losses(perquery, queries_of, ours, first, measure)
+                queries = wins_and_losses(perquery, queries_of, ours, first, official)
                 ends = queries if len(queries) <= 2 * _ENDS else pd.concat([queries.head(_ENDS), queries.tail(_ENDS)])
-                yield f"queries that {ours} won and lost by most, {measure}\n\n{_shown(ends)}"
+                yield f"queries that {ours} won and lost by most, {official}\n\n{_shown(ends)}"
 
 
 def _shown(table: pd.DataFrame) -> str:

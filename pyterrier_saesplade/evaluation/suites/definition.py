@@ -12,13 +12,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PositiveInt
 
+from pyterrier_saesplade.collections import is_collection
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.metrics import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.settings import make_settings, parse_yaml, read_yaml, settings_class
 
 _DATA = files("pyterrier_saesplade.evaluation.suites")
-_PARTS = ("queries.tsv", "qrels.txt")
-_DOCUMENTS = ("docs.jsonl", "docs.jsonl.gz")
 
 
 def _standard_names(measures: tuple[str, ...]) -> tuple[str, ...]:
@@ -143,7 +142,7 @@ def _built_in(name: str) -> Suite:
 
 
 def _in_folder(folder: Path) -> Suite:
-    if _is_collection(folder):
+    if is_collection(folder):
         raise SettingError(f"{folder} is one collection, not a folder of several: give it as --collection")
     found = {path.relative_to(folder).as_posix(): path for path in _collections(folder)}
     if not found:
@@ -153,15 +152,10 @@ def _in_folder(folder: Path) -> Suite:
 
 def _collections(folder: Path) -> Iterator[Path]:
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        if _is_collection(path):
+        if is_collection(path):
             yield path
         else:
             yield from _collections(path)
-
-
-def _is_collection(path: Path) -> bool:
-    documents = any((path / name).is_file() for name in _DOCUMENTS)
-    return documents and all((path / name).is_file() for name in _PARTS)
 
 
 def _suite(name: str, content: dict[str, Any], where: str, folder: Path | None) -> Suite:

@@ -287,9 +287,7 @@ def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
 
 def _significance(folder: Path, measure: str, baseline: str) -> dict[str, str]:
     (results,) = read_results(folder)
-    perquery = results.perquery
-    if perquery is None:
-        raise DataError(f"{folder} has no perquery.csv with the values of each query: evaluate again")
+    perquery = results.require_perquery()
     compared = compare(perquery[perquery["measure"] == measure], baseline)
     if compared.empty:
         return {}

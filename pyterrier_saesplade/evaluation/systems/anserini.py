@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,6 @@ from pyterrier_saesplade.evaluation.systems.words import BM25_B, BM25_K1
 from pyterrier_saesplade.impacts import as_texts
 from pyterrier_saesplade.metrics import qd_flops
 from pyterrier_saesplade.pipeline import Stage
-
-if TYPE_CHECKING:
-    pass
 
 #: The characters that ``trim()`` in Java removes; Anserini skips a text if nothing else is in it.
 _JAVA_BLANKS = "".join(map(chr, range(33)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyterrier as pt
 from pydantic import PositiveInt
@@ -18,11 +16,6 @@ from pyterrier_saesplade.evaluation.systems.stages import TextLoader, search
 from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import StoredVectors, encode_corpus
-
-if TYPE_CHECKING:
-    pass
-
-_log = logging.getLogger(__name__)
 
 
 class EncodedCorpus(Artifact):

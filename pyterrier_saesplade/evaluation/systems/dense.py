@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,6 @@ from pyterrier_saesplade.pipeline import Standardise
 
 if TYPE_CHECKING:
     from pyterrier_dr import SBertBiEncoder
-
-_log = logging.getLogger(__name__)
 
 
 #: Number of word pieces kept per text, for an encoder that is given by name.

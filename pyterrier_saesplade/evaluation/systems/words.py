@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyterrier as pt
 
@@ -16,11 +15,6 @@ from pyterrier_saesplade.evaluation.systems.kinds import Given, system_kind
 from pyterrier_saesplade.evaluation.systems.languages import language_of
 from pyterrier_saesplade.evaluation.systems.stages import NUM_RESULTS, ResetQueries, RewriteQueries, search
 from pyterrier_saesplade.metrics import qd_flops
-
-if TYPE_CHECKING:
-    pass
-
-_log = logging.getLogger(__name__)
 
 BM25_K1, BM25_B = 0.9, 0.4
 

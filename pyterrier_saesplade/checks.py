@@ -24,7 +24,14 @@ def require_positive(**settings: int | None) -> None:
 
 
 def require_share(**settings: float | None) -> None:
-    """Raises a :exc:`SettingError` for the first setting that is neither ``None`` nor in (0, 1]."""
+    """Raises a :exc:`SettingError` for the first setting that is neither ``None`` nor in (0, 1].
+
+    Examples:
+        >>> require_share(mass=1.5)
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.SettingError: mass must be above 0 and at most 1, not 1.5
+    """
     for name, value in settings.items():
         if value is not None and not 0 < value <= 1:
             raise SettingError(f"{name} must be above 0 and at most 1, not {value!r}")
@@ -54,6 +61,13 @@ def require_same_model(given: str, fingerprint: str, other: str, expected: str, 
 
 
 def require_precision(precision: str) -> None:
-    """Raises a :exc:`SettingError` if the precision is unknown."""
+    """Raises a :exc:`SettingError` if the precision is unknown.
+
+    Examples:
+        >>> require_precision("float16")
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.SettingError: precision must be one of auto, float32, bfloat16, not 'float16'
+    """
     if precision not in get_args(Precision):
         raise SettingError(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")

@@ -19,6 +19,12 @@ def field(document: Mapping[str, Any], name: str) -> Any:
 
     Raises:
         DataError: If the document is not a dictionary, or lacks the field.
+
+    Examples:
+        >>> field({"docno": "d1"}, "text")
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.DataError: the document 'd1' has no 'text'; it has: docno
     """
     if not isinstance(document, Mapping):
         raise DataError(
@@ -37,6 +43,11 @@ def encode_documents(
 
     Raises:
         DataError: If a document lacks a field, or its text is neither a string nor missing.
+
+    Examples:
+        >>> docnos, vectors = encode_documents(model, documents)
+        >>> docnos[:2], len(vectors)
+        (['d1', 'd2'], 12)
     """
     docnos = [field(document, "docno") for document in documents]
     texts = as_texts(field(document, text_field) for document in documents)
@@ -49,6 +60,14 @@ class DistinctDocnos:
     Only a 64-bit hash of each docno is kept, with a salt that differs between processes. The probability that any two
     of N distinct docnos collide is N² / 2^65. The hashes are kept in sorted runs; runs of similar size are merged, so
     that only a few have to be searched.
+
+    Examples:
+        >>> docnos = DistinctDocnos()
+        >>> docnos.add(["d1", "d2"])
+        >>> docnos.add(["d2"])
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.DataError: the docno 'd2' occurs more than once: ...
     """
 
     def __init__(self) -> None:

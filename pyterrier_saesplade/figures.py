@@ -407,6 +407,10 @@ def plot_validations(log: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     Raises:
         MissingPackageError: If matplotlib is not installed.
+
+    Examples:
+        >>> log = [{"step": 100, "eval_RR@10": 0.3, "eval_nDCG@10": 0.35, "eval_qd_flops": 1.1}]
+        >>> plot_validations(log, Path("validations.svg"))
     """
     entries = [entry for entry in log if "eval_RR@10" in entry]
     if not entries:

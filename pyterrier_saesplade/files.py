@@ -52,6 +52,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Raises:
         OSError: If a folder was written and ``path`` exists.
+
+    Examples:
+        >>> with atomic_write(Path("out.txt")) as partial:
+        ...     _ = partial.write_text("done")
+        >>> Path("out.txt").read_text()
+        'done'
     """
     with scratch_beside(path) as partial:
         yield partial
@@ -71,6 +77,12 @@ def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
 
     Yields:
         A path that does not exist yet, with the name of ``path``. Its folder exists and may hold temporary files.
+
+    Examples:
+        >>> with replacing(Path("out"), lambda: require_new(Path("out"))) as made:
+        ...     made.mkdir()
+        >>> Path("out").is_dir()
+        True
     """
     check()
     with scratch_beside(path) as workplace:
@@ -123,6 +135,13 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
 
     Raises:
         PathExistsError: If the folder belongs to other work, or was not created by this package.
+
+    Examples:
+        >>> claim(Path("work"), {"seed": 42})
+        >>> claim(Path("work"), {"seed": 43})
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.PathExistsError: work holds unfinished work with other settings: ...
     """
     found = claimed_settings(folder)
     if found not in (None, settings):
@@ -155,6 +174,11 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
     Raises:
         DataError: If the file cannot be decompressed.
+
+    Examples:
+        >>> _ = Path("one.txt").write_text("one line")
+        >>> list(numbered_lines(Path("one.txt")))
+        [('one.txt:1', b'one line')]
     """
     number = 0
     try:

@@ -11,7 +11,12 @@ _LEFT_OUT = ("pieces", "parts")
 
 
 def brief(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns an artifact's metadata without the fields that are too long to read."""
+    """Returns an artifact's metadata without the fields that are too long to read.
+
+    Examples:
+        >>> brief({"model": "mine", "pieces": ["##s"]})
+        {'model': 'mine'}
+    """
     return {name: value for name, value in (metadata or {}).items() if name not in _LEFT_OUT}
 
 

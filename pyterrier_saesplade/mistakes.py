@@ -22,6 +22,12 @@ def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
         error: The error.
         arguments: The command-line arguments. An ``OSError`` counts as a user error if it concerns a path among them,
             or if the disk is full.
+
+    Examples:
+        >>> one_line(SaespladeError("there is no model"), [])
+        'there is no model'
+        >>> one_line(KeyError("latents"), []) is None
+        True
     """
     if isinstance(error, SaespladeError) or (isinstance(error, OSError) and _is_users(error, arguments)):
         return " ".join(str(error).split())

@@ -111,6 +111,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         PathNotFoundError: If there is no such file.
         SettingError: If it is not valid YAML, or does not contain a mapping.
+
+    Examples:
+        >>> _ = Path("settings.yaml").write_text("k: 8")
+        >>> read_yaml(Path("settings.yaml"))
+        {'k': 8}
     """
     if not path.is_file():
         raise PathNotFoundError(f"there is no file {path}")

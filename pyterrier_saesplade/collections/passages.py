@@ -78,7 +78,12 @@ def identity_of(source: Texts) -> dict[str, Any]:
 
 
 def is_tab_separated(source: Texts) -> bool:
-    """Returns whether a source is a file of ``identifier<TAB>text`` lines, judging by its name."""
+    """Returns whether a source is a file of ``identifier<TAB>text`` lines, judging by its name.
+
+    Examples:
+        >>> is_tab_separated("queries.tsv"), is_tab_separated("irds:beir/scifact")
+        (True, False)
+    """
     return not isinstance(source, Collection) and str(source).endswith((".tsv", ".tsv.gz"))
 
 

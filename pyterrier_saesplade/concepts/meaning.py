@@ -270,13 +270,18 @@ def read_occurrences(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def read_translations(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Reads translated sentences, from lines of ``sentence<TAB>translation``.
+    r"""Reads translated sentences, from lines of ``sentence<TAB>translation``.
 
     Returns:
         A frame of ``text`` and ``translation``.
 
     Raises:
         DataError: If a line has another form, or there are no lines.
+
+    Examples:
+        >>> _ = Path("pairs.tsv").write_text("a cat\teine Katze")
+        >>> read_translations("pairs.tsv").loc[0].tolist()
+        ['a cat', 'eine Katze']
     """
     rows = [tuple(columns) for _, columns in _rows(Path(path), 2)]
     return _frame(path, rows, ["text", "translation"])

@@ -68,6 +68,11 @@ class Encoder:
             selects among them in float32. (Without TopK, the search selects the token that gives a latent its weight;
             the weight may then be lower than in float32 by the rounding error of bfloat16.) ``"float32"`` searches in
             float32. ``"bfloat16"`` also runs the backbone under autocast, which is faster but less accurate.
+
+    Examples:
+        >>> encoder = Encoder.from_pretrained("my-model")
+        >>> len(encoder.encode(["river bank", "young cat"], side="query"))
+        2
     """
 
     def __init__(
@@ -275,6 +280,10 @@ def token_batches(lengths: NDArray[np.integer[Any]], batch_tokens: int) -> Itera
 
     Yields:
         The indexes of the texts in a batch. Each text is in exactly one batch.
+
+    Examples:
+        >>> [batch.tolist() for batch in token_batches(np.array([2, 5, 3]), batch_tokens=8)]
+        [[1], [2, 0]]
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -286,7 +295,13 @@ def token_batches(lengths: NDArray[np.integer[Any]], batch_tokens: int) -> Itera
 
 
 def pad(ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Returns the token ids and the attention mask, ``[B, L]`` each, padded on the right."""
+    """Returns the token ids and the attention mask, ``[B, L]`` each, padded on the right.
+
+    Examples:
+        >>> ids, mask = pad([[5, 6], [7]], pad_id=0)
+        >>> ids.tolist(), mask.tolist()
+        ([[5, 6], [7, 0]], [[1, 1], [1, 0]])
+    """
     lengths = np.array([len(pieces) for pieces in ids])
     mask = np.arange(lengths.max()) < lengths[:, None]
     padded = np.full(mask.shape, pad_id)

@@ -36,6 +36,12 @@ def learn_table(
     Returns:
         One vector per word piece of the vocabulary. Those of special tokens, and of word pieces that do not occur in
         the texts, are empty.
+
+    Examples:
+        >>> encoder = Encoder.from_pretrained("my-model")
+        >>> table = learn_table(encoder, ["the river bank"])
+        >>> len(table) == len(encoder.tokenizer)
+        True
     """
     max_length = max_length or encoder.config.doc_max_length
     tokens = encoder.encode_tokens(texts, side="query", k=k, max_length=max_length)
@@ -75,6 +81,11 @@ def look_up(table: ConceptVectors, texts: Sequence[Sequence[int]]) -> ConceptVec
     Args:
         table: ``[V]`` vectors, as returned by :func:`mean_vectors`.
         texts: The token ids of each text.
+
+    Examples:
+        >>> table = ConceptVectors.from_rows([([0], [1.0]), ([0, 2], [2.0, 1.0])])
+        >>> look_up(table, [[0, 1, 1]]).row(0)
+        (array([0, 2], dtype=int32), array([5., 2.], dtype=float32))
     """
     entries = table.take(np.array([piece for text in texts for piece in text], np.int64))
     owners = np.repeat(np.repeat(np.arange(len(texts)), [len(text) for text in texts]), np.diff(entries.indptr))

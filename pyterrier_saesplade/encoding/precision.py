@@ -16,6 +16,10 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 
     Raises:
         SettingError: If the device does not exist.
+
+    Examples:
+        >>> pick_device("cpu")
+        device(type='cpu')
     """
     try:
         picked = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -31,6 +35,10 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype | None
 
     Raises:
         SettingError: If the precision is unknown.
+
+    Examples:
+        >>> pick_dtype("bfloat16", torch.device("cpu"))
+        torch.bfloat16
     """
     require_precision(precision)
     if precision == "bfloat16" or (precision == "auto" and _has_bfloat16(device)):

@@ -81,6 +81,10 @@ def as_toks(column: Iterable[object]) -> list[Mapping[str, float]]:
 
     Raises:
         DataError: If a value is neither a dictionary nor missing.
+
+    Examples:
+        >>> as_toks([{"c7": 2.0}, None])
+        [{'c7': 2.0}, {}]
     """
     return [_checked(toks, Mapping, "pseudo-terms must be a dictionary of weights") or {} for toks in column]
 

@@ -20,6 +20,12 @@ def check_encoder(name_or_path: str) -> None:
 
     Raises:
         PathNotFoundError: If it does not exist.
+
+    Examples:
+        >>> check_encoder("./missing")
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.PathNotFoundError: there is no encoder at ./missing: ...
     """
     if (Path(name_or_path) / "modules.json").is_file():
         return  # older sentence-transformers models keep config.json in a subfolder

@@ -44,6 +44,10 @@ class SaeSpladeConfig(PreTrainedConfig):
 
     Raises:
         SettingError: If ``k`` is not between 1 and ``width``.
+
+    Examples:
+        >>> SaeSpladeConfig(width=4096, k=16).doc_max_length
+        256
     """
 
     model_type = "saesplade"
@@ -116,7 +120,14 @@ class SaeSpladeConfig(PreTrainedConfig):
 
 
 def check_k(k: int | None, width: int) -> None:
-    """Raises a :exc:`SettingError` unless ``k`` is ``None`` or between 1 and ``width``."""
+    """Raises a :exc:`SettingError` unless ``k`` is ``None`` or between 1 and ``width``.
+
+    Examples:
+        >>> check_k(0, width=4096)
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.SettingError: k must be between 1 and ..., 4096 (or None for all), not 0
+    """
     if k is not None and not 1 <= k <= width:
         raise SettingError(f"k must be between 1 and the width of the vocabulary, {width} (or None for all), not {k}")
 

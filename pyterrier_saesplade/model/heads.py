@@ -25,6 +25,11 @@ class SparseHead(nn.Module):
         width: The number of latents, M.
         dimension: The size of a token state, d.
         decoder: Whether the head includes the decoder's dictionary ``W_dec``, which training needs.
+
+    Examples:
+        >>> values, latents = SparseHead(width=64, dimension=8)(torch.randn(5, 8), k=4)
+        >>> tuple(values.shape), tuple(latents.shape)
+        ((5, 4), (5, 4))
     """
 
     def __init__(self, width: int, dimension: int, *, decoder: bool = False) -> None:

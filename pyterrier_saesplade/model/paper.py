@@ -30,6 +30,10 @@ def settings_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
     Raises:
         ModelError: If there is not exactly one sparse autoencoder among them.
+
+    Examples:
+        >>> settings_of({"W_enc": torch.zeros(8, 64), "W_dec": torch.zeros(64, 8)})
+        {'width': 64, 'decoder': True, 'input_norm': False}
     """
     names = [name for name in weights if _last(name) == "W_enc"]
     if len(names) != 1:

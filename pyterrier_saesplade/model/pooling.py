@@ -35,6 +35,12 @@ def max_pool(values: Tensor, latents: Tensor, texts: Tensor, width: int) -> Pool
 
     Returns:
         One entry per text and active latent.
+
+    Examples:
+        >>> values, latents = torch.tensor([[1.0, 3.0], [2.0, 0.0]]), torch.tensor([[4, 7], [4, 9]])
+        >>> pooled = max_pool(values, latents, texts=torch.tensor([0, 0]), width=16)
+        >>> pooled.latents.tolist(), pooled.values.tolist(), pooled.tokens.tolist()
+        ([4, 7], [2.0, 3.0], [1, 0])
     """
     active = (values > 0).nonzero()
     tokens = active[:, 0]

@@ -98,6 +98,11 @@ def select_topk(
             only be wrongly included or left out if it is within ``2^-6 * (|x| |w| + |b|)`` of the smallest candidate,
             or of 0 if that is larger.
         chunk_bytes: Memory for the pre-activations held at a time.
+
+    Examples:
+        >>> weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> select_topk(torch.tensor([[1.0, 2.0]]), weight, torch.zeros(3), k=2).latents.tolist()
+        [[2, 1]]
     """
     factors = search_factors(weight, bias) if factors is None else factors
     size = _chunk_size(chunk_bytes, len(weight), factors.dtype)
@@ -138,6 +143,12 @@ def select_active(
             a latent with a largest value close to 0 may be missed, both within the margin given there.
         chunk_bytes: Memory for the states of one product; a single text may exceed it.
         cache_bytes: Memory for the pre-activations held at a time on a CPU. Other devices use ``chunk_bytes``.
+
+    Examples:
+        >>> weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> active = select_active(torch.tensor([[1.0, -1.0], [2.0, 0.0]]), weight, torch.zeros(3), bounds=[0, 2])
+        >>> active.latents.tolist(), active.tokens.tolist()
+        ([0, 2], [1, 1])
     """
     factors = search_factors(weight, bias) if factors is None else factors
     cache_bytes = cache_bytes if states.device.type == "cpu" else chunk_bytes
@@ -217,6 +228,11 @@ def selected_linear(
 
     Returns:
         ``[T, k]`` pre-activations.
+
+    Examples:
+        >>> weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> selected_linear(torch.tensor([[1.0, 2.0]]), weight, torch.zeros(3), torch.tensor([[2, 0]])).tolist()
+        [[3.0, 1.0]]
     """
     if chunk_bytes is None:
         chunk_bytes = CACHE_BYTES if states.device.type == "cpu" else CHUNK_BYTES

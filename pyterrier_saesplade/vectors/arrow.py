@@ -57,7 +57,14 @@ def to_arrow(texts: Sequence[Sequence[str | None]], vectors: ConceptVectors, sch
 
 
 def from_arrow(table: pa.Table) -> ConceptVectors:
-    """Returns the vectors in the rows of a table; 16-bit weights become ``float32``."""
+    """Returns the vectors in the rows of a table; 16-bit weights become ``float32``.
+
+    Examples:
+        >>> vectors = ConceptVectors.from_rows([([3], [0.5])])
+        >>> batch = to_arrow([["d1"]], vectors, vector_schema(["docno"], pa.float32()))
+        >>> from_arrow(pa.Table.from_batches([batch])).row(0)
+        (array([3], dtype=int32), array([0.5], dtype=float32))
+    """
     latents, weights = (table.column(name).combine_chunks() for name in ("latents", "weights"))
     values: NDArray[np.generic] = weights.flatten().to_numpy()
     if values.dtype == np.float16:

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from pyterrier_saesplade.encoding import pick_device, quiet_transformers
 from pyterrier_saesplade.errors import DataError
-from pyterrier_saesplade.model import load_backbone
+from pyterrier_saesplade.model import check_encoder, load_backbone
 
 #: The default number of texts, which is enough for the mean to converge.
 MAX_TEXTS = 500
@@ -48,7 +48,7 @@ def anisotropy(
         DataError: If the texts have fewer than two word pieces.
         ModelError: If the encoder lacks weights.
         SettingError: If the device does not exist.
-        OSError: If there is no such encoder.
+        PathNotFoundError: If there is no such encoder.
 
     Examples:
         >>> cosines = anisotropy("distilbert-base-uncased", ["a text", "another text"])
@@ -58,11 +58,12 @@ def anisotropy(
     References:
         Ethayarajh, How Contextual are Contextualized Word Representations?, EMNLP 2019.
     """
-    place = pick_device(device)
+    chosen_device = pick_device(device)
+    check_encoder(str(backbone))
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(backbone)
         model = load_backbone(backbone, "last").eval()
-    torch.nn.Module.to(model, place)  # the type annotations of PreTrainedModel.to do not accept a device
+    torch.nn.Module.to(model, chosen_device)  # the type annotations of PreTrainedModel.to do not accept a device
     longest = min(max_length, tokenizer.model_max_length)
     count, sums = 0, torch.zeros(0)
     chosen = list(islice(texts, max_texts))
@@ -74,7 +75,7 @@ def anisotropy(
             padding=True,
             return_special_tokens_mask=True,
             return_tensors="pt",
-        ).to(place)
+        ).to(chosen_device)
         kept = ~encoded.pop("special_tokens_mask").bool() & encoded["attention_mask"].bool()
         with torch.inference_mode():
             layers = model(**encoded, output_hidden_states=True).hidden_states

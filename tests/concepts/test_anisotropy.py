@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, AutoTokenizer
 
 from pyterrier_saesplade.concepts import anisotropy
-from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
 
 
 def test_anisotropy_is_the_mean_cosine_of_all_pairs_of_tokens(minilm_path: Path) -> None:
@@ -35,3 +35,8 @@ def test_anisotropy_is_the_mean_cosine_of_all_pairs_of_tokens(minilm_path: Path)
 def test_one_token_makes_no_pair(minilm_path: Path) -> None:
     with pytest.raises(DataError):
         anisotropy(minilm_path, ["word", ""], device="cpu")
+
+
+def test_a_missing_encoder(tmp_path: Path) -> None:
+    with pytest.raises(PathNotFoundError, match="missing"):
+        anisotropy(tmp_path / "missing", ["some words"], device="cpu")

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import inspect
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
@@ -123,6 +125,17 @@ def docstrings_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("pyterrier_saesplade.collections.docstrings.LIBRARIES", ("numpy",))
         docstring_collection(folder, documents=1200, queries=120)
     return folder
+
+
+@pytest.fixture(scope="session")
+def numpy_documents() -> list[dict[str, str]]:
+    """Docstrings of numpy without the line of the call: short texts that share many words, at no cost."""
+    described = ((name, inspect.getdoc(getattr(np, name))) for name in sorted(np.__all__))
+    return [
+        {"docno": name, "text": " ".join(text.split())}
+        for name, text in described
+        if text is not None and "(" not in text.partition("\n")[0]
+    ]
 
 
 @pytest.fixture(scope="session")

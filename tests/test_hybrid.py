@@ -7,7 +7,6 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 
-from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.errors import DataError, ModelMismatchError, PathExistsError, SettingError
 from pyterrier_saesplade.hybrid import WordsAndConcepts
 from pyterrier_saesplade.impacts import Words
@@ -20,6 +19,7 @@ DOCUMENTS = [
     {"docno": "4", "text": None},
 ]
 TEXTS = [document["text"] for document in DOCUMENTS]
+ENGINES = ["exact", pytest.param("terrier", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +32,16 @@ def both(model: SaeSplade) -> WordsAndConcepts:
     return WordsAndConcepts(model, Words.count(DOCUMENTS), 3.0)
 
 
-def test_the_word_c12_is_not_the_latent_c12(both: WordsAndConcepts, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_word_c12_is_not_the_latent_c12(both: WordsAndConcepts, tmp_path: Path, engine: str) -> None:
     assert both.terms.latent("wc12") == 2048 + both.words.stems.index("c12")
     assert both.terms.latent("c12") == 12
     words_alone = WordsAndConcepts(both.model, both.words, 1e6)
-    for engine in ("terrier", "exact"):
-        index = both.indexer(tmp_path / engine, engine).index(DOCUMENTS)
-        assert words_alone.retriever(index).search("c12")["docno"][0] == "1"
+    index = both.indexer(tmp_path / engine, engine).index(DOCUMENTS)
+    assert words_alone.retriever(index).search("c12")["docno"][0] == "1"
 
 
-@pytest.mark.parametrize("engine", ["exact", "terrier"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_score_is_the_sum_of_both(both: WordsAndConcepts, tmp_path: Path, engine: str) -> None:
     index = both.indexer(tmp_path / "both", engine).index(DOCUMENTS)
     concepts = both.model.indexer(tmp_path / "concepts", "exact").index(DOCUMENTS)
@@ -66,6 +66,7 @@ def test_a_balance_of_0_leaves_the_concepts(both: WordsAndConcepts, tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_words_next_to_word_pieces(splade_path: Path, tmp_path: Path) -> None:
     """An index of SPLADE has no idf, so queries contain the idf of words. The piece "word" is not the word "ord"."""
     splade = SaeSplade.from_splade(splade_path)
@@ -99,8 +100,10 @@ def test_feedback_weights_words_as_queries_do(both: WordsAndConcepts, splade_pat
     assert query == pytest.approx({both.terms.name(i): expected[i] for i in np.flatnonzero(expected)}, rel=1e-4)
 
 
-def test_the_balance_makes_the_spreads_equal_whatever_the_order(model: SaeSplade, docstrings_path: Path) -> None:
-    documents = list(open_collection(docstrings_path).get_corpus_iter())[:200]
+def test_the_balance_makes_the_spreads_equal_whatever_the_order(
+    model: SaeSplade, numpy_documents: list[dict[str, str]]
+) -> None:
+    documents = numpy_documents[:150]
     both = WordsAndConcepts.fit(model, documents)
     assert WordsAndConcepts.fit(model, reversed(documents)).balance == pytest.approx(both.balance, rel=1e-5)
     assert 0.1 < both.balance < 100

@@ -39,6 +39,7 @@ def test_a_word_activates_the_latents_that_it_activates_in_the_documents(model: 
         np.testing.assert_allclose(mine, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_documents_and_indexes_are_those_of_the_model(model: SaeSplade, fast: InferenceFree, tmp_path: Path) -> None:
     texts = [document["text"] for document in DOCUMENTS]
     np.testing.assert_array_equal(fast.encode(texts).weights, model.encode(texts).weights)

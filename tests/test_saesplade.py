@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 import pytest
+import torch
 from datasets import Dataset
 from ir_measures import R
 from transformers import AutoModel, AutoTokenizer
 
+from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.errors import ModelError, ModelMismatchError, PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -37,14 +39,19 @@ DOCUMENTS = [
 
 @pytest.fixture(scope="module")
 def model(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> SaeSplade:
-    """A model pre-trained for two steps."""
-    out = tmp_path_factory.mktemp("models") / "pretrained"
-    config = PretrainConfig(batch_tokens=64, precision="float32")
-    return SaeSplade.pretrain(minilm_path, iter(DOCUMENTS), out=out, width=64, k=4, steps=2, config=config)
+    """A model with a random head."""
+    torch.manual_seed(0)
+    network = SaeSpladeModel.from_backbone(minilm_path, width=64, k=4, weighting="idf")
+    out = tmp_path_factory.mktemp("models") / "random"
+    Encoder(network, AutoTokenizer.from_pretrained(minilm_path)).save_pretrained(out)
+    return SaeSplade.from_pretrained(out)
 
 
 @pytest.mark.slow
-def test_from_pretraining_to_an_experiment(model: SaeSplade, tmp_path: Path) -> None:
+def test_from_pretraining_to_an_experiment(minilm_path: Path, tmp_path: Path) -> None:
+    config = PretrainConfig(batch_tokens=64, precision="float32")
+    out = tmp_path / "model"
+    model = SaeSplade.pretrain(minilm_path, iter(DOCUMENTS), out=out, width=64, k=4, steps=2, config=config)
     index = model.indexer(tmp_path / "index").index(DOCUMENTS)
     topics = pd.DataFrame({"qid": ["1", "2"], "query": ["symphony orchestra", "how to boil pasta"]})
     qrels = pd.DataFrame({"qid": ["1", "2"], "docno": ["4", "2"], "label": [1, 1]})

@@ -159,6 +159,7 @@ def test_a_length_beyond_the_encoder(minilm_path: Path, pairs: pd.DataFrame) -> 
         LateInteraction(str(minilm_path), doc_max_length=1000)(pairs)
 
 
+@pytest.mark.slow
 def test_it_finds_the_docstring_of_a_line(docstrings_path: Path, minilm_path: Path) -> None:
     """Of the documents of 20 queries, the right one is first far more often than by chance."""
     collection = open_collection(docstrings_path)

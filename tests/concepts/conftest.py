@@ -1,19 +1,17 @@
 """A model of 2,048 latents, and a collection with repetitive texts."""
 
-from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.saesplade import SaeSplade
 
 Documents = list[dict[str, str]]
 
 
 @pytest.fixture(scope="session")
-def documents(docstrings_path: Path) -> Documents:
-    return list(islice(open_collection(docstrings_path).get_corpus_iter(), 120))
+def documents(numpy_documents: Documents) -> Documents:
+    return numpy_documents[:120]
 
 
 @pytest.fixture(scope="session")

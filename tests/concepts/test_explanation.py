@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,30 +20,41 @@ Documents = list[dict[str, str]]
 QUERIES = ["return the eigenvalues of a matrix", "read a file, line by line", "raise an error"]
 
 
+@pytest.fixture(scope="module")
+def encoded(model: SaeSplade, splade: SaeSplade, documents: Documents) -> dict[str, ConceptVectors]:
+    """The vectors of both models. Each text is encoded alone: the others in its batch would change it by rounding."""
+    return {
+        name: ConceptVectors.concatenate([opened.encode([document["text"]]) for document in documents])
+        for name, opened in (("model", model), ("splade", splade))
+    }
+
+
 @pytest.mark.parametrize(
     ("engine", "settings"),
     [
-        ("terrier", {}),
+        pytest.param("terrier", {}, marks=pytest.mark.slow),
         ("pisa", {"quantization": Quantization(25)}),
         ("exact", {}),
         ("exact", {"quantization": Quantization(40, clip=50)}),
-        ("terrier", {"pruning": Pruning(k=30, mass=0.9), "max_df": 0.3}),
+        pytest.param("terrier", {"pruning": Pruning(k=30, mass=0.9), "max_df": 0.3}, marks=pytest.mark.slow),
         ("exact", {"pruning": Pruning(max_ratio=0.3), "max_df": 0.2}),
     ],
 )
 @pytest.mark.parametrize("kind", ["model", "splade"])
 @pytest.mark.filterwarnings("ignore:.*clipped")
 def test_contributions_sum_to_the_score(
-    request: pytest.FixtureRequest, documents: Documents, tmp_path: Path, kind: str, engine: str, settings: dict
+    request: pytest.FixtureRequest,
+    documents: Documents,
+    encoded: dict[str, ConceptVectors],
+    tmp_path: Path,
+    kind: str,
+    engine: str,
+    settings: dict[str, Any],
 ) -> None:
-    """For several engines, with the quantisation and pruning of the index and the weighting of the model.
-
-    Each text is encoded by itself, because the other texts of a batch change floats by rounding.
-    """
+    """For several engines, with the quantisation and pruning of the index and the weighting of the model."""
     model: SaeSplade = request.getfixturevalue(kind)
     texts = {document["docno"]: document["text"] for document in documents}
-    vectors = ConceptVectors.concatenate([model.encode([text]) for text in texts.values()])
-    index = model.indexer(tmp_path / "index", engine, **settings).index_vectors([(list(texts), vectors)])
+    index = model.indexer(tmp_path / "index", engine, **settings).index_vectors([(list(texts), encoded[kind])])
     found = pd.concat([model.retriever(index, 6)(pt.new.queries([query])) for query in QUERIES])
     assert len(found) >= 12
     for row in found.itertuples():

@@ -164,6 +164,7 @@ def test_files_are_read(tmp_path: Path) -> None:
         read_occurrences(tmp_path / "wic.jsonl")
 
 
+@pytest.mark.slow
 def test_data_sets_of_judged_words_if_present(collection_folder: Callable[[str], Path]) -> None:
     """The files of the data sets have the expected layout. Machines without them check the files above only."""
     data = collection_folder("wordsim").parent

@@ -28,7 +28,7 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def encoder(minilm_path: Path) -> Encoder:
     torch.manual_seed(0)
-    model = SaeSpladeModel.from_backbone(minilm_path, width=2048, k=8, doc_max_length=64)
+    model = SaeSpladeModel.from_backbone(minilm_path, layer=2, width=2048, k=8, doc_max_length=64)
     return Encoder(model, tokenizer_of(minilm_path), precision="float32")
 
 

@@ -70,6 +70,7 @@ def test_settings_are_checked(store: StoredVectors, tmp_path: Path) -> None:
         import_vectors(tmp_path / "x.jsonl", "jsonl", store.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["ciff", "jsonl"])
 def test_an_imported_store_is_indexed_by_several_engines(
     format: str, random_store: StoredVectors, tmp_path: Path
@@ -89,6 +90,7 @@ def test_an_imported_store_is_indexed_by_several_engines(
         assert sorted((row["qid"], row["docno"], row["score"]) for row in run) == sorted(expected)
 
 
+@pytest.mark.slow
 def test_pyterrier_is_not_imported() -> None:
     program = """
 import sys

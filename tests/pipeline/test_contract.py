@@ -108,6 +108,7 @@ def test_repr_is_the_call() -> None:
     assert repr(Prune(mass=0.9, column="query_toks", verbose=True)) == "Prune(mass=0.9, column='query_toks')"
 
 
+@pytest.mark.slow
 def test_a_tree_experiment_encodes_queries_once(
     model: SaeSplade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,7 @@ def test_pruning_reports_what_it_removed(capsys: pytest.CaptureFixture[str]) -> 
     assert "removed 2 of 4 weights" in report
 
 
+@pytest.mark.slow
 def test_latent_weighting_and_the_index_agree(model: SaeSplade, tmp_path: Path) -> None:
     vectors = ConceptVectors.from_rows([([1, 5], [0.3, 0.5]), ([1], [1.25])])
     index = model.indexer(tmp_path / "index").index_vectors([(["d1", "d2"], vectors)])

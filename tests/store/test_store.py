@@ -85,6 +85,7 @@ def test_shards_in_any_order_make_the_same_files(model: SaeSplade, store: Stored
     assert parts(folder) == parts(store.folder)
 
 
+@pytest.mark.slow
 def test_workers_share_the_parts(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
     """Two processes give the same vectors as one, up to rounding."""
     shared = encode_corpus(model, SmallCorpus(), tmp_path / "shared", workers=2, part_documents=20)
@@ -95,6 +96,7 @@ def test_workers_share_the_parts(model: SaeSplade, store: StoredVectors, tmp_pat
         np.testing.assert_allclose(vectors.weights, expected.weights, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_encoding_is_resumed(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
     """Only missing parts are encoded, and the files are those of an uninterrupted run."""
     folder = tmp_path / "killed"
@@ -141,7 +143,7 @@ def test_half_weights(model: SaeSplade, corpus: SmallCorpus, store: StoredVector
     np.testing.assert_allclose(weights, expected, rtol=2**-11)
 
 
-@pytest.mark.parametrize("engine", ["terrier", "exact"])
+@pytest.mark.parametrize("engine", [pytest.param("terrier", marks=pytest.mark.slow), "exact"])
 def test_an_index_of_a_store_is_that_of_the_texts(
     model: SaeSplade, corpus: SmallCorpus, store: StoredVectors, tmp_path: Path, engine: str
 ) -> None:
@@ -157,6 +159,7 @@ def test_an_index_of_a_store_is_that_of_the_texts(
         ConceptIndexer(store, tmp_path / "other", engine).index(corpus.get_corpus_iter())
 
 
+@pytest.mark.slow
 def test_a_store_feeds_other_indexers(model: SaeSplade, store: StoredVectors, tmp_path: Path) -> None:
     """Its documents have float ``toks``, which a quantizer converts to integers."""
     plain = pt.terrier.TerrierIndex(tmp_path / "terrier")
@@ -179,7 +182,7 @@ def test_the_store_of_another_model_is_refused(model: SaeSplade, store: StoredVe
     other = SaeSplade.from_pretrained(model.source, k=3)
     expected = f"{store.folder}.*{store.fingerprint[:8]}.*{other.fingerprint[:8]}"
     with pytest.raises(ModelMismatchError, match=expected):
-        other.indexer(tmp_path / "index").index(store)
+        other.indexer(tmp_path / "index", "exact").index(store)
 
 
 def test_an_artifact(store: StoredVectors, tmp_path: Path, served: Callable[[Path], str]) -> None:

@@ -129,12 +129,12 @@ def docstrings_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def numpy_documents() -> list[dict[str, str]]:
-    """Docstrings of numpy without the line of the call: short texts that share many words, at no cost."""
-    described = ((name, inspect.getdoc(getattr(np, name))) for name in sorted(np.__all__))
+    """The docstrings of numpy that do not begin with a call: short texts that share many words, at no cost."""
+    docstrings = {inspect.getdoc(getattr(np, name)) or "": name for name in sorted(np.__all__)}
     return [
         {"docno": name, "text": " ".join(text.split())}
-        for name, text in described
-        if text is not None and "(" not in text.partition("\n")[0]
+        for text, name in docstrings.items()
+        if text and "(" not in text.partition("\n")[0]
     ]
 
 

@@ -40,7 +40,7 @@ _WINDOW = 1000
 def read_distillation(
     examples: str | os.PathLike[str], passages: Texts, queries: Texts | pd.DataFrame, *, on_error: OnError = "report"
 ) -> TrainingData:
-    """Reads a distillation file in the format of ColBERTv2's for MS MARCO, which ``saesplade mine`` also writes.
+    """Reads a distillation file, in the format that ColBERTv2 published and that ``saesplade mine`` writes.
 
     Each line is a JSON list ``[qid, [pid, score], [pid, score], …]`` whose first passage is the positive. Lines that
     are JSON objects, such as a header, are skipped. The data is kept in the cache of ``datasets`` and opened from there
@@ -278,12 +278,9 @@ def _parse_distillation(where: str, line: str) -> Candidates | str | None:
         return record.get("left out")
     qid, *pairs = record
     pids = [str(pid) for pid, _ in pairs]
-    scores = [float(score) for _, score in pairs]
     if len(pids) < 2:
         raise DataError("expected [qid, [pid, score], [pid, score], …] with at least two passages")
-    if not all(map(math.isfinite, scores)):
-        raise DataError("a score is not a finite number")
-    return Candidates(where, str(qid), pids, scores, 1)
+    return Candidates(where, str(qid), pids, _finite(score for _, score in pairs), 1)
 
 
 def _parse_triple(where: str, line: str) -> Candidates:
@@ -344,12 +341,19 @@ def _parse_row(where: str, row: dict[str, Any], columns: dict[str, Any]) -> Cand
     if not all(isinstance(text, str) and text.strip() for text in (query, *texts)):
         raise DataError("a text is missing or empty")
     score = row[columns["score"]] if columns["score"] else []
-    scores = [float(value) for value in score] if isinstance(score, Sequence) else [float(score), 0.0]
+    scores = _finite(score if isinstance(score, Sequence) else (score, 0))
     if len(scores) not in (0, len(texts)):
         raise DataError(f"there must be one score per text, not {len(scores)} for {len(texts)}")
-    if not all(map(math.isfinite, scores)):
-        raise DataError("a score is not a finite number")
     return Candidates(where, query, texts, scores, 1)
+
+
+def _finite(values: Iterable[Any]) -> list[float]:
+    """Returns scores as floats."""
+    scores = [float(value) for value in values]
+    for score in scores:
+        if not math.isfinite(score):
+            raise DataError(f"the score {score} is not a finite number")
+    return scores
 
 
 def _distinct(texts: Iterable[str]) -> Iterator[tuple[str, str]]:

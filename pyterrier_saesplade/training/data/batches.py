@@ -36,7 +36,7 @@ class Source(NamedTuple):
 
 
 class RankingBatches(IterableDataset[dict[str, Any]]):
-    """An endless stream of batches, each of which has queries with ``nway`` passages each.
+    """An endless stream of batches of queries with ``nway`` passages each.
 
     Queries come in a new random order in every pass, and in turn from each of several sources. A query's positive and
     its other passages are drawn at random. All of this depends only on the seed and on the query's number in the

@@ -94,7 +94,7 @@ class TrainingData:
         return len(self._examples)
 
     def __getitem__(self, number: int) -> Example:
-        """Returns an example."""
+        """Returns the example with a number."""
         row = self._examples[int(number)]
         passages, scores = np.asarray(row["passages"], np.int64), np.asarray(row["scores"], np.float32)
         return Example(row["query"], passages, scores, row["positives"])
@@ -172,7 +172,7 @@ def look_up(
 
 
 def write_examples(folder: Path, examples: Iterable[Example], problems: Problems, source: Mapping[str, Any]) -> None:
-    """Writes examples to an existing folder, and at the end a description of them.
+    """Writes examples to an existing folder, followed by a description of them.
 
     Args:
         folder: The folder.

@@ -178,7 +178,7 @@ def _lines(
 
 
 def _candidates(topics: pd.DataFrame, found: pd.DataFrame, relevant: dict[str, list[str]], nway: int) -> pd.DataFrame:
-    """Returns the documents to score: all relevant ones, and up to ``nway - 1`` others."""
+    """Returns the documents to score: all relevant ones, and ``nway - 1`` others, or ``nway`` if none is relevant."""
     if "rank" in found.columns:  # PyTerrier's union of two pipelines has no ranks
         found = found.sort_values(["qid", "rank"], kind="stable")
     found_of = {qid: docnos.tolist() for qid, docnos in found.groupby("qid")["docno"]}

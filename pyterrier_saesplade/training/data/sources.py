@@ -348,7 +348,7 @@ def _parse_row(where: str, row: dict[str, Any], columns: dict[str, Any]) -> Cand
 
 
 def _finite(values: Iterable[Any]) -> list[float]:
-    """Returns scores as floats."""
+    """Returns scores as floats, and checks that they are finite."""
     scores = [float(value) for value in values]
     for score in scores:
         if not math.isfinite(score):

@@ -22,7 +22,7 @@ _WINDOW = 4096
 
 
 def with_negatives(data: TrainingData, encoder: Encoder, folder: Path, *, depth: int = DEPTH) -> TrainingData:
-    """Searches all passages with a model, and adds those that it ranks high and that are not positives as negatives.
+    """Searches all passages with a model, and adds highly ranked passages that are not positives as negatives.
 
     The vectors of all passages are held in memory, some kilobytes each. For millions of passages, write a file of
     candidates with ``saesplade mine`` instead.

@@ -192,7 +192,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
         return extended
 
     def _tokenize(self, chosen: NDArray[np.int64]) -> list[list[int]]:
-        """Returns the word pieces of the chosen texts without empty ones: documents first, then queries."""
+        """Returns the word pieces of the chosen texts, documents first, then queries; empty texts are left out."""
         rows = self.texts[chosen]
         ids = []
         for side in ("doc", "query"):
@@ -224,7 +224,7 @@ class StateBatches(IterableDataset[dict[str, Tensor]]):
     def _states(self, progress: _Progress) -> Tensor:
         path = self._path(progress.first_document, "states")
         if not path.exists():
-            # A later block had replaced this one when the run was stopped, and the last checkpoint is from before that.
+            # A later block replaced this one before the run was stopped, but the last checkpoint is older than that.
             self._encode(_Progress(progress.first_document, progress.first_document))
         size = progress.rows * self.dimension
         return torch.from_file(str(path), shared=False, size=size, dtype=torch.bfloat16).view(-1, self.dimension)

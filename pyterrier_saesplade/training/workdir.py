@@ -20,7 +20,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerState, Traini
 from transformers.trainer_utils import get_last_checkpoint
 
 from pyterrier_saesplade.encoding import pick_device
-from pyterrier_saesplade.errors import PathExistsError, SettingError
+from pyterrier_saesplade.errors import EngineError, PathExistsError, SettingError
 from pyterrier_saesplade.files import atomic_write, claim, claimed_settings
 from pyterrier_saesplade.training.config import FinetuneConfig, PretrainConfig
 from pyterrier_saesplade.training.trainer import BatchTrainer, ShortProgress
@@ -63,7 +63,7 @@ class Run:
 
         Raises:
             PathExistsError: If the folder belongs to a run with other settings, or is in use.
-            OSError: If safetensors cannot write a file, for example because the disk is full.
+            EngineError: If safetensors cannot write a file, for example because the disk is full.
         """
         if rank:
             yield
@@ -78,7 +78,7 @@ class Run:
             try:
                 yield
             except SafetensorError as error:
-                raise OSError(f"{self.work}: {error}; the same call resumes from the last checkpoint") from error
+                raise EngineError(f"{self.work}: {error}; the same call resumes from the last checkpoint") from error
 
     def finish(self, model: Path) -> None:
         """Moves ``model``, a folder within the run's folder, into place, and removes the run's folder."""

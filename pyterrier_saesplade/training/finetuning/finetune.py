@@ -88,6 +88,7 @@ def finetune(
         ModelError: If the model cannot be used.
         CollapsedError: If the model no longer retrieves.
         MissingPackageError: If the settings need a package that is not installed.
+        EngineError: If a file cannot be written, for example because the disk is full.
 
     Examples:
         >>> config = FinetuneConfig(steps=1, batch_queries=2, nway=2)

@@ -82,6 +82,7 @@ def pretrain(
         PathExistsError: If ``out`` exists, or ``OUT.run`` belongs to a run with other settings.
         SettingError: If a setting cannot be used with this backbone, this device or this number of processes.
         DataError: If the corpus cannot be used, or ``OUT.run`` belongs to a run on another corpus.
+        EngineError: If a file cannot be written, for example because the disk is full.
 
     Examples:
         >>> config = PretrainConfig(width=256, k=4, steps=1, save_steps=1)

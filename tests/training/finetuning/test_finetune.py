@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.encoding import Encoder
-from pyterrier_saesplade.errors import CollapsedError, ModelError, PathExistsError, SettingError
+from pyterrier_saesplade.errors import CollapsedError, EngineError, ModelError, PathExistsError, SettingError
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.training import FinetuneConfig, finetune
@@ -387,9 +387,9 @@ def test_one_run_at_a_time(pretrained_path: Path, labels: TrainingData, tmp_path
         finetune(pretrained_path, labels, tmp_path / "model", config)
 
 
-def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_that_the_user_can_fix(tmp_path: Path) -> None:
     run = Run(tmp_path / "model", {})
-    with pytest.raises(OSError, match=r"model\.run: No space left on device"), run.held(0):
+    with pytest.raises(EngineError, match=r"model\.run: No space left on device"), run.held(0):
         raise SafetensorError("No space left on device")
 
 

@@ -13,7 +13,7 @@ import pyterrier as pt
 from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.engines import ConceptIndex, ConceptIndexer, open_index
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms
-from pyterrier_saesplade.pipeline import DOCS, ConceptFeedback, DocEncoder, QueryEncoder, Scorer
+from pyterrier_saesplade.pipeline import ConceptFeedback, DocEncoder, QueryEncoder, Scorer, schematic_of
 from pyterrier_saesplade.types import Side, Weighting
 from pyterrier_saesplade.vectors import ConceptVectors
 
@@ -91,9 +91,8 @@ class ModelFactory(pt.Transformer, ABC):
 
     @property
     def schematic(self) -> dict[str, Any]:
-        """How notebooks draw the model. The help page is given, because PyTerrier would otherwise search online."""
-        name = type(self).__name__
-        return {"label": name, "help_url": f"{DOCS}#pyterrier_saesplade.{name}"}
+        """How notebooks draw the model."""
+        return schematic_of(type(self).__name__, type(self).__name__)
 
     def as_query(self, documents: ConceptVectors) -> ConceptVectors:
         """Returns document vectors as query vectors. They are the same unless the model distinguishes the two sides."""

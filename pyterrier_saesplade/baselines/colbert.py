@@ -22,7 +22,7 @@ from pyterrier_saesplade.encoding import pick_device, quiet_transformers
 from pyterrier_saesplade.errors import PathNotFoundError
 from pyterrier_saesplade.impacts import FINGERPRINT, as_texts
 from pyterrier_saesplade.model import tokenizer_digest, weights_digest
-from pyterrier_saesplade.pipeline import Stage, in_batches
+from pyterrier_saesplade.pipeline import Stage, in_batches, schematic_of
 from pyterrier_saesplade.types import Side
 
 if TYPE_CHECKING:
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 
 #: Number of texts in a batch of the network.
 _BATCH = 32
+#: Number of texts that are passed to PyLate together.
+_TEXTS = 1024
 
 
-class ColbertModel:
-    """A ColBERT checkpoint for PyTerrier, which encodes, re-ranks, indexes and retrieves.
+class ColbertModel(pt.Transformer):
+    """A ColBERT checkpoint as a transformer that encodes and re-ranks, and that creates other transformers.
 
-    The model is lazy: its weights are loaded when the first text is encoded. Models with the same arguments are equal,
-    and a model is pickled as its arguments.
+    It chooses its role by the columns of its input: queries get ``query_embs``, documents get ``doc_embs``, and results
+    with ``query`` and ``text`` get a new ``score`` and ``rank``. The model is lazy: its weights are loaded when the
+    first text is encoded. Models with the same arguments are equal, and a model is pickled as its arguments.
 
     Args:
         name_or_path: Hub name or folder of a checkpoint that PyLate can read, such as those of Stanford's ColBERT.
@@ -52,6 +55,8 @@ class ColbertModel:
 
     Examples:
         >>> colbert = ColbertModel("colbert-ir/colbertv2.0")
+        >>> colbert(pd.DataFrame(documents)).columns.tolist()
+        ['docno', 'text', 'doc_embs']
         >>> index = colbert.indexer("colbert.plaid").index(dataset.get_corpus_iter())
         >>> colbert.retriever(index, num_results=3).search("young cat").columns.tolist()
         ['qid', 'query', 'query_embs', 'docno', 'score', 'rank']
@@ -129,11 +134,38 @@ class ColbertModel:
             )
             yield from zip(full, states, strict=True)
 
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Encodes queries, encodes documents, or scores results: see the class.
+
+        Raises:
+            InputValidationError: If the columns fit none of the roles.
+        """
+        with pt.validate.any(inp) as v:
+            v.query_frame(extra_columns=["query"], mode="query_encoder")
+            v.document_frame(extra_columns=["text"], mode="documents")
+            v.result_frame(extra_columns=["query", "text"], mode="scorer")
+            v.columns(includes=["query"], mode="query_encoder")
+            v.columns(includes=["text"], mode="documents")
+        if v.mode == "documents":
+            column = _token_states(self, inp["text"], "doc", batch_size=_TEXTS, verbose=self.verbose)
+            return inp.assign(doc_embs=column)
+        transformer = self.scorer() if v.mode == "scorer" else self.query_encoder()
+        return transformer.transform(inp)
+
+    def subtransformers(self) -> dict[str, pt.Transformer]:
+        """Returns an empty dictionary: a model is drawn as one box."""
+        return {}
+
+    @property
+    def schematic(self) -> dict[str, Any]:
+        """How notebooks draw the model."""
+        return schematic_of("ColBERT", "ColbertModel")
+
     def query_encoder(self) -> ColbertQueryEncoder:
         """Returns a transformer that adds ``query_embs``; see :class:`ColbertQueryEncoder`."""
         return ColbertQueryEncoder(self, verbose=self.verbose)
 
-    def scorer(self, *, text_field: str = "text", batch_size: int = 1024) -> ColbertScorer:
+    def scorer(self, *, text_field: str = "text", batch_size: int = _TEXTS) -> ColbertScorer:
         """Returns a transformer that re-ranks texts; see :class:`ColbertScorer`."""
         return ColbertScorer(self, text_field=text_field, batch_size=batch_size, verbose=self.verbose)
 
@@ -193,7 +225,7 @@ class ColbertQueryEncoder(Stage):
 
     label: ClassVar[str] = "ColBERT of queries"
 
-    def __init__(self, model: ColbertModel, *, batch_size: int = 1024, verbose: bool = False) -> None:
+    def __init__(self, model: ColbertModel, *, batch_size: int = _TEXTS, verbose: bool = False) -> None:
         require_positive(batch_size=batch_size)
         self.model = model
         self.batch_size = batch_size
@@ -204,15 +236,8 @@ class ColbertQueryEncoder(Stage):
         with pt.validate.any(inp) as v:
             v.query_frame(extra_columns=["query"])
             v.columns(includes=["query"])
-        queries = as_texts(inp["query"])
-        states_of: dict[str | None, Any] = {}
-        distinct = list(dict.fromkeys(queries))
-        for batch in in_batches(distinct, self.batch_size, verbose=self.verbose, desc="Encoding queries", unit="query"):
-            for number, states in self.model.states(batch, "query"):
-                states_of[batch[number]] = states.cpu().numpy()
-        no_tokens = np.empty((0, 0), np.float32)
-        column = [states_of.get(query, no_tokens) for query in queries]
-        out = inp.assign(query_embs=pd.Series(column, index=inp.index, dtype=object))
+        column = _token_states(self.model, inp["query"], "query", batch_size=self.batch_size, verbose=self.verbose)
+        out = inp.assign(query_embs=column)
         if len(out):  # PyTerrier finds output columns with an empty frame, which must not load the model
             out.attrs[FINGERPRINT] = self.model.fingerprint
         return out
@@ -242,7 +267,7 @@ class ColbertScorer(LateScorer):
     label: ClassVar[str] = "ColBERT scorer"
 
     def __init__(
-        self, model: ColbertModel, *, text_field: str = "text", batch_size: int = 1024, verbose: bool = False
+        self, model: ColbertModel, *, text_field: str = "text", batch_size: int = _TEXTS, verbose: bool = False
     ) -> None:
         require_positive(batch_size=batch_size)
         self.model = model
@@ -253,3 +278,16 @@ class ColbertScorer(LateScorer):
     @property
     def _token_model(self) -> ColbertModel:
         return self.model
+
+
+def _token_states(model: ColbertModel, column: pd.Series, side: Side, *, batch_size: int, verbose: bool) -> pd.Series:
+    """Returns the token states of a column of texts, arrays ``[tokens, d]``. Each distinct text is encoded once."""
+    texts = as_texts(column)
+    states_of: dict[str | None, Any] = {}
+    distinct = list(dict.fromkeys(texts))
+    desc = "Encoding queries" if side == "query" else "Encoding documents"
+    for batch in in_batches(distinct, batch_size, verbose=verbose, desc=desc, unit=side):
+        for number, states in model.states(batch, side):
+            states_of[batch[number]] = states.cpu().numpy()
+    no_tokens = np.empty((0, 0), np.float32)
+    return pd.Series([states_of.get(text, no_tokens) for text in texts], index=column.index, dtype=object)

@@ -30,7 +30,7 @@ from pyterrier_saesplade.files import (
     write_artifact_metadata,
 )
 from pyterrier_saesplade.impacts import FINGERPRINT, as_texts
-from pyterrier_saesplade.pipeline import DOCS, Stage
+from pyterrier_saesplade.pipeline import Stage, schematic_of
 
 if TYPE_CHECKING:
     from pyterrier_saesplade.baselines.colbert import ColbertModel
@@ -210,7 +210,7 @@ class PlaidIndexer(pt.Indexer):
         self.text_field = text_field
         self.batch_size = batch_size
         self.verbose = verbose
-        self.schematic = {"label": "PLAID indexer", "help_url": f"{DOCS}#pyterrier_saesplade.PlaidIndexer"}
+        self.schematic = schematic_of("PLAID indexer", "PlaidIndexer")
 
     def __repr__(self) -> str:
         """Returns the beginning of the call of the constructor."""

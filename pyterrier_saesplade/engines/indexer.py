@@ -25,7 +25,7 @@ from pyterrier_saesplade.engines.terrier import TerrierConceptIndex
 from pyterrier_saesplade.engines.write import INDEX_TYPE, counted, write_index
 from pyterrier_saesplade.errors import DataError, PathExistsError, SettingError
 from pyterrier_saesplade.impacts import Pruning, Quantization, as_toks, from_float_toks, require_finite
-from pyterrier_saesplade.pipeline import DOCS
+from pyterrier_saesplade.pipeline import schematic_of
 from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.store import StoredVectors
 from pyterrier_saesplade.vectors import ConceptVectors
@@ -159,7 +159,7 @@ class ConceptIndexer(pt.Indexer):
         self.batch_size = batch_size
         self.overwrite = overwrite
         self.verbose = verbose
-        self.schematic = {"label": "Concept indexer", "help_url": f"{DOCS}#pyterrier_saesplade.ConceptIndexer"}
+        self.schematic = schematic_of("Concept indexer", "ConceptIndexer")
 
     def __repr__(self) -> str:
         """Returns the beginning of the call of the constructor."""

@@ -4,9 +4,9 @@ from .prune import Prune as Prune
 from .quantizer import Quantizer as Quantizer
 from .query_encoder import QueryEncoder as QueryEncoder
 from .scorer import Scorer as Scorer
-from .stage import DOCS as DOCS
 from .stage import Stage as Stage
 from .stage import in_batches as in_batches
+from .stage import schematic_of as schematic_of
 from .standardise import Normalise as Normalise
 from .standardise import Standardise as Standardise
 from .weighting import LatentWeighting as LatentWeighting

@@ -12,7 +12,7 @@ from pyterrier_saesplade.impacts import LatentStatistics, Terms
 from pyterrier_saesplade.types import Weighting
 
 #: The page of PyTerrier's documentation that describes the public classes.
-DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-saesplade/api.html"
+_DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-saesplade/api.html"
 
 
 #: Settings that may be transformers but are not run as part of the pipeline: models, and sources of idf values.
@@ -69,9 +69,18 @@ class Stage(pt.Transformer):
 
     @property
     def schematic(self) -> dict[str, Any]:
-        """How notebooks draw the stage. The help page is given, because PyTerrier would otherwise search online."""
-        name = type(self).__name__
-        return {"label": self.label, "help_url": f"{DOCS}#pyterrier_saesplade.{name}"}
+        """How notebooks draw the stage."""
+        return schematic_of(self.label, type(self).__name__)
+
+
+def schematic_of(label: str, name: str) -> dict[str, Any]:
+    """Returns how notebooks draw a public class. Without the help page, PyTerrier would search for one online.
+
+    Examples:
+        >>> schematic_of("Concept scorer", "Scorer")["label"]
+        'Concept scorer'
+    """
+    return {"label": label, "help_url": f"{_DOCS}#pyterrier_saesplade.{name}"}
 
 
 def in_batches(

@@ -111,7 +111,7 @@ def test_each_distinct_text_is_encoded_once(
     assert sorted(map(str, encoded)) == sorted([QUERIES["1"], QUERIES["2"], *DOCUMENTS[:4]])
 
 
-def test_pyterrier_s_own_tests(reranker: LateInteraction, check_contract: Callable[[pt.Transformer], None]) -> None:
+def test_the_contract_of_pyterrier(reranker: LateInteraction, check_contract: Callable[[pt.Transformer], None]) -> None:
     check_contract(reranker)
 
 

@@ -63,9 +63,7 @@ def our_index(
     return folder
 
 
-def test_pyserini_s_own_commands(
-    exported: Path, stock_index: Path, stock: Worker, expected: Run, tmp_path: Path
-) -> None:
+def test_commands_of_pyserini(exported: Path, stock_index: Path, stock: Worker, expected: Run, tmp_path: Path) -> None:
     """Export, index, search: the last two are Pyserini's alone."""
     out = tmp_path / "run.trec"
     options = ["--impact", "--index", stock_index, "--topics", exported / "topics.tsv", "--output", out]

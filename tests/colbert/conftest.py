@@ -1,4 +1,4 @@
-"""A ColBERT model without training."""
+"""A ColBERT model that is not trained."""
 
 from pathlib import Path
 

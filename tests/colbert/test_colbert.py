@@ -14,6 +14,8 @@ from pylate import rank
 from pyterrier_saesplade.baselines import ColbertModel, ColbertQueryEncoder, ColbertScorer
 from pyterrier_saesplade.errors import MissingPackageError, PathNotFoundError, SettingError
 
+pytestmark = pytest.mark.slow
+
 QUERIES = {"1": "how do search engines rank documents", "2": "heat transfer in supersonic flow"}
 DOCUMENTS = {
     "d1": "Sparse retrieval with an inverted index of word pieces.",
@@ -32,7 +34,7 @@ def pairs() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_re_ranking_is_pylate_s_own(model: ColbertModel, pairs: pd.DataFrame) -> None:
+def test_re_ranking_is_that_of_pylate(model: ColbertModel, pairs: pd.DataFrame) -> None:
     network = model.network
     documents = network.encode(list(DOCUMENTS.values()), is_query=False)
     expected = rank.rerank(
@@ -61,7 +63,7 @@ def test_texts_that_are_missing(model: ColbertModel) -> None:
     assert [states.shape for states in embs] == [(24, 128), (0, 0), (0, 0)]
 
 
-def test_pyterrier_s_own_tests(model: ColbertModel, check_contract: Callable[[pt.Transformer], None]) -> None:
+def test_the_contract_of_pyterrier(model: ColbertModel, check_contract: Callable[[pt.Transformer], None]) -> None:
     check_contract(model.scorer())
     check_contract(model.query_encoder())
 
@@ -90,7 +92,7 @@ def test_equality_hash_and_pickling(model: ColbertModel, checkpoint: Path) -> No
         assert schematic["help_url"].endswith(f"/pyterrier-saesplade/api.html#pyterrier_saesplade.{name}")
 
 
-def test_the_fingerprint_is_of_the_documents_side(model: ColbertModel, checkpoint: Path) -> None:
+def test_the_fingerprint_depends_on_the_settings_of_documents_alone(model: ColbertModel, checkpoint: Path) -> None:
     assert ColbertModel(checkpoint, query_max_length=8).fingerprint == model.fingerprint
     assert ColbertModel(checkpoint, doc_max_length=8).fingerprint != model.fingerprint
     states = next(iter(ColbertModel(checkpoint, doc_max_length=8).states(["word " * 50], "doc")))[1]

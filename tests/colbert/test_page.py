@@ -1,4 +1,4 @@
-"""The page on late interaction does what it says: its code runs."""
+"""The code on the page on late interaction runs."""
 
 import re
 import textwrap
@@ -15,12 +15,14 @@ import pytest
 import pyterrier_saesplade
 from pyterrier_saesplade.collections import Collection, open_collection
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(pyterrier_saesplade.__file__).parent / "pt_docs" / "late-interaction.rst"
 
 
 @dataclass(frozen=True)
 class SmallDataset:
-    """The first 40 documents of a collection, with the methods of a PyTerrier dataset that the page calls."""
+    """The first 40 documents of a collection, with the methods of PyTerrier datasets that the page calls."""
 
     collection: Collection
 

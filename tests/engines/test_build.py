@@ -315,7 +315,7 @@ def test_settings_are_checked(model: SaeSplade, tmp_path: Path) -> None:
         model.indexer(tmp_path / "index", "exact").index(DOCUMENTS, fields=["text"])
 
 
-def test_pyterrier_s_view_of_the_indexer(model: SaeSplade, tmp_path: Path) -> None:
+def test_pyterrier_inspects_the_indexer(model: SaeSplade, tmp_path: Path) -> None:
     indexer = model.indexer(tmp_path / "index", "exact", text_field="body")
     assert pt.inspect.indexer_inputs(indexer) == [["docno", "body"], ["docno", "toks"]]
     assert pt.schematic.transformer_schematic(indexer)["label"] == "Concept indexer"

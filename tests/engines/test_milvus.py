@@ -191,7 +191,7 @@ def test_the_plain_collection_works_without_this_package(model: SaeSplade, serve
 
 
 @pytest.mark.slow
-def test_the_folder_of_a_cluster_s_index(
+def test_the_folder_of_an_index_on_a_cluster(
     model: SaeSplade, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MILVUS_TOKEN", "root:secret")

@@ -47,7 +47,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_pyterrier_s_own_tests(
+def test_the_contract_of_pyterrier(
     name: str, model: SaeSplade, tmp_path: Path, check_contract: Callable[[pt.Transformer], None]
 ) -> None:
     check_contract(STAGES[name][0](model, tmp_path / "index"))

@@ -26,7 +26,7 @@ RESULTS = pd.DataFrame(
 )
 
 
-def test_pyterrier_s_own_tests(model: SaeSplade, check_contract: Callable[[pt.Transformer], None]) -> None:
+def test_the_contract_of_pyterrier(model: SaeSplade, check_contract: Callable[[pt.Transformer], None]) -> None:
     check_contract(model.feedback())
 
 
@@ -45,7 +45,7 @@ def test_equality_hash_and_pickling(model: SaeSplade) -> None:
     assert repr(stage).endswith(", documents=5, beta=0.5)")
 
 
-def test_the_mean_of_the_first_documents_is_added_at_a_share_of_the_query_s_length(model: SaeSplade) -> None:
+def test_the_mean_of_the_first_documents_is_scaled_to_the_length_of_the_query_and_added(model: SaeSplade) -> None:
     # q1: the first two are {c2: 1} and {c1: 1, c2: 3} at 10 levels a unit; their mean {c1: .5, c2: 2}
     out = ConceptFeedback(model, 2, beta=0.5)(RESULTS).set_index("qid")
     length = np.hypot(0.5, 2)

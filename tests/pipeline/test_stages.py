@@ -1,6 +1,7 @@
 """What each stage computes."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def test_progress_is_shown_on_request(model: SaeSplade, capsys: pytest.CaptureFi
     model.query_encoder()(frame)
     assert capsys.readouterr().err == ""
     model.query_encoder(verbose=True)(frame)
-    assert "Encoding queries: 100%" in capsys.readouterr().err
+    assert re.search(r"quer.*100%", capsys.readouterr().err)
     loud = SaeSplade.from_pretrained(model.source, precision="float32", verbose=True)
     candidate = frame.assign(docno="d", text="a text")
     for quiet in (loud.query_encoder, loud.doc_encoder, loud.scorer):
@@ -158,8 +159,8 @@ def test_pruning_reports_what_it_removed(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == ""
     loud(frame)
     report = capsys.readouterr().err
-    assert "Pruning: 100%" in report
-    assert "removed 2 of 4 weights" in report
+    assert "100%" in report
+    assert re.search(r"\b2 of 4\b", report)
 
 
 @pytest.mark.slow
@@ -236,7 +237,9 @@ def test_the_scorer_divides_integer_documents_by_their_scale(model: SaeSplade, c
 
 
 @pytest.mark.parametrize("of", ["index", "statistics"])
-def test_the_scorer_with_statistics_is_the_index_s_retriever(of: str, model: SaeSplade, tmp_path: Path) -> None:
+def test_the_scorer_with_statistics_gives_the_scores_of_the_retriever(
+    of: str, model: SaeSplade, tmp_path: Path
+) -> None:
     documents = [{"docno": docno, "text": text} for docno, text in DOCUMENTS.items()]
     index = model.indexer(tmp_path / "index", "exact").index(documents)
     topics = pd.DataFrame({"qid": ["1", "2"], "query": ["retrieval with vectors", "pasta for dinner"]})

@@ -40,7 +40,7 @@ NAMED = "NAME=FOLDER sets the name that the figure shows"
 
 
 def named(text: str) -> tuple[str | None, Path]:
-    """Returns the name and the folder of ``NAME=FOLDER``; without a name, or for an existing path, ``None`` and it."""
+    """Returns the name and the folder of ``NAME=FOLDER``. A plain folder or an existing path has no name."""
     name, equals, folder = text.partition("=")
     return (None, Path(text)) if not equals or Path(text).exists() else (name, Path(folder))
 

@@ -8,7 +8,7 @@ from typer.core import TyperCommand
 
 
 class SystemsCommand(TyperCommand):
-    """Lists the systems below its help. They are imported only when the help is shown, which takes time."""
+    """Lists the systems below its help. It imports them only then, because that takes a few seconds."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Writes the list."""

@@ -166,7 +166,7 @@ def write_json(value: Any, path: Path) -> None:
 
 
 class _Timed(pt.Transformer):
-    """A transformer that keeps its last duration and output, except for empty frames, which PyTerrier inspects with."""
+    """A transformer that keeps its last duration and output. It ignores the empty frames of PyTerrier's inspection."""
 
     def __init__(self, stage: pt.Transformer) -> None:
         self.stage = stage

@@ -126,7 +126,7 @@ class AnseriniBm25(System):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns the identity, and Anserini's retriever."""
+        """Returns an identity transformer, and Anserini's retriever."""
         retriever = partial(AnseriniRetriever, artifacts.path(self.words))
         return pt.Transformer.identity(), search(retriever, ignore_identical_ids=ignore_identical_ids)
 
@@ -150,7 +150,7 @@ class AnseriniRm3(AnseriniBm25):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns the identity, and Anserini's retriever; ``ignore_identical_ids`` does not affect its feedback."""
+        """Returns an identity transformer, and Anserini's retriever. Its feedback ignores ``ignore_identical_ids``."""
         retriever = partial(AnseriniRetriever, artifacts.path(self.words), rm3=True)
         return pt.Transformer.identity(), search(retriever, ignore_identical_ids=ignore_identical_ids)
 

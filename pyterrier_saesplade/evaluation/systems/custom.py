@@ -72,7 +72,7 @@ class CustomSystem(System):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns the identity, and the pipeline, with its results ranked and limited to the depth of a run."""
+        """Returns an identity transformer, and the pipeline, with results ranked and limited to the depth of a run."""
         pipeline = self._pipeline(artifacts)
         _require_columns(self.name, pipeline, ["qid", "query"], ["qid", "docno", "score"])
         results = pipeline >> RankResults() >> ResetQueries()

@@ -139,7 +139,7 @@ class Fusion(System):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns the identity, and the fusion, which includes encoding."""
+        """Returns an identity transformer, and the fusion, which includes encoding."""
         parts = []
         for system in self.systems:
             encode, retrieve = system.stages(artifacts, ignore_identical_ids=ignore_identical_ids)

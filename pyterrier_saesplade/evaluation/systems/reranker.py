@@ -41,7 +41,7 @@ class Reranker(System):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns the identity, and a pipeline that reranks BM25's results for the original queries."""
+        """Returns an identity transformer, and a pipeline that reranks BM25's results for the original queries."""
         encode, retrieve = self._words.stages(artifacts, ignore_identical_ids=ignore_identical_ids)
         return encode, retrieve % self.depth >> ResetQueries() >> self.scorer(artifacts)
 

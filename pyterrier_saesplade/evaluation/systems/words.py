@@ -58,7 +58,7 @@ class Bm25(IndexedSystem):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns the identity, and a pipeline that removes punctuation, which Terrier would parse, and retrieves."""
+        """Returns an identity transformer, and a retriever. It removes punctuation, which Terrier would parse."""
         retrieve = search(partial(self.bm25, artifacts), ignore_identical_ids=ignore_identical_ids)
         return pt.Transformer.identity(), self.tokenise() >> retrieve
 
@@ -108,7 +108,7 @@ class Rm3(System):
     def stages(
         self, artifacts: ArtifactCache, *, ignore_identical_ids: bool = False
     ) -> tuple[pt.Transformer, pt.Transformer]:
-        """Returns the identity, and a pipeline of both searches that restores the original queries at the end."""
+        """Returns an identity transformer, and a pipeline of both searches that restores the original queries."""
         _, first = self.words.stages(artifacts, ignore_identical_ids=ignore_identical_ids)
         again = search(partial(self.words.bm25, artifacts), ignore_identical_ids=ignore_identical_ids)
         return pt.Transformer.identity(), first >> self._rm3(artifacts) >> again >> ResetQueries()

@@ -41,11 +41,11 @@ def require_same_model(given: str, fingerprint: str, other: str, expected: str, 
     """Raises a :exc:`ModelMismatchError` if two things that are used together come from different models.
 
     Args:
-        given: What was given, for the message.
+        given: The name of the first in the message.
         fingerprint: The fingerprint of its model.
-        other: What it is used with, for the message.
-        expected: The fingerprint of the model of that.
-        remedy: What to do.
+        other: The name of the second in the message.
+        expected: The fingerprint of its model.
+        remedy: What to do, for the message.
 
     Examples:
         >>> require_same_model("the queries", "0123456789ab", "my-index", "ba9876543210", "encode them again")

@@ -192,14 +192,14 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 def write_artifact_metadata(
     folder: Path, artifact_type: str, artifact_format: str, versions: Mapping[str, str], **facts: Any
 ) -> None:
-    """Writes the metadata with which a folder becomes a PyTerrier artifact: last, because it says that all is there.
+    """Writes the metadata that makes a folder a PyTerrier artifact. To be called last, when the artifact is complete.
 
     Args:
-        folder: The folder, which exists.
-        artifact_type: The artifact's type.
-        artifact_format: Its format.
+        folder: The folder, which must exist.
+        artifact_type: The type of the artifact.
+        artifact_format: The format of the artifact.
         versions: The versions of the packages that wrote it.
-        **facts: What else is recorded, such as the model.
+        **facts: Other facts to record, such as the model.
     """
     artifact = {"type": artifact_type, "format": artifact_format, "package_hint": "pyterrier_saesplade"}
     with atomic_write(folder / METADATA) as partial:
@@ -210,14 +210,14 @@ def read_artifact_metadata(folder: Path, artifact_type: str, what: str, remedy: 
     """Returns the metadata of an artifact of this package.
 
     Args:
-        folder: Its folder.
-        artifact_type: The type that it must have.
-        what: What is looked for, such as ``"PLAID index"``, for the message.
-        remedy: What to do if it is not there.
+        folder: The folder of the artifact.
+        artifact_type: The required type.
+        what: The name of the type in error messages, such as ``"PLAID index"``.
+        remedy: What to do if there is no such artifact, for error messages.
 
     Raises:
         PathNotFoundError: If there is no such folder.
-        DataError: If the folder is something else, or was not finished.
+        DataError: If the folder is not an artifact of this type, or was not finished.
     """
     if not folder.is_dir():
         raise PathNotFoundError(f"there is no {what} at {folder}: {remedy}")

@@ -71,14 +71,14 @@ def test_the_printed_summary(store: StoredVectors, tmp_path: Path) -> None:
         "weighting     none",
         "quantisation  10 levels per unit of weight, at most 255",
         "documents     4",
-        "postings      5, 1.2 a document",
+        "postings      5, 1.2 per document",
         "vocabulary    3 latents, 2 (66.7%) in use",
-        f"on disk       {size / 1e6:.2f} MB, {size / 5:.1f} bytes a posting",
+        f"on disk       {size / 1e6:.2f} MB, {size / 5:.1f} bytes per posting",
     ]
     assert lines[9].startswith("written by    ")
     assert f"pyterrier {index.metadata['versions']['pyterrier']}" in lines[9]
     assert lines[10:] == [
-        "most frequent latents, documents that have them:",
+        "most frequent latents and their document frequencies:",
         "  the         3   75.0%",
         "  cat         2   50.0%",
     ]
@@ -88,7 +88,7 @@ def test_the_printed_summary(store: StoredVectors, tmp_path: Path) -> None:
 def test_the_summary_of_a_pruned_index(store: StoredVectors, tmp_path: Path) -> None:
     ConceptIndexer(store, tmp_path / "index", "exact", pruning=Pruning(k=1), max_df=0.4).index(store)
     assert (
-        "pruned        k 1, max_df 0.4; removed 3 postings of documents, and 1 frequent latents with 2 postings"
+        "pruned        k 1, max_df 0.4; removed 3 postings from documents, and 1 frequent latents with 2 postings"
         in str(inspect(tmp_path / "index")).splitlines()
     )
     pruning = json.loads(inspect(tmp_path / "index").to_json())["pruning"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyterrier_saesplade.engines import ENGINES, ConceptIndexer, inspect
-from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.formats import import_vectors
 from pyterrier_saesplade.impacts import Pruning, Quantization
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -112,11 +112,11 @@ def test_neither_an_index_nor_a_store(random_model_path: Path, tmp_path: Path) -
     for content in (None, "no JSON", "[]", '{"type": "dense_index", "format": "flex"}'):
         if content is not None:
             (tmp_path / "pt_meta.json").write_text(content, encoding="utf-8")
-        with pytest.raises(SettingError, match=re.escape(str(tmp_path))):
+        with pytest.raises(DataError, match=re.escape(str(tmp_path))):
             inspect(tmp_path)
     model = SaeSplade.from_pretrained(random_model_path)
     vectors = ConceptVectors.from_rows([([1], [1.0])])
     index = model.indexer(tmp_path / "index", "exact").index_vectors([(["d"], vectors)])
     (tmp_path / "index" / "pt_meta.json").write_text(json.dumps(index.metadata | {"format": "x"}), encoding="utf-8")
-    with pytest.raises(SettingError, match=r"'x'.*'terrier'"):
+    with pytest.raises(DataError, match=r"'x'.*'terrier'"):
         inspect(tmp_path / "index")

@@ -35,7 +35,9 @@ def _read_google_style(app: Sphinx, what: str, name: str, obj: object, options: 
 def _constructor(
     app: Sphinx, what: str, name: str, obj: type, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Returns the signature of ``__init__``: Sphinx would show that of ``__new__`` of PyTerrier's transformers."""
+    """Returns the signature of ``__init__``: Sphinx would show that of ``__new__`` for PyTerrier's transformers."""
+    if signature and "<factory>" in signature:  # a dataclass's default, which Sphinx cannot parse
+        return signature.replace("<factory>", "..."), returns
     if what != "class" or signature != "(*args, **kwargs)":
         return signature, returns
     constructor = inspect.signature(obj.__init__, bound_method=True)  # type: ignore[misc]

@@ -439,7 +439,7 @@ def test_help_names_the_commands() -> None:
         (["evalute"], ["'evalute'", "'evaluate'"]),
         (["encode", "--collection", "x"], ["--model"]),
         (["search", "--deepness", "3"], ["--deepness"]),
-        (["pretrain", "--collection", "x", "--backbone", "x", "--out", "x", "--k", "two"], ["--k", "two"]),
+        (["pretrain", "--collection", "x", "--backbone", "x", "--out", "x", "--k", "two"], ["--k", "integer"]),
         (["evaluate", "--collection", "x", "--model", "nowhere", "--out", "x"], ["nowhere"]),
         (["pretrain", "--collection", "nowhere", "--backbone", "x", "--out", "x"], ["'nowhere'"]),
         (["index", "--collection", "x", "--model", "nowhere", "--out", "x"], ["nowhere"]),

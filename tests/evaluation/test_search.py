@@ -44,7 +44,7 @@ def test_errors_are_raised_before_any_work(exact_index: Path, untrained_model: P
     run.write_text("old", encoding="utf-8")
     with pytest.raises(PathExistsError, match=re.escape(str(run))):
         search(exact_index, untrained_model, topics, run)
-    with pytest.raises(PathNotFoundError, match=r"nowhere\.tsv"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.tsv"):
         search(exact_index, untrained_model, tmp_path / "nowhere.tsv", tmp_path / "new.trec")
     with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "nowhere"))):
         search(tmp_path / "nowhere", untrained_model, topics, tmp_path / "new.trec")

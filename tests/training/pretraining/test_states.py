@@ -71,6 +71,7 @@ def test_a_later_start_gives_the_same_batches(
             assert all(torch.equal(a, b) for a, b in zip(take(later, 40 - start), expected[start:], strict=True))
 
 
+@pytest.mark.slow
 def test_a_corpus_beyond_the_disk_allowed_is_encoded_in_parts(
     documents: list[dict[str, str]], encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_corpus_beyond_the_disk_allowed_is_encoded_in_parts(
     assert len({batch.double().sum().item() for batch in seen}) == 100
 
 
+@pytest.mark.slow
 def test_a_block_cut_off_in_the_middle_is_finished_with_the_same_bytes(
     documents: list[dict[str, str]], encoder: Encoder, tmp_path: Path
 ) -> None:

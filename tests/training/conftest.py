@@ -21,7 +21,7 @@ from pyterrier_saesplade.training import PretrainConfig, pretrain
 
 @pytest.fixture(scope="session")
 def documents(collection_folder: Callable[[str], Path]) -> list[dict[str, str]]:
-    """The first 300 documents of Vaswani."""
+    """The first 300 documents of Vaswani, or of the docstrings."""
     corpus = open_collection(str(collection_folder("vaswani"))).get_corpus_iter()
     return list(itertools.islice(corpus, 300))
 
@@ -60,7 +60,7 @@ def pretrained_path(judged: Collection, splade_path: Path, tmp_path_factory: pyt
 
 @pytest.fixture(scope="session", autouse=True)
 def _data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps training data that is read in a folder of the tests."""
+    """Keeps cached training data in a folder of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -18,7 +18,7 @@ from pyterrier_saesplade.training.finetuning.scoring import score
 
 
 def sparse(matrix: Tensor) -> Pooled:
-    """The entries of a dense matrix that are not 0, as the network returns them."""
+    """Returns the nonzero entries of a dense matrix, in the form that the network returns."""
     texts, latents = matrix.nonzero(as_tuple=True)
     return Pooled(texts, latents, matrix[texts, latents], torch.zeros_like(texts))
 

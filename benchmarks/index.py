@@ -114,7 +114,7 @@ def convert(folder: Path) -> None:
     )
     queries = read_queries(folder / "queries.parquet")
     scaled = [{term: weight * PEER_SCALE for term, weight in toks.items()} for toks in queries["query_toks"]]
-    queries = queries.assign(query_toks=pd.Series(scaled, dtype=object))
+    queries = queries.assign(query_toks=pd.Series(scaled, index=queries.index, dtype=object))
     write_lines(folder / "queries.jsonl", queries.to_dict("records"))
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from pyserini_bridge.model import BridgeModel
 from pyterrier_saesplade.engines import QUERY_SCALE, Description, impacts
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import Quantization
-from pyterrier_saesplade.protocols import ConceptModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pyterrier_saesplade.protocols import ConceptModel
 
 #: The prefix of encoder names in Pyserini's commands.
 SCHEME = "sae:"

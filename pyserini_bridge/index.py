@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from more_itertools import chunked
 from tqdm.auto import tqdm
@@ -16,9 +15,14 @@ from pyterrier_saesplade.engines import LuceneWriter, counted, start_java, write
 from pyterrier_saesplade.files import require_new
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.mistakes import reported
-from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.store import StoredVectors
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from pyterrier_saesplade.protocols import IndexedModel
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 #: Number of documents that are encoded together.
 _BATCH_DOCUMENTS = 4096

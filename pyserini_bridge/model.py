@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.impacts import Terms, terms_of
 from pyterrier_saesplade.model import parse_model_name
 from pyterrier_saesplade.protocols import ConceptModel
-from pyterrier_saesplade.types import Side, Weighting
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from pyterrier_saesplade.types import Side, Weighting
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class BridgeModel(ConceptModel):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.collections import Collection, docstring_collection
 from pyterrier_saesplade.concepts import Lexicon
@@ -17,6 +14,12 @@ from pyterrier_saesplade.errors import MissingPackageError, SettingError
 from pyterrier_saesplade.evaluation import evaluate
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    import pandas as pd
 
 _SHOWN_QUERIES = 3
 _SHOWN_CONCEPTS = 5

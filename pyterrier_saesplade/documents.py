@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.impacts import as_texts
-from pyterrier_saesplade.protocols import ConceptModel
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.protocols import ConceptModel
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 def field(document: Mapping[str, Any], name: str) -> Any:

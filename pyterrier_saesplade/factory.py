@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.engines import ConceptIndex, ConceptIndexer, open_index
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms
 from pyterrier_saesplade.pipeline import ConceptFeedback, DocEncoder, QueryEncoder, Scorer, schematic_of
-from pyterrier_saesplade.types import Side, Weighting
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from pyterrier_saesplade.types import Side, Weighting
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ModelFactory(pt.Transformer, ABC):

@@ -8,13 +8,15 @@ import json
 import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
 #: The metadata file in the folder of a PyTerrier artifact. This package writes it last.
 METADATA = "pt_meta.json"

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.documents import field
 from pyterrier_saesplade.errors import DataError, ModelError, SettingError
 from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import LatentStatistics, Terms, Words
-from pyterrier_saesplade.saesplade import SaeSplade
-from pyterrier_saesplade.types import Side, Weighting
 from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.saesplade import SaeSplade
+    from pyterrier_saesplade.types import Side, Weighting
 
 #: Number of documents that the balance is estimated on, how many of them serve as queries, and with how many words.
 _SAMPLE, _QUERIES, _QUERY_WORDS = 1024, 64, 10

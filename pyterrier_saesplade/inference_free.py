@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
-from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -17,12 +15,15 @@ from pyterrier_saesplade.encoding import look_up
 from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.files import atomic_write, require_new
-from pyterrier_saesplade.impacts import Terms
-from pyterrier_saesplade.types import Side, Weighting
 from pyterrier_saesplade.vectors import ConceptVectors
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from pyterrier_saesplade.impacts import Terms
     from pyterrier_saesplade.saesplade import SaeSplade
+    from pyterrier_saesplade.types import Side, Weighting
 
 
 class InferenceFree(ModelFactory):

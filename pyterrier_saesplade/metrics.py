@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ir_measures
 import numpy as np
-from numpy.typing import ArrayLike
 
 from pyterrier_saesplade.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import ArrayLike
 
 #: The measures that a comparison reports by default.
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "AP", "R@1000")

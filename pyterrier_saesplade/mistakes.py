@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.errors import SaespladeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 #: The environment variable that, set to 1, makes every error show its traceback.
 DEBUG_VARIABLE = "SAESPLADE_DEBUG"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pyterrier_saesplade.impacts import Terms
-from pyterrier_saesplade.types import Side, Weighting
-from pyterrier_saesplade.vectors import ConceptVectors
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyterrier_saesplade.impacts import Terms
+    from pyterrier_saesplade.types import Side, Weighting
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class IndexedModel(Protocol):

@@ -8,7 +8,6 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -32,14 +31,16 @@ from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import Pruning, Terms, as_texts, terms_of
 from pyterrier_saesplade.model import SaeSpladeConfig, check_k, check_width, parse_model_name
-from pyterrier_saesplade.types import Head, Precision, Side, Weighting
-from pyterrier_saesplade.vectors import ConceptVectors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from pyterrier_saesplade.concepts import Explanation, Lexicon
     from pyterrier_saesplade.engines import ConceptIndex
     from pyterrier_saesplade.inference_free import InferenceFree
     from pyterrier_saesplade.training import FinetuneConfig, PretrainConfig, TrainingData
+    from pyterrier_saesplade.types import Head, Precision, Side, Weighting
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ModelSettings(TypedDict, total=False):

@@ -13,15 +13,18 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import groupby
-from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 import pydantic.dataclasses
 import yaml
 from pydantic import ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from pyterrier_saesplade.errors import PathNotFoundError, SettingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 

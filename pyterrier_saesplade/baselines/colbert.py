@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import pyterrier as pt
-from torch import Tensor
 
 from pyterrier_saesplade.baselines.maxsim import LateScorer
 from pyterrier_saesplade.baselines.pylate import require_pylate
@@ -23,10 +21,14 @@ from pyterrier_saesplade.errors import PathNotFoundError
 from pyterrier_saesplade.impacts import FINGERPRINT, as_texts
 from pyterrier_saesplade.model import tokenizer_digest, weights_digest
 from pyterrier_saesplade.pipeline import Stage, in_batches, schematic_of
-from pyterrier_saesplade.types import Side
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
     from pyterrier_saesplade.baselines.plaid import PlaidIndex, PlaidIndexer
+    from pyterrier_saesplade.types import Side
 
 #: Number of texts in a batch of the network.
 _BATCH = 32

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +22,11 @@ from pyterrier_saesplade.encoding import (
     token_batches,
 )
 from pyterrier_saesplade.model import SaeSpladeConfig, load_backbone
-from pyterrier_saesplade.types import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pyterrier_saesplade.types import Side
 
 
 class BackboneStates:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pyterrier_saesplade.impacts import as_texts
 from pyterrier_saesplade.pipeline import Stage, in_batches
-from pyterrier_saesplade.types import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.types import Side
 
 
 class TokenModel(Protocol):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import pyterrier as pt
 import torch
 from more_itertools import chunked
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pyterrier_saesplade.baselines.pylate import require_pylate
@@ -33,6 +29,12 @@ from pyterrier_saesplade.impacts import FINGERPRINT, as_texts
 from pyterrier_saesplade.pipeline import Stage, schematic_of
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from pyterrier_saesplade.baselines.colbert import ColbertModel
 
 _PACKAGES = ("pyterrier_saesplade", "pyterrier", "torch", "transformers", "pylate", "fast_plaid")

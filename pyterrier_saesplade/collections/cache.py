@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from huggingface_hub.constants import HF_HOME
 
 from pyterrier_saesplade.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 def cached(parts: Mapping[str, Any], build: Callable[[Path], None]) -> Path:

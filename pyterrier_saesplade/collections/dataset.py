@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,6 +10,8 @@ from pyterrier_saesplade.collections.base import Collection, make_document
 from pyterrier_saesplade.errors import DataError, SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyterrier.datasets import Dataset
 
 

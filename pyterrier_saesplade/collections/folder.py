@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +13,10 @@ from pyterrier_saesplade.collections.base import Collection, check_identifier, m
 from pyterrier_saesplade.collections.cache import file_identity
 from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError
 from pyterrier_saesplade.files import atomic_write, numbered_lines
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class FolderCollection(Collection):

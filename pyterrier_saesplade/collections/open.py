@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.collections.base import Collection
 from pyterrier_saesplade.collections.dataset import DatasetCollection
 from pyterrier_saesplade.collections.docstrings import docstring_collection
 from pyterrier_saesplade.collections.folder import FolderCollection, documents_file
+
+if TYPE_CHECKING:
+    import os
 
 DOCSTRINGS = "docstrings"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +17,9 @@ from pyterrier_saesplade.collections.problems import OnError, Problems
 from pyterrier_saesplade.collections.texts import TextTable, key
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import numbered_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 #: The version of the cached files. Increase it when their content changes, so that old ones are not used.
 _VERSION = 3

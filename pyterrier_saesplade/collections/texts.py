@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from more_itertools import chunked
-from numpy.typing import NDArray
 
-from pyterrier_saesplade.collections.problems import Problems
 from pyterrier_saesplade.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.collections.problems import Problems
 
 #: The number of rows written at a time.
 _WINDOW = 10_000

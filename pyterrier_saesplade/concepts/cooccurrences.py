@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
-from numpy.typing import NDArray
 from scipy import stats
 
 from pyterrier_saesplade.checks import require_positive
@@ -18,6 +16,10 @@ from pyterrier_saesplade.documents import field
 from pyterrier_saesplade.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
     from pyterrier_saesplade.saesplade import SaeSplade
 
 #: The kinds of pairs of a token and a latent.

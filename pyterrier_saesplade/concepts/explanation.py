@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import html
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.encoding import Token
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyterrier_saesplade.concepts.lexicon import Lexicon
+    from pyterrier_saesplade.encoding import Token
     from pyterrier_saesplade.engines import ConceptIndex
     from pyterrier_saesplade.saesplade import SaeSplade
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +22,9 @@ from pyterrier_saesplade.impacts import LatentStatistics, as_texts
 from pyterrier_saesplade.vectors import DESCRIPTION
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from pyterrier_saesplade.encoding import Token
     from pyterrier_saesplade.saesplade import SaeSplade
 

@@ -8,20 +8,22 @@ are word pieces.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import numbered_lines
 
 if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
     from pyterrier_saesplade.saesplade import SaeSplade
 
 Span = tuple[int, int]

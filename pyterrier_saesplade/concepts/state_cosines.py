@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import normalize
@@ -13,6 +12,10 @@ from transformers import AutoTokenizer
 from pyterrier_saesplade.encoding import pick_device, quiet_transformers
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.model import check_encoder, load_backbone
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
 
 #: The default number of texts, which is enough for the mean to converge.
 MAX_TEXTS = 500

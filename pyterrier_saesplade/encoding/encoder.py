@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -22,8 +19,15 @@ from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.encoding.tokens import TextTokenizer
 from pyterrier_saesplade.errors import ModelError
 from pyterrier_saesplade.model import Pooled, SaeSpladeConfig, SaeSpladeModel, tokenizer_digest, weights_digest
-from pyterrier_saesplade.types import Precision, Side
 from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.types import Precision, Side
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

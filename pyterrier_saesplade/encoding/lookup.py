@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from tqdm.auto import tqdm
 
-from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
 from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.encoding.encoder import EncodedTokens, Encoder
 
 #: The number of tokens whose vectors are summed at a time.
 _TOKENS = 1 << 19

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import torch
 
 from pyterrier_saesplade.checks import require_precision
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.types import Precision
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.types import Precision
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:

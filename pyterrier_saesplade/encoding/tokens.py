@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyterrier_saesplade.errors import ModelError, SettingError
-from pyterrier_saesplade.model import SaeSpladeConfig
-from pyterrier_saesplade.types import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from pyterrier_saesplade.model import SaeSpladeConfig
+    from pyterrier_saesplade.types import Side
 
 
 class Token(NamedTuple):

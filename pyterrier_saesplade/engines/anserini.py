@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.lucene import LuceneWriter, get_lucene
 from pyterrier_saesplade.impacts import to_toks
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class AnseriniConceptIndex(LuceneWriter, ConceptIndex):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.engines.forward import ForwardIndex
-from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.engines.frames import Hits
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ApproximateConceptIndex(ConceptIndex):

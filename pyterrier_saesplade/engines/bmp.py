@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
 from pyterrier_saesplade.engines.forward import ForwardIndex
 from pyterrier_saesplade.engines.native import library, panics_as_errors, silence
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from bmp import Searcher
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.engines.spool import Spool
 
 _SUBFOLDER = "bmp"
 

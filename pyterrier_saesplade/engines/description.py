@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.files import installed_versions, write_artifact_metadata
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
-from pyterrier_saesplade.protocols import IndexedModel
-from pyterrier_saesplade.types import Weighting
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pyterrier_saesplade.protocols import IndexedModel
+    from pyterrier_saesplade.types import Weighting
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 #: Levels per unit of query weight. Queries take no space in an index, so their grid is finer than that of documents.
 QUERY_SCALE = 100.0

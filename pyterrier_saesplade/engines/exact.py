@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.engines.description import read_docnos, write_docnos
 from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.engines.spool import Spool
-from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.vectors import ConceptVectors, Postings, best_first
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.engines.spool import Spool
+    from pyterrier_saesplade.impacts import Quantization, Terms
 
 
 class ExactConceptIndex(ConceptIndex):

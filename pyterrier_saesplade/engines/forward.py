@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.engines.frames import Hits
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.vectors import best_first, create_array
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.engines.spool import Spool
 
 _SUBFOLDER = "forward"
 

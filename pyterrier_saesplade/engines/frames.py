@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyterrier as pt
-from numpy.typing import NDArray
 
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.impacts import Terms, to_toks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyterrier as pt
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.engines.spool import Spool
 
 
 class Hits(NamedTuple):

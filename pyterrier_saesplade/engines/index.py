@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyterrier as pt
 
 from pyterrier_saesplade.engines.description import STATISTICS, TERMS, prepare_queries
-from pyterrier_saesplade.engines.frames import Hits
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.engines.write import INDEX_TYPE
 from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.files import installed_versions, read_artifact_metadata
 from pyterrier_saesplade.hub_card import brief, fill_readme, opening
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms
-from pyterrier_saesplade.types import Weighting
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from pyterrier_saesplade.engines.frames import Hits
+    from pyterrier_saesplade.engines.spool import Spool
+    from pyterrier_saesplade.types import Weighting
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class ConceptIndex(pt.Artifact):

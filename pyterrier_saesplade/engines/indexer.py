@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyterrier as pt
 from more_itertools import chunked
@@ -26,9 +25,13 @@ from pyterrier_saesplade.engines.write import INDEX_TYPE, counted, write_index
 from pyterrier_saesplade.errors import DataError, PathExistsError, SettingError
 from pyterrier_saesplade.impacts import Pruning, Quantization, as_toks, from_float_toks, require_finite
 from pyterrier_saesplade.pipeline import schematic_of
-from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.store import StoredVectors
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+
+    from pyterrier_saesplade.protocols import ConceptModel
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 ENGINES: dict[str, type[ConceptIndex]] = {
     engine.ARTIFACT_FORMAT: engine

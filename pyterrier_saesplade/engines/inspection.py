@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +15,11 @@ from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.files import read_metadata, size_on_disk
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms
 from pyterrier_saesplade.store import STORE_TYPE, StoredVectors
-from pyterrier_saesplade.types import Weighting
+
+if TYPE_CHECKING:
+    import os
+
+    from pyterrier_saesplade.types import Weighting
 
 
 @dataclass(frozen=True)

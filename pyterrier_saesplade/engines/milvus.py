@@ -9,7 +9,6 @@ import os
 import re
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
@@ -24,13 +23,16 @@ from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.native import library
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import DataError, EngineError, PathExistsError, PathNotFoundError, SettingError
-from pyterrier_saesplade.impacts import Quantization, Terms
 from pyterrier_saesplade.vectors import ConceptVectors, best_first
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from pymilvus import MilvusClient
+
+    from pyterrier_saesplade.engines.spool import Spool
+    from pyterrier_saesplade.impacts import Quantization, Terms
 
 #: The environment variable that holds the token of a cluster, or ``user:password``.
 TOKEN = "MILVUS_TOKEN"

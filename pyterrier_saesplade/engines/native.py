@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.errors import EngineError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def library(engine: str, packages: str, module: str, *further: str) -> Any:

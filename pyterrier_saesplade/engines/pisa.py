@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyterrier_saesplade.engines.frames import Hits, search_toks, toks_documents
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.native import library, silence
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
-from pyterrier_saesplade.vectors import ConceptVectors
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from pyterrier_pisa import PisaIndex, PisaRetrieve
+
+    from pyterrier_saesplade.engines.spool import Spool
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 _SUBFOLDER = "pisa"
 

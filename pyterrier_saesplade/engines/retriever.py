@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.checks import require_positive, require_same_model
@@ -13,11 +12,13 @@ from pyterrier_saesplade.engines.frames import Hits, result_frame
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import FINGERPRINT, from_float_toks
 from pyterrier_saesplade.pipeline import Stage
-from pyterrier_saesplade.types import Weighting
 from pyterrier_saesplade.vectors import ConceptVectors
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pyterrier_saesplade.engines.index import ConceptIndex
+    from pyterrier_saesplade.types import Weighting
 
 #: Number of queries that are searched between two updates of the progress bar.
 _CHUNK = 64

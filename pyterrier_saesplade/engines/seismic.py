@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
 from pyterrier_saesplade.engines.forward import ForwardIndex
 from pyterrier_saesplade.engines.native import library, panics_as_errors, silence
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.impacts import Quantization, Terms
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from numpy.typing import NDArray
     from seismic import SeismicIndex
+
+    from pyterrier_saesplade.engines.spool import Spool
+    from pyterrier_saesplade.impacts import Quantization, Terms
 
 _SUBFOLDER = "seismic"
 

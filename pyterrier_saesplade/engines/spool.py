@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +13,11 @@ from pyterrier_saesplade.documents import DistinctDocnos
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization
 from pyterrier_saesplade.vectors import ConceptVectors, from_arrow, to_arrow, vector_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
 
 
 class Spool:

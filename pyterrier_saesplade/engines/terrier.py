@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyterrier as pt
 
 from pyterrier_saesplade.engines.frames import Hits, search_toks, toks_documents
 from pyterrier_saesplade.engines.index import ConceptIndex
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import DataError, EngineError
 from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyterrier_saesplade.engines.spool import Spool
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 _SUBFOLDER = "terrier"
 

@@ -6,17 +6,20 @@ Does not import PyTerrier.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pyterrier_saesplade.engines.description import write_metadata
 from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import replacing
-from pyterrier_saesplade.impacts import Pruning, Quantization, Terms
-from pyterrier_saesplade.protocols import IndexedModel
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from pyterrier_saesplade.impacts import Pruning, Quantization, Terms
+    from pyterrier_saesplade.protocols import IndexedModel
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 INDEX_TYPE = "concept_index"
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyterrier as pt
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.engines import ConceptIndex, open_index
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.metrics import delta_e
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    import pyterrier as pt
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.factory import ModelFactory
 
 #: The effectiveness measure that ΔE is based on.
 _RR = "RR@10"

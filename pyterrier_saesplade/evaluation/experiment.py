@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import time
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyterrier as pt
@@ -24,6 +22,10 @@ from pyterrier_saesplade.figures import require_plots
 from pyterrier_saesplade.files import installed_versions, require_new, scratch_beside
 from pyterrier_saesplade.metrics import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.saesplade import SaeSplade
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
 
 _log = logging.getLogger(__name__)
 

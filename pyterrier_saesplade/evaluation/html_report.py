@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,6 +17,10 @@ from pyterrier_saesplade.evaluation.results import COSTS, Results, differences, 
 from pyterrier_saesplade.figures import plot_differences, plot_tradeoff, require_plots
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.metrics import delta_e
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
 
 _HEADERS = {
     "name": "system",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-import pyterrier as pt
+from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.collections import Collection, as_collection, passages_of, read_topics
 from pyterrier_saesplade.evaluation.systems import ArtifactCache, Corpus, ResetQueries, make_system
 from pyterrier_saesplade.files import require_new
 from pyterrier_saesplade.training import mine, relevant_documents, with_known_documents
+
+if TYPE_CHECKING:
+    import os
+
+    import pyterrier as pt
 
 
 def mine_collection(

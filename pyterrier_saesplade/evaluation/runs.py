@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pyterrier_saesplade.collections import check_identifier, read_topics
 from pyterrier_saesplade.engines import open_index
@@ -17,6 +13,12 @@ from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.formats import read_queries as read_jsonl_queries
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import read_queries
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    import pandas as pd
 
 
 def search(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,9 @@ from scipy import stats
 
 from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.evaluation.results import gains, read_results
+
+if TYPE_CHECKING:
+    import os
 
 Values = NDArray[np.float64]
 #: A paired test of the values of two systems, like ``scipy.stats.ttest_rel``. Its second result is the p-value.

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.checks import require_positive, require_same_model
 from pyterrier_saesplade.engines import Description, require_whole_terms, write_metadata
@@ -17,6 +14,12 @@ from pyterrier_saesplade.errors import PathExistsError
 from pyterrier_saesplade.files import read_metadata, replacing, require_new
 from pyterrier_saesplade.impacts import FINGERPRINT, LatentStatistics, Quantization, as_texts, from_toks, to_toks
 from pyterrier_saesplade.store import StoredVectors, read_queries
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    import pandas as pd
 
 VECTORS_TYPE, VECTORS_FORMAT = "concept_vectors", "anserini"
 

@@ -17,20 +17,24 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.errors import DataError, SettingError
-from pyterrier_saesplade.formats.source import Source
 from pyterrier_saesplade.impacts import LatentStatistics, Terms
 from pyterrier_saesplade.store import WINDOW_DOCUMENTS
 from pyterrier_saesplade.vectors import ConceptVectors, Postings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.formats.source import Source
 
 _T = TypeVar("_T")
 

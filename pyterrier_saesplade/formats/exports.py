@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyterrier_saesplade.errors import PathExistsError, SettingError
 from pyterrier_saesplade.files import installed_versions, replacing, require_new
@@ -18,6 +16,10 @@ from pyterrier_saesplade.formats.opensearch import write_elasticsearch, write_op
 from pyterrier_saesplade.formats.source import Source
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.store import StoredVectors
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
 
 
 class Format(NamedTuple):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,10 +15,14 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.files import require_new, scratch_beside
 from pyterrier_saesplade.formats import ciff, jsonl
 from pyterrier_saesplade.impacts import Terms
-from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.store import StoredVectors, write_store
-from pyterrier_saesplade.types import Weighting
 from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+
+    from pyterrier_saesplade.protocols import IndexedModel
+    from pyterrier_saesplade.types import Weighting
 
 _Batches = Iterator[tuple[list[str], ConceptVectors]]
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,10 +17,15 @@ from more_itertools import chunked
 
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import numbered_lines
-from pyterrier_saesplade.formats.source import Source
 from pyterrier_saesplade.impacts import Terms, from_toks, to_toks
 from pyterrier_saesplade.store import WINDOW_DOCUMENTS
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pyterrier_saesplade.formats.source import Source
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 def write_jsonl(source: Source, path: Path) -> None:
@@ -136,4 +139,4 @@ def _create(path: Path) -> IO[bytes]:
     if path.suffix != ".gz":
         return path.open("wb")
     # Without a timestamp, equal vectors give equal files.
-    return cast(IO[bytes], gzip.GzipFile(path, "wb", compresslevel=6, mtime=0))
+    return cast("IO[bytes]", gzip.GzipFile(path, "wb", compresslevel=6, mtime=0))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from pyterrier_saesplade.formats.source import Source
+if TYPE_CHECKING:
+    from pyterrier_saesplade.formats.source import Source
 
 
 def write_npz(source: Source, folder: Path) -> None:

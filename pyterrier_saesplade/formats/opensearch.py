@@ -18,14 +18,17 @@ contain dots, so a dot is written as two underscores, as in Elasticsearch's own 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.formats.jsonl import printed_toks
-from pyterrier_saesplade.formats.source import Source
-from pyterrier_saesplade.impacts import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pyterrier_saesplade.formats.source import Source
+    from pyterrier_saesplade.impacts import Terms
 
 #: The field that holds the vector.
 FIELD = "concepts"

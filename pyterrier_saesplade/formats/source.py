@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pyterrier_saesplade.impacts import Quantization, Terms
-from pyterrier_saesplade.store import StoredVectors
-from pyterrier_saesplade.vectors import ConceptVectors
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyterrier_saesplade.impacts import Quantization, Terms
+    from pyterrier_saesplade.store import StoredVectors
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 @dataclass(frozen=True)

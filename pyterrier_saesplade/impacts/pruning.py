@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.checks import require_share
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts.quantization import require_finite
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.errors import AlreadyQuantizedError, DataError, SettingError
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 @dataclass(frozen=True)

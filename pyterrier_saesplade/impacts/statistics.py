@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pyterrier_saesplade.vectors import ConceptVectors
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class LatentStatistics:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pyterrier_saesplade.errors import AlreadyQuantizedError, DataError
-from pyterrier_saesplade.impacts.terms import Terms
 from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.impacts.terms import Terms
 
 #: The key in ``DataFrame.attrs`` under which a frame of ``query_toks`` records the model that encoded it.
 FINGERPRINT = "saesplade_fingerprint"

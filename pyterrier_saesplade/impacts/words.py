@@ -6,17 +6,20 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.errors import DataError, MissingPackageError, SettingError
 from pyterrier_saesplade.impacts.statistics import idf_of
 from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 #: Lucene's English stop words.
 _STOP_WORDS = frozenset(

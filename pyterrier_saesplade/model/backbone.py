@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from pyterrier_saesplade.errors import ModelError, PathNotFoundError, SettingError
+
+if TYPE_CHECKING:
+    import os
 
 Layer = int | Literal["last", "h"]
 

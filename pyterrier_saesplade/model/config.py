@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 
 from pyterrier_saesplade.errors import ModelError, SettingError
-from pyterrier_saesplade.types import Head, Weighting
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.types import Head, Weighting
 
 #: The settings that affect document vectors. The fingerprint covers them, the weights and the tokenizer.
 _DOCUMENT_SETTINGS = ("head", "layer", "width", "k", "markers", "doc_marker", "doc_max_length", "input_norm")

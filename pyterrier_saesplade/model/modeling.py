@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,11 @@ from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.model.heads import SparseHead
 from pyterrier_saesplade.model.paper import load_weights, read_weights, settings_of
 from pyterrier_saesplade.model.pooling import Pooled
-from pyterrier_saesplade.types import Side
+
+if TYPE_CHECKING:
+    import os
+
+    from pyterrier_saesplade.types import Side
 
 
 class SaeSpladeModel(PreTrainedModel):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING
 
-from pyterrier_saesplade.types import Head
+if TYPE_CHECKING:
+    import os
+
+    from pyterrier_saesplade.types import Head
 
 _SPLADE = "splade="
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,9 @@ from torch import Tensor
 from pyterrier_saesplade.errors import ModelError
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
     from pyterrier_saesplade.model.modeling import SaeSpladeModel
 
 

@@ -13,14 +13,16 @@ negative integers. The order among negative values is lost, but ReLU sets them t
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Bytes for the pre-activations searched by one TopK, or for the states of one matrix product.
 CHUNK_BYTES = 128 * 2**20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from functools import cached_property
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BeforeValidator
 
@@ -20,6 +19,9 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.evaluation import Suite, open_suite, read_summary
 from pyterrier_saesplade.metrics import delta_e
 from pyterrier_saesplade.settings import make_settings, parse_yaml, read_yaml, settings_class
+
+if TYPE_CHECKING:
+    import os
 
 _DATA = files("pyterrier_saesplade.paper") / "paper.yaml"
 _PLACE = re.compile(r"\{([^{}]+)\}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.errors import EngineError, PathNotFoundError
 from pyterrier_saesplade.files import scratch_beside
 from pyterrier_saesplade.paper.plan import Folders, Step, Tables, open_tables
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
 
 _log = logging.getLogger(__name__)
 

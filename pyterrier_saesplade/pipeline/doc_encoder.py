@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 import pyterrier as pt
@@ -10,7 +10,9 @@ import pyterrier as pt
 from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.impacts import Quantization, as_texts, to_toks
 from pyterrier_saesplade.pipeline.stage import Stage, in_batches
-from pyterrier_saesplade.protocols import ConceptModel
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.protocols import ConceptModel
 
 
 class DocEncoder(Stage):

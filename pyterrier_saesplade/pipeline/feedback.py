@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import FINGERPRINT, LatentStatistics, Quantization, to_toks
-from pyterrier_saesplade.pipeline.stage import CollectionStatistics
 from pyterrier_saesplade.pipeline.vectors import VectorStage
-from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.pipeline.stage import CollectionStatistics
+    from pyterrier_saesplade.protocols import ConceptModel
 
 
 class ConceptFeedback(VectorStage):

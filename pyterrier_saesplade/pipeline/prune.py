@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 import pyterrier as pt
@@ -14,6 +13,9 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.impacts import Pruning, as_toks
 from pyterrier_saesplade.pipeline.quantizer import require_toks_column
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Prune(Stage):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
-from pyterrier_saesplade.pipeline.stage import CollectionStatistics
 from pyterrier_saesplade.pipeline.vectors import VectorStage
-from pyterrier_saesplade.protocols import ConceptModel
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.pipeline.stage import CollectionStatistics
+    from pyterrier_saesplade.protocols import ConceptModel
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class Scorer(VectorStage):

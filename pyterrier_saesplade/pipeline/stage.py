@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pyterrier as pt
 
-from pyterrier_saesplade.impacts import LatentStatistics, Terms
-from pyterrier_saesplade.types import Weighting
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Sequence
+
+    from pyterrier_saesplade.impacts import LatentStatistics, Terms
+    from pyterrier_saesplade.types import Weighting
 
 #: The page of PyTerrier's documentation that describes the public classes.
 _DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-saesplade/api.html"

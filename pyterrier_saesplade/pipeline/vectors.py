@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyterrier as pt
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.checks import require_positive, require_same_model
 from pyterrier_saesplade.errors import SettingError
@@ -24,9 +21,16 @@ from pyterrier_saesplade.impacts import (
     from_toks,
 )
 from pyterrier_saesplade.pipeline.stage import CollectionStatistics, Stage, in_batches
-from pyterrier_saesplade.protocols import ConceptModel
-from pyterrier_saesplade.types import Side
 from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.protocols import ConceptModel
+    from pyterrier_saesplade.types import Side
 
 
 class VectorStage(Stage):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyterrier as pt
 
 from pyterrier_saesplade.hub_card import brief, fill_readme, opening
 from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE, StoredVectors
+
+if TYPE_CHECKING:
+    import os
 
 
 class ConceptStore(StoredVectors, pt.Artifact):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.parquet as pq
 import torch
@@ -17,9 +16,13 @@ from tqdm.auto import tqdm
 from pyterrier_saesplade.documents import DistinctDocnos, encode_documents, field
 from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.files import METADATA, claim, release, require_new
-from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.store.reader import StoredVectors
 from pyterrier_saesplade.store.write import PART_DOCUMENTS, WINDOW_DOCUMENTS, part_path, write_manifest, write_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pyterrier_saesplade.protocols import ConceptModel
 
 
 class Corpus(Protocol):

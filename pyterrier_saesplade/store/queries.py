@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
@@ -13,9 +13,13 @@ import pyarrow.parquet as pq
 from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import FINGERPRINT, Terms, as_texts, to_toks
-from pyterrier_saesplade.protocols import ConceptModel
 from pyterrier_saesplade.store.write import describe
 from pyterrier_saesplade.vectors import DESCRIPTION, from_arrow, to_arrow, vector_schema
+
+if TYPE_CHECKING:
+    import os
+
+    from pyterrier_saesplade.protocols import ConceptModel
 
 
 def encode_topics(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
 from pyterrier_saesplade.files import read_artifact_metadata
 from pyterrier_saesplade.impacts import Terms, to_toks
-from pyterrier_saesplade.types import Weighting
 from pyterrier_saesplade.vectors import ConceptVectors, from_arrow
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from pyterrier_saesplade.types import Weighting
 
 STORE_TYPE, STORE_FORMAT = "concept_store", "parquet"
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,9 +12,14 @@ import pyarrow.parquet as pq
 from pyterrier_saesplade.documents import DistinctDocnos
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import atomic_write, installed_versions, write_artifact_metadata
-from pyterrier_saesplade.protocols import IndexedModel
 from pyterrier_saesplade.store.reader import STORE_FORMAT, STORE_TYPE
 from pyterrier_saesplade.vectors import DESCRIPTION, ConceptVectors, to_arrow, vector_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from pyterrier_saesplade.protocols import IndexedModel
 
 #: The number of documents per file, which is the most that an interrupted encoding has to repeat.
 PART_DOCUMENTS = 16384

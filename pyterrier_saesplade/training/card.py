@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from pyterrier_saesplade.model import SaeSpladeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _USE = """```python
 from pyterrier_saesplade import SaeSplade

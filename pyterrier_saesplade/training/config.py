@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.settings import make_settings, read_yaml, settings_class
 from pyterrier_saesplade.types import Precision
+
+if TYPE_CHECKING:
+    import os
 
 #: A length in word pieces: at least two special tokens, a marker and one word piece of the text.
 _Length = Annotated[int, Field(ge=4)]

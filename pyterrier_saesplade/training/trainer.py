@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
@@ -12,6 +11,9 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainerCallback
 
 from pyterrier_saesplade.model import SparseHead
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Batches(Protocol):

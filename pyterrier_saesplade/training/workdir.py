@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -22,8 +21,12 @@ from transformers.trainer_utils import get_last_checkpoint
 from pyterrier_saesplade.encoding import pick_device
 from pyterrier_saesplade.errors import EngineError, PathExistsError, SettingError
 from pyterrier_saesplade.files import atomic_write, claim, claimed_settings
-from pyterrier_saesplade.training.config import FinetuneConfig, PretrainConfig
 from pyterrier_saesplade.training.trainer import BatchTrainer, ShortProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pyterrier_saesplade.training.config import FinetuneConfig, PretrainConfig
 
 
 @dataclass(frozen=True)

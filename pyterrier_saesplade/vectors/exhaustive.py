@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pyterrier_saesplade.vectors.sparse import ConceptVectors
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.vectors.sparse import ConceptVectors
 
 #: The number of queries scored against all documents at a time.
 _QUERIES = 64

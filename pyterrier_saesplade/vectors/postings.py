@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyterrier_saesplade.errors import DataError
-from pyterrier_saesplade.vectors.sparse import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.vectors.sparse import ConceptVectors
 
 
 class Postings(NamedTuple):

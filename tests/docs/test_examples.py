@@ -116,7 +116,17 @@ def namespace(example: Example, source: str, request: pytest.FixtureRequest) -> 
     public = {name: getattr(pyterrier_saesplade, name) for name in free & set(pyterrier_saesplade.__all__)}
     shared = {name: request.getfixturevalue(name) for name in free & FIXTURES}
     libraries = {"np": np, "pd": pd, "pt": pt, "Path": Path}
-    return libraries | public | vars(importlib.import_module(example.module)) | shared
+    module = importlib.import_module(example.module)
+    return libraries | public | imported_for_types(example) | vars(module) | shared
+
+
+def imported_for_types(example: Example) -> dict[str, Any]:
+    """The names that the module imports for its annotations only."""
+    names: dict[str, Any] = {}
+    for node in ast.parse(Path(example.file).read_text("utf-8")).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            exec(compile(ast.Module(node.body, []), example.file, "exec"), names)
+    return names
 
 
 def test_every_public_name_has_an_example() -> None:

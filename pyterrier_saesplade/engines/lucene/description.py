@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +14,12 @@ from pyterrier_saesplade.engines.description import STATISTICS, TERMS, prepare_q
 from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.files import METADATA
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, to_toks
-from pyterrier_saesplade.types import Weighting
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    import os
+
+    from pyterrier_saesplade.types import Weighting
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.engines.lucene.jvm import lift_clause_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 #: Separates a term from its frequency. It occurs in no vocabulary, and Java does not treat it as white space, at which
 #: the tokenizer splits terms.

@@ -11,15 +11,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyterrier_saesplade
 from pyterrier_saesplade.engines.lucene.jvm import has_anserini
 from pyterrier_saesplade.engines.lucene.library import Lucene
 from pyterrier_saesplade.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 _RESULT = '{"result": '
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pyterrier_saesplade.engines.lucene.jvm import start_java
 from pyterrier_saesplade.engines.lucene.library import Lucene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def main() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pyterrier_saesplade.engines.description import write_docnos
 from pyterrier_saesplade.engines.lucene.description import require_whole_terms
 from pyterrier_saesplade.engines.lucene.jvm import require_anserini
 from pyterrier_saesplade.engines.lucene.library import DELIMITER
 from pyterrier_saesplade.engines.lucene.process import get_lucene
-from pyterrier_saesplade.engines.spool import Spool
 from pyterrier_saesplade.errors import EngineError
 from pyterrier_saesplade.files import installed_versions
 from pyterrier_saesplade.impacts import Quantization, Terms, to_toks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pyterrier_saesplade.engines.spool import Spool
 
 
 class LuceneWriter:

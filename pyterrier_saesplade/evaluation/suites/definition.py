@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, PositiveInt
 
@@ -16,6 +14,10 @@ from pyterrier_saesplade.collections import is_collection
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.metrics import DEFAULT_MEASURES, parse_measures
 from pyterrier_saesplade.settings import make_settings, parse_yaml, read_yaml, settings_class
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
 
 _DATA = files("pyterrier_saesplade.evaluation.suites")
 

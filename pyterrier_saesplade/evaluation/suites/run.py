@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +23,10 @@ from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.metrics import parse_measures
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade, open_model
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Sequence
 
 _log = logging.getLogger(__name__)
 

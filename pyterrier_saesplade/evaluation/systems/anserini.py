@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 import pyterrier as pt
 
 from pyterrier_saesplade.checks import require_positive
@@ -24,6 +21,12 @@ from pyterrier_saesplade.evaluation.systems.words import BM25_B, BM25_K1
 from pyterrier_saesplade.impacts import as_texts
 from pyterrier_saesplade.metrics import qd_flops
 from pyterrier_saesplade.pipeline import Stage
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
 
 #: The characters that ``trim()`` in Java removes; Anserini skips a text if nothing else is in it.
 _JAVA_BLANKS = "".join(map(chr, range(33)))

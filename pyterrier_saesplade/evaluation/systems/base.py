@@ -6,18 +6,20 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import ClassVar, NamedTuple
-
-import pyterrier as pt
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pyterrier_saesplade.collections import Collection, TextTable, check_identifier, passages_of
 from pyterrier_saesplade.engines import java_length
 from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.files import atomic_write, size_on_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import pyterrier as pt
 
 _log = logging.getLogger(__name__)
 

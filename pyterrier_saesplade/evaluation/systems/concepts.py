@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyterrier as pt
 from pydantic import PositiveInt
@@ -13,9 +12,14 @@ from pyterrier_saesplade.evaluation.efficiency import query_costs
 from pyterrier_saesplade.evaluation.systems.base import Artifact, ArtifactCache, IndexedSystem, System
 from pyterrier_saesplade.evaluation.systems.kinds import Given, system_kind
 from pyterrier_saesplade.evaluation.systems.stages import TextLoader, search
-from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import StoredVectors, encode_corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pyterrier_saesplade.factory import ModelFactory
 
 
 class EncodedCorpus(Artifact):

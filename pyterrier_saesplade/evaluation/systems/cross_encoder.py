@@ -5,20 +5,21 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyterrier as pt
 from pydantic import PositiveInt
 
 from pyterrier_saesplade.errors import MissingPackageError
-from pyterrier_saesplade.evaluation.systems.base import System
 from pyterrier_saesplade.evaluation.systems.kinds import Given, system_kind
 from pyterrier_saesplade.evaluation.systems.reranker import Reranker
 from pyterrier_saesplade.model import check_encoder
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
+
+    from pyterrier_saesplade.evaluation.systems.base import System
 
 
 class CrossEncoderSystem(Reranker):

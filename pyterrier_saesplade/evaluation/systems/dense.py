@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyterrier as pt
 from pydantic import PositiveInt
 
 from pyterrier_saesplade.errors import MissingPackageError
@@ -17,6 +15,9 @@ from pyterrier_saesplade.model import check_encoder, weights_digest
 from pyterrier_saesplade.pipeline import Standardise
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyterrier as pt
     from pyterrier_dr import SBertBiEncoder
 
 

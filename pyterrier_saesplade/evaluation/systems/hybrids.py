@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import islice
 from operator import add
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyterrier as pt
@@ -24,9 +22,14 @@ from pyterrier_saesplade.hybrid import WordsAndConcepts, check_balance
 from pyterrier_saesplade.impacts import Words, find_stemmer, from_toks
 from pyterrier_saesplade.metrics import qd_flops
 from pyterrier_saesplade.pipeline import Normalise, Standardise
-from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import StoredVectors
-from pyterrier_saesplade.vectors import ConceptVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pyterrier_saesplade.saesplade import SaeSplade
+    from pyterrier_saesplade.vectors import ConceptVectors
 
 
 class WordsConcepts(IndexedSystem):

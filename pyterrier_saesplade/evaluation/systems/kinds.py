@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.evaluation.systems.base import System
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pyterrier_saesplade.evaluation.systems.base import System
 
 
 @dataclass(frozen=True)

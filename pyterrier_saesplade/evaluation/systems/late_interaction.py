@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyterrier as pt
 from pydantic import PositiveInt
 
 from pyterrier_saesplade.baselines import ColbertModel, LateInteraction, PlaidIndex
@@ -13,6 +12,11 @@ from pyterrier_saesplade.evaluation.systems.kinds import Given, system_kind
 from pyterrier_saesplade.evaluation.systems.reranker import Reranker
 from pyterrier_saesplade.evaluation.systems.stages import NUM_RESULTS, TextLoader, search
 from pyterrier_saesplade.model import check_encoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyterrier as pt
 
 
 class Colbert(IndexedSystem):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
@@ -26,6 +24,9 @@ from pyterrier_saesplade.pipeline import Stage
 from pyterrier_saesplade.saesplade import SaeSplade
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from pyterrier_splade import Splade
 
 #: Number of texts in a batch. pyterrier-splade keeps several copies of a matrix with a weight for each token and each

@@ -17,11 +17,10 @@ from __future__ import annotations
 import pkgutil
 import re
 from collections import Counter
-from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -32,7 +31,11 @@ from pyterrier_saesplade.evaluation.systems.concepts import ConceptSystem
 from pyterrier_saesplade.evaluation.systems.custom import imported_system
 from pyterrier_saesplade.evaluation.systems.hybrids import Fusion
 from pyterrier_saesplade.evaluation.systems.kinds import KINDS, Given, Kind
-from pyterrier_saesplade.saesplade import SaeSplade
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyterrier_saesplade.saesplade import SaeSplade
 
 #: How options are abbreviated in the names of rows.
 _SHORT = {"doc_max_length": "doc", "query_max_length": "query", "max_length": ""}

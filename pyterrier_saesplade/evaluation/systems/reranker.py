@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-
-import pyterrier as pt
+from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.evaluation.systems.base import ArtifactCache, System
 from pyterrier_saesplade.evaluation.systems.stages import ResetQueries, TextLoader
 from pyterrier_saesplade.evaluation.systems.words import Bm25
+
+if TYPE_CHECKING:
+    import pyterrier as pt
 
 
 class Reranker(System):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_saesplade.collections import TextTable
 from pyterrier_saesplade.pipeline import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyterrier_saesplade.collections import TextTable
 
 #: The depth of every run.
 NUM_RESULTS = 1000

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyterrier as pt
 
@@ -15,6 +13,10 @@ from pyterrier_saesplade.evaluation.systems.kinds import Given, system_kind
 from pyterrier_saesplade.evaluation.systems.languages import language_of
 from pyterrier_saesplade.evaluation.systems.stages import NUM_RESULTS, ResetQueries, RewriteQueries, search
 from pyterrier_saesplade.metrics import qd_flops
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 BM25_K1, BM25_B = 0.9, 0.4
 

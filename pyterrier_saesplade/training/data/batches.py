@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pyterrier_saesplade.encoding import TextTokenizer, pad, token_batches
-from pyterrier_saesplade.training.data.examples import TrainingData
-from pyterrier_saesplade.training.data.frozen import FrozenStates
-from pyterrier_saesplade.types import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.training.data.examples import TrainingData
+    from pyterrier_saesplade.training.data.frozen import FrozenStates
+    from pyterrier_saesplade.types import Side
 
 #: Part of the seed for drawing a query's passages, which keeps it different from the seeds that order the queries.
 _DRAW = 1

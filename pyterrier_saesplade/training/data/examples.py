@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from more_itertools import chunked
-from numpy.typing import NDArray
 
-from pyterrier_saesplade.collections import OnError, Problems, TextTable
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import atomic_write
 from pyterrier_saesplade.training.extra import ArrowWriter, Dataset, Features, ListOf, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.collections import OnError, Problems, TextTable
 
 #: Number of examples whose identifiers are looked up at a time.
 _WINDOW = 4096

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from more_itertools import chunked
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyterrier_saesplade.collections import TextTable
 from pyterrier_saesplade.encoding import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.files import atomic_write
-from pyterrier_saesplade.types import Side
 from pyterrier_saesplade.vectors import create_array
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.collections import TextTable
+    from pyterrier_saesplade.types import Side
 
 #: Number of texts that are tokenised at a time.
 _WINDOW = 2048

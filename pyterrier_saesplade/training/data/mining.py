@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyterrier as pt
@@ -16,6 +14,10 @@ from more_itertools import chunked
 from pyterrier_saesplade.collections import TextTable, key
 from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.files import require_new
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
 
 _log = logging.getLogger(__name__)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,6 +15,10 @@ import pandas as pd
 from pyterrier_saesplade.errors import DataError, SettingError
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.impacts import idf_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Kind = Literal["titles", "sentences", "keywords", "spans"]
 

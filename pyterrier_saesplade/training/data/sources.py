@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.collections import (
     Collection,
@@ -29,6 +26,11 @@ from pyterrier_saesplade.collections import (
 from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.training.data.examples import Candidates, TrainingData, look_up, write_examples
 from pyterrier_saesplade.training.extra import Dataset, load_dataset, load_from_disk
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
 
 #: Increase it when a change here changes what is written, so that nothing old is taken from the cache.
 _VERSION = 3

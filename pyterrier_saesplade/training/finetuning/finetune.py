@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import file_digest, sha256
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import TrainingArguments
 
 from pyterrier_saesplade.encoding import Encoder, pick_device, pick_dtype
 from pyterrier_saesplade.errors import SettingError
@@ -38,7 +35,14 @@ from pyterrier_saesplade.training.workdir import (
     training_arguments,
     wait,
 )
-from pyterrier_saesplade.types import Precision
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from transformers import TrainingArguments
+
+    from pyterrier_saesplade.types import Precision
 
 _log = logging.getLogger(__name__)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional
 
-from pyterrier_saesplade.model import Pooled
+if TYPE_CHECKING:
+    from pyterrier_saesplade.model import Pooled
 
 
 def kl_divergence(scores: Tensor, teacher: Tensor) -> Tensor:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from more_itertools import chunked
 
 from pyterrier_saesplade.collections import Problems, TextTable
-from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.impacts import LatentStatistics
 from pyterrier_saesplade.training.data import Example, TrainingData, write_examples
-from pyterrier_saesplade.types import Side
 from pyterrier_saesplade.vectors import ConceptVectors, top_documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pyterrier_saesplade.encoding import Encoder
+    from pyterrier_saesplade.types import Side
 
 #: Maximum number of negatives per query, from the top of its ranking.
 DEPTH = 40

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.errors import MissingPackageError, SettingError
 from pyterrier_saesplade.model import SaeSpladeModel, above_layers, layers_of
-from pyterrier_saesplade.training.config import FinetuneConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+    from pyterrier_saesplade.training.config import FinetuneConfig
 
 
 def choose_parts(model: SaeSpladeModel, config: FinetuneConfig) -> None:

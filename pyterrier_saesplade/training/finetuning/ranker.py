@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import checkpoint
 
 from pyterrier_saesplade.model import Pooled, SaeSpladeModel
-from pyterrier_saesplade.training.config import FinetuneConfig
 from pyterrier_saesplade.training.finetuning.losses import (
     contrastive,
     flops,
@@ -19,6 +18,9 @@ from pyterrier_saesplade.training.finetuning.losses import (
 )
 from pyterrier_saesplade.training.finetuning.scoring import score
 from pyterrier_saesplade.training.pretraining import decode
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.training.config import FinetuneConfig
 
 #: A latent is dead after this many passages in a row in which it was not active.
 DEAD_AFTER = 5000

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyterrier_saesplade.model import Pooled
+if TYPE_CHECKING:
+    from pyterrier_saesplade.model import Pooled
 
 
 def score(queries: Pooled, documents: Pooled, n_queries: int, n_documents: int, width: int) -> Tensor:

@@ -7,10 +7,8 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import distributed
@@ -21,12 +19,17 @@ from pyterrier_saesplade.errors import CollapsedError
 from pyterrier_saesplade.figures import plot_validations
 from pyterrier_saesplade.files import atomic_write
 from pyterrier_saesplade.training.card import write_card
-from pyterrier_saesplade.training.config import FinetuneConfig
-from pyterrier_saesplade.training.data import TrainingData
 from pyterrier_saesplade.training.finetuning.parameters import merged, parameter_groups
-from pyterrier_saesplade.training.finetuning.validation import Validation
 from pyterrier_saesplade.training.trainer import BatchTrainer, KeepDictionaryNormal
-from pyterrier_saesplade.training.workdir import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pyterrier_saesplade.training.config import FinetuneConfig
+    from pyterrier_saesplade.training.data import TrainingData
+    from pyterrier_saesplade.training.finetuning.validation import Validation
+    from pyterrier_saesplade.training.workdir import Run
 
 _log = logging.getLogger(__name__)
 

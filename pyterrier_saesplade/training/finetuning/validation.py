@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import ir_measures
 import numpy as np
-from numpy.typing import NDArray
 
-from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.metrics import delta_e, qd_flops
-from pyterrier_saesplade.training.data import TrainingData
 from pyterrier_saesplade.vectors import top_documents
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.encoding import Encoder
+    from pyterrier_saesplade.training.data import TrainingData
 
 #: Number of passages retrieved per query.
 _DEPTH = 100

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
 
 from pyterrier_saesplade.model import SparseHead, search_factors, select_topk, selected_linear
-from pyterrier_saesplade.training.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from pyterrier_saesplade.training.config import PretrainConfig
 
 
 class AutoencoderOutput(NamedTuple):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import string
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +22,6 @@ from pyterrier_saesplade.errors import SettingError
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.training.card import write_card
 from pyterrier_saesplade.training.config import PretrainConfig
-from pyterrier_saesplade.training.extra import Dataset
 from pyterrier_saesplade.training.pretraining.autoencoder import SparseAutoencoder, initialise_from_data
 from pyterrier_saesplade.training.pretraining.states import StateBatches
 from pyterrier_saesplade.training.pretraining.texts import open_texts, spool_texts
@@ -38,6 +35,12 @@ from pyterrier_saesplade.training.workdir import (
     training_arguments,
     wait,
 )
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pyterrier_saesplade.training.extra import Dataset
 
 _log = logging.getLogger(__name__)
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 from tqdm.auto import tqdm
 
 from pyterrier_saesplade.encoding import BATCH_TOKENS, Encoder, token_batches
 from pyterrier_saesplade.files import atomic_write
-from pyterrier_saesplade.training.extra import Dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyterrier_saesplade.training.extra import Dataset
 
 #: Number of documents that are sorted by length together, and after which progress is saved.
 _WINDOW = 512

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import atomic_write
 from pyterrier_saesplade.training.extra import ArrowWriter, Dataset, Features, Value
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Number of texts that are compared to check whether a file holds the given corpus.
 _COMPARED = 100

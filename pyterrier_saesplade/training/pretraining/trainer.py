@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +11,9 @@ from torch import Tensor
 from pyterrier_saesplade.model import max_pool
 from pyterrier_saesplade.training.pretraining.autoencoder import SparseAutoencoder, decode
 from pyterrier_saesplade.training.trainer import BatchTrainer, KeepDictionaryNormal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Number of documents to measure on, as in the log of the paper's authors.
 SAMPLE_DOCUMENTS = 768

@@ -103,7 +103,7 @@ def test_feedback_weights_words_as_queries_do(both: WordsAndConcepts, splade_pat
 def test_the_balance_makes_the_spreads_equal_whatever_the_order(
     model: SaeSplade, numpy_documents: list[dict[str, str]]
 ) -> None:
-    documents = numpy_documents[:150]
+    documents = numpy_documents[:80]
     both = WordsAndConcepts.fit(model, documents)
     assert WordsAndConcepts.fit(model, reversed(documents)).balance == pytest.approx(both.balance, rel=1e-5)
     assert 0.1 < both.balance < 100

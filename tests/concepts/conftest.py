@@ -11,7 +11,7 @@ Documents = list[dict[str, str]]
 
 @pytest.fixture(scope="session")
 def documents(numpy_documents: Documents) -> Documents:
-    return numpy_documents[:120]
+    return numpy_documents[:80]
 
 
 @pytest.fixture(scope="session")

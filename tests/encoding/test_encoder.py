@@ -22,7 +22,7 @@ TEXTS = [
     "naïve café — ☃ 東京",
     "   \n\t",
     "dog",
-] + [f"text number {i} about " + "retrieval " * i for i in range(40)]
+] + [f"text number {i} about " + "retrieval " * i for i in range(20)]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from sphinx.util.nodes import make_refnode
 
 #: Where to look for names that the module itself lacks: exceptions of functions that it calls, classes that it imports
 #: for the type checker only, and built-ins.
-_MODULES = ("pyterrier_saesplade.errors", "pyterrier.validate", "pyterrier_saesplade.engines", "builtins")
+_MODULES = ("pyterrier_saesplade.errors", "pyterrier.validate", "pyterrier_saesplade.engines", "pathlib", "builtins")
 
 _NAPOLEON = Config(napoleon_use_rtype=False)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import unittest
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,18 +17,19 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 
+import pandas as pd
 import pyterrier as pt
 import torch
 from transformers import AutoTokenizer
 
-from pyterrier_saesplade.collections import docstring_collection
+from pyterrier_saesplade.collections import Collection, docstring_collection
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.evaluation.suites import open_suite
 from pyterrier_saesplade.model import SaeSpladeModel
 
 REPOSITORY = Path(__file__).parents[1]
-#: The folder of real collections, which not every machine has.
-DATA = Path(os.environ.get("SAESPLADE_DATA", REPOSITORY.parent / "shared" / "data"))
+#: A folder of real collections, if there is one.
+DATA = Path(os.environ["SAESPLADE_DATA"]) if "SAESPLADE_DATA" in os.environ else None
 
 
 # The engine `seismic` is left out where its package has no wheel.
@@ -44,6 +46,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if "seismic" in item.nodeid]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A collection with the methods of PyTerrier datasets that the documentation calls."""
+
+    collection: Collection
+
+    def get_corpus_iter(self) -> Iterator[dict[str, str]]:
+        return self.collection.get_corpus_iter()
+
+    def get_topics(self) -> pd.DataFrame:
+        return self.collection.topics()
+
+    def get_qrels(self) -> pd.DataFrame:
+        return self.collection.qrels()
+
+    def text_loader(self) -> pt.Transformer:
+        texts = {document["docno"]: document["text"] for document in self.get_corpus_iter()}
+        return pt.apply.text(lambda row: texts[row["docno"]])
+
+
+@pytest.fixture(scope="session")
+def as_dataset() -> Callable[[Collection], Dataset]:
+    """Makes a PyTerrier dataset of a collection."""
+    return Dataset
 
 
 @pytest.fixture(scope="session")
@@ -140,16 +168,16 @@ def numpy_documents() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def collection_folder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
-    """Find a collection's folder by name: in `$SAESPLADE_DATA`, in `../shared/data`, else the docstring collection."""
+    """Find a collection's folder by name in `$SAESPLADE_DATA`; without it, the docstring collection."""
 
     def find(name: str) -> Path:
-        folder = DATA / name
-        return folder if folder.is_dir() else request.getfixturevalue("docstrings_path")
+        folder = None if DATA is None else DATA / name
+        return folder if folder is not None and folder.is_dir() else request.getfixturevalue("docstrings_path")
 
     return find
 
 
-@pytest.fixture(params=list(open_suite(DATA).sets) if DATA.is_dir() else ["docstrings"])
+@pytest.fixture(params=["docstrings"] if DATA is None else list(open_suite(DATA).sets))
 def each_collection(request: pytest.FixtureRequest, collection_folder: Callable[[str], Path]) -> Path:
     """Every collection of that folder in turn; without it the docstring collection alone."""
     return collection_folder(request.param)

@@ -2,49 +2,34 @@
 
 import re
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyterrier as pt
 import pytest
 
 import pyterrier_saesplade
-from pyterrier_saesplade.collections import Collection, open_collection
+from pyterrier_saesplade.collections import Collection, open_collection, write_collection
 
 pytestmark = pytest.mark.slow
 
 PAGE = Path(pyterrier_saesplade.__file__).parent / "pt_docs" / "late-interaction.rst"
 
 
-@dataclass(frozen=True)
-class SmallDataset:
-    """The first 40 documents of a collection, with the methods of PyTerrier datasets that the page calls."""
-
-    collection: Collection
-
-    def get_corpus_iter(self) -> Iterator[dict[str, str]]:
-        return islice(self.collection.get_corpus_iter(), 40)
-
-    def get_topics(self) -> pd.DataFrame:
-        return self.collection.topics().head(5)
-
-    def get_qrels(self) -> pd.DataFrame:
-        return self.collection.qrels()
-
-    def text_loader(self) -> pt.Transformer:
-        texts = {document["docno"]: document["text"] for document in self.get_corpus_iter()}
-        return pt.apply.text(lambda row: texts[row["docno"]])
-
-
 def test_the_page_runs(
-    checkpoint: Path, minilm_path: Path, docstrings_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path,
+    minilm_path: Path,
+    docstrings_path: Path,
+    as_dataset: Callable[[Collection], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    dataset = SmallDataset(open_collection(docstrings_path))
+    whole = open_collection(docstrings_path)
+    documents = islice(whole.get_corpus_iter(), 40)
+    dataset = as_dataset(write_collection("small", documents, whole.topics().head(5), whole.qrels()))
     words = pt.terrier.TerrierIndex("words.terrier")
     words.indexer(meta={"docno": 200}).index(dataset.get_corpus_iter())
     names: dict[str, Any] = {"pt": pt, "dataset": dataset, "bm25": pt.rewrite.tokenise() >> words.bm25(num_results=10)}

@@ -3,9 +3,9 @@
 A fixture whose name is free in an example is its variable; one called ``my_…`` is the folder ``"my-…"`` that it names.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyterrier as pt
@@ -36,26 +36,6 @@ QUERIES = ["river bank", "young cat", "interest on a loan", "electricity from su
 RELEVANT = [("q1", "d1"), ("q1", "d10"), ("q2", "d4"), ("q3", "d2"), ("q3", "d9"), ("q4", "d6"), ("q4", "d12")]
 
 Documents = list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A collection with the methods of a PyTerrier dataset."""
-
-    collection: Collection
-
-    def get_corpus_iter(self) -> Iterator[dict[str, str]]:
-        return self.collection.get_corpus_iter()
-
-    def get_topics(self) -> pd.DataFrame:
-        return self.collection.topics()
-
-    def get_qrels(self) -> pd.DataFrame:
-        return self.collection.qrels()
-
-    def text_loader(self) -> pt.Transformer:
-        texts = {document["docno"]: document["text"] for document in self.get_corpus_iter()}
-        return pt.apply.text(lambda row: texts[row["docno"]])
 
 
 @pytest.fixture(scope="session")
@@ -96,8 +76,8 @@ def collection(my_collection: Path) -> Collection:
 
 
 @pytest.fixture(scope="session")
-def dataset(collection: Collection) -> Dataset:
-    return Dataset(collection)
+def dataset(collection: Collection, as_dataset: Callable[[Collection], Any]) -> Any:
+    return as_dataset(collection)
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +105,7 @@ def splade(splade_path: Path) -> SaeSplade:
 
 
 @pytest.fixture(scope="session")
-def my_vectors(folder: Path, model: SaeSplade, dataset: Dataset) -> Path:
+def my_vectors(folder: Path, model: SaeSplade, dataset: Any) -> Path:
     encode_corpus(model, dataset, folder / "my-vectors")
     return folder / "my-vectors"
 

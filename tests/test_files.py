@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pyterrier_saesplade.files import atomic_write, scratch_beside
+from pyterrier_saesplade.errors import PathExistsError
+from pyterrier_saesplade.files import atomic_write, replacing, require_new, scratch_beside
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -65,3 +66,43 @@ def test_temporary_paths_are_removed(tmp_path: Path) -> None:
         one.mkdir()
         other.touch()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_output_leaves_the_old_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("old")
+
+    def write(path: Path) -> None:
+        with replacing(path, lambda: None) as made:
+            made.write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(out)
+    assert out.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_an_output_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def write() -> None:
+        with replacing(out, lambda: require_new(out)) as made:
+            made.write_text("new")
+            out.write_text("of another process")
+
+    with pytest.raises(PathExistsError, match="out"):
+        write()
+    assert out.read_text() == "of another process"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_folder_is_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch()
+    with replacing(out, lambda: None) as made:
+        made.mkdir()
+        (made / "new").touch()
+    assert os.listdir(out) == ["new"]
+    assert os.listdir(tmp_path) == ["out"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.files import read_artifact_metadata
 from pyterrier_saesplade.impacts import Terms, to_toks
 from pyterrier_saesplade.vectors import ConceptVectors, from_arrow
@@ -98,4 +99,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         "make one with saesplade encode; the same command resumes an interrupted encoding (if it is sharded, the "
         "command of each shard)"
     )
-    return read_artifact_metadata(folder, STORE_TYPE, "store of concept vectors", remedy)
+    manifest = read_artifact_metadata(folder, STORE_TYPE, "store of concept vectors", remedy)
+    if manifest.get("format") != STORE_FORMAT:
+        raise DataError(f"{folder} has the format {manifest.get('format')!r} instead of {STORE_FORMAT!r}: {remedy}")
+    return manifest

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,6 +221,14 @@ class FixedCorpus(SmallCorpus):
 def test_invalid_documents(model: SaeSplade, tmp_path: Path, documents: list[dict[str, Any]], fact: str) -> None:
     with pytest.raises(DataError, match=fact):
         encode_corpus(model, FixedCorpus(documents), tmp_path / "store")
+
+
+def test_a_store_of_another_format_is_refused(store: StoredVectors, tmp_path: Path) -> None:
+    folder = shutil.copytree(store.folder, tmp_path / "other")
+    manifest = json.loads((folder / "pt_meta.json").read_text())
+    (folder / "pt_meta.json").write_text(json.dumps(manifest | {"format": "arrow"}))
+    with pytest.raises(DataError, match="arrow"):
+        StoredVectors(folder)
 
 
 def test_existing_folders(model: SaeSplade, corpus: SmallCorpus, store: StoredVectors, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
         'there is no model'
         >>> one_line(KeyError("latents"), []) is None
         True
+        >>> one_line(IsADirectoryError(21, "Is a directory", "runs/a"), ["search", "--out=runs/a"])
+        "[Errno 21] Is a directory: 'runs/a'"
     """
     if isinstance(error, SaespladeError) or (isinstance(error, OSError) and _is_users(error, arguments)):
         return " ".join(str(error).split())
@@ -61,6 +63,10 @@ def _is_users(error: OSError, arguments: Sequence[str]) -> bool:
     if not isinstance(error.filename, str | bytes | os.PathLike):
         return False
     path = Path(os.fsdecode(error.filename)).absolute()
-    named = [Path(argument.rpartition("=")[2]).absolute() for argument in arguments if not argument.startswith("--")]
+    named = [
+        Path(argument.rpartition("=")[2]).absolute()
+        for argument in arguments
+        if "=" in argument or not argument.startswith("--")  # --out=PATH names a path, --overwrite does not
+    ]
     # Outputs are first written to a temporary sibling of the path that was named.
     return any(path == one or one in path.parents or path.parent == one.parent for one in named)

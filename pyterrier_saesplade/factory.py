@@ -79,11 +79,11 @@ class ModelFactory(pt.Transformer, ABC):
             ['docno', 'text', 'toks']
         """
         with pt.validate.any(inp) as v:
-            v.query_frame(extra_columns=["query"], mode="query_encoder")
-            v.document_frame(extra_columns=["text"], mode="doc_encoder")
-            for query in ("query_toks", "query"):
+            for query in ("query_toks", "query"):  # first, because these may also be the columns of queries
                 for document in ("toks", "text"):
                     v.columns(includes=["qid", query, document], mode="scorer")
+            v.query_frame(extra_columns=["query"], mode="query_encoder")
+            v.document_frame(extra_columns=["text"], mode="doc_encoder")
             v.columns(includes=["query"], mode="query_encoder")
             v.columns(includes=["text"], mode="doc_encoder")
         result: pd.DataFrame = getattr(self, v.mode)().transform(inp)

@@ -105,6 +105,8 @@ class SaeSplade(ModelFactory):
         self.verbose = verbose
         self._config = _read_config(self.source, head)
         self._width = width
+        if head == "mlm" and width is not None:
+            raise SettingError(f"width applies to SAE-SPLADE models only, and {self.source} is a SPLADE checkpoint")
         if isinstance(self._config, SaeSpladeConfig):
             if width is not None:
                 check_width(width, self._config)

@@ -213,6 +213,31 @@ def test_splade_checkpoints(splade_path: Path, model: SaeSplade, tmp_path: Path)
         SaeSplade.from_pretrained(splade_path)
     with pytest.raises(ModelError, match=rf"{model.source}.*'saesplade'.*\bSaeSplade\.from_pretrained\b"):
         SaeSplade.from_splade(model.source)
+    with pytest.raises(SettingError, match="width"):
+        SaeSplade.from_splade(splade_path, width=8)
+
+
+@pytest.mark.parametrize(
+    ("columns", "role"),
+    [
+        (["qid", "query"], "query_encoder"),
+        (["docno", "text"], "doc_encoder"),
+        (["qid", "query", "docno", "score", "rank", "text"], "scorer"),
+        (["qid", "query", "text"], "scorer"),
+        (["qid", "query", "toks"], "scorer"),
+        (["qid", "query_toks", "docno", "toks"], "scorer"),
+        (["text"], "doc_encoder"),
+    ],
+)
+def test_the_columns_decide_the_role(
+    model: SaeSplade, columns: list[str], role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query and a document in a row are scored, with or without a docno."""
+    roles: list[str] = []
+    for name in ("query_encoder", "doc_encoder", "scorer"):
+        monkeypatch.setattr(SaeSplade, name, lambda self, name=name: roles.append(name) or pt.Transformer.identity())
+    model(pd.DataFrame([dict.fromkeys(columns, "1")]))
+    assert roles == [role]
 
 
 def test_invalid_settings_are_refused_at_once(model: SaeSplade, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def settings_class(cls: type[T]) -> type[T]:
     validate = made.__init__
 
     @functools.wraps(validate)
-    def checked(self: T, **given: Any) -> None:
+    def checked(self: T, /, **given: Any) -> None:
         try:
             validate(self, **given)
         except ValidationError as error:

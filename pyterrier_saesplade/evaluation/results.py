@@ -336,7 +336,7 @@ def read_runs(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yields the name and the run (``qid``, ``docno``, ``score``) of each system.
 
     Raises:
-        FileNotFoundError: If a run is missing.
+        PathNotFoundError: If a run is missing.
 
     Examples:
         >>> [name for name, run in read_runs(read_comparison("my-comparison"))]
@@ -344,6 +344,8 @@ def read_runs(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
     """
     for name in results.systems:
         path = results.folder / "runs" / f"{name}.trec.gz"
+        if not path.is_file():
+            raise PathNotFoundError(f"there is no run {path}: evaluate again")
         run = pd.DataFrame(ir_measures.read_trec_run(str(path)))
         yield name, run.rename(columns={"query_id": "qid", "doc_id": "docno"})
 

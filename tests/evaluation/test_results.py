@@ -151,6 +151,9 @@ def test_runs(folder: Path) -> None:
     # One relevant document is ranked first. The other one is not found.
     qrels = pd.DataFrame({"qid": ["q1", "q1"], "docno": ["d1", "d3"], "label": [1, 1]})
     assert precision_at_recall(run, qrels) == [1.0] * 6 + [0.0] * 5
+    (folder / "runs" / "dense.trec.gz").unlink()
+    with pytest.raises(PathNotFoundError, match=r"dense\.trec\.gz"):
+        list(read_runs(read_results(folder)[0]))
 
 
 def test_judgements_of_queries_that_were_not_run(folder: Path) -> None:

@@ -60,6 +60,7 @@ def mine_collection(
     opened = as_collection(collection)
     finding, scoring = (make_system(name, language=opened.language) for name in (retriever, teacher))
     artifacts = ArtifactCache(Corpus.read(opened), Path(f"{out}.indexes") if indexes is None else Path(indexes))
+    scorer = scoring.scorer(artifacts)  # first, so that a teacher that cannot score is found before indexing
     qrels = None if queries else with_known_documents(opened.qrels(query_set), passages_of(opened))
     relevant = {} if qrels is None else relevant_documents(qrels)
     encode, retrieve = finding.stages(artifacts)
@@ -69,7 +70,7 @@ def mine_collection(
     return mine(
         opened.topics(query_set) if queries is None else read_topics(queries),
         pipeline,
-        scoring.scorer(artifacts),
+        scorer,
         out,
         qrels=qrels,
         nway=nway,

@@ -195,11 +195,6 @@ class System(ABC):
             "dense=NAME or cross-encoder=NAME"
         )
 
-    @property
-    def standardised_as_teacher(self) -> bool:
-        """Whether a student learns from z-scores of its scores, because the scores differ too little, as cosines do."""
-        return False
-
     def qd_flops(self, artifacts: ArtifactCache, queries: Sequence[str]) -> float | None:
         """Returns the QD-FLOPs of queries; ``None`` for a system without an inverted index.
 

@@ -104,7 +104,8 @@ def make_systems(baselines: Iterable[str | System], model: SaeSplade, language: 
         MissingPackageError: If a package that a baseline needs is not installed.
         JavaNotFoundError: If a baseline needs a later version of Java than is installed.
         PathNotFoundError: If a source is not a model.
-        SettingError: If a name, an option or the language is not supported, or two systems have the same name.
+        SettingError: If a name, an option or the language is not supported, two systems have the same name, or a name
+            contains white space or a slash.
 
     Examples:
         >>> [system.name for system in make_systems(["bm25", "saesplade,k=5"], model)]
@@ -119,6 +120,12 @@ def make_systems(baselines: Iterable[str | System], model: SaeSplade, language: 
     ambiguous = {kind for kind, count in checkpoints.items() if count > 1}
     systems = [name if isinstance(name, System) else _made(name, ambiguous, model, language) for name in named]
     systems.append(ConceptSystem("saesplade" if model.head == "sae" else "splade", model))
+    for system in systems:
+        if system.name.split() != [system.name] or "/" in system.name:  # it names a run file, and a column of it
+            raise SettingError(
+                f"a system cannot be called {system.name!r}: give it a name without white space and slashes, or rename "
+                "its folder"
+            )
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:
         raise SettingError(f"two systems are called {repeated[0]}: leave one out, or rename its folder")

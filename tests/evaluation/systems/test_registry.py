@@ -12,7 +12,7 @@ import pytest
 from pyterrier_saesplade.cli import app
 from pyterrier_saesplade.collections import Collection
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.evaluation import CustomSystem, evaluate, make_system, read_comparison
+from pyterrier_saesplade.evaluation import CustomSystem, evaluate, make_system, mine_collection, read_comparison
 from pyterrier_saesplade.evaluation.systems import describe_systems, make_systems, systems_table
 from pyterrier_saesplade.evaluation.systems.registry import kinds
 from pyterrier_saesplade.saesplade import SaeSplade
@@ -166,3 +166,19 @@ def test_every_kind_is_declared_once_and_described(untrained_model: Path) -> Non
     assert table in page.read_text(), f"the table of systems in {page.name} is out of date; it should be:\n{table}"
     own, _ = make_systems(["saesplade,k=5"], SaeSplade.from_pretrained(untrained_model))
     assert own.name == "saesplade-k5"
+
+
+@pytest.mark.parametrize("name", ["my words", "my/words", ""])
+def test_the_name_of_a_row_is_checked_before_any_work(untrained_model: Path, name: str) -> None:
+    """It becomes the name of a run file, and the last column of that file."""
+    own = CustomSystem(name, pt.Transformer.identity())
+    with pytest.raises(SettingError, match=repr(name)):
+        make_systems([own], SaeSplade.from_pretrained(untrained_model))
+
+
+def test_a_teacher_that_cannot_score_is_found_before_indexing(
+    small_collection: Collection, untrained_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingError, match="feedback"):
+        mine_collection(small_collection, "bm25", f"feedback={untrained_model}", tmp_path / "mined.jsonl")
+    assert list(tmp_path.iterdir()) == []

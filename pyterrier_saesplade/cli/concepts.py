@@ -33,7 +33,7 @@ def explain(
     ] = None,
     collection: Annotated[str | None, COLLECTION] = None,
     index: Annotated[
-        Path | None, typer.Option(help="Index to explain the score of. By default, the dot product of the vectors.")
+        Path | None, typer.Option(help="Index whose score is explained. Without it, the score is the dot product.")
     ] = None,
     lexicon: Annotated[
         Path | None,

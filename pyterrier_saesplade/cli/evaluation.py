@@ -54,8 +54,8 @@ def evaluate(
     language: Annotated[
         str | None,
         typer.Option(
-            help="Language of the collection, two letters, such as de, for systems that match words. By default, as "
-            "ir_datasets says, or English."
+            help="Language of the collection in two letters, such as de, for systems that match words. By default, the "
+            "one that ir_datasets records, or English."
         ),
     ] = None,
     suite: Annotated[
@@ -226,7 +226,9 @@ def demo(
         str | None, typer.Option(help="Folder or hub name of the SPLADE checkpoint to compare with.")
     ] = None,
 ) -> None:
-    """Pre-train, compare and explain on docstrings of installed libraries. This takes a few minutes.
+    """Pre-train a model on docstrings and compare it. This takes a few minutes.
+
+    The docstrings are those of the installed Python libraries.
 
     Example: saesplade demo --out demo
     """

@@ -84,13 +84,14 @@ def index(
         list[str] | None, typer.Option(help="Build option NAME=VALUE of the engine. Can be repeated.")
     ] = None,
     prune_k: Annotated[
-        int | None, typer.Option(help="Keep only this many weights per document, the largest.", min=1)
+        int | None, typer.Option(help="Keep only this many of a document's weights, the largest.", min=1)
     ] = None,
     prune_ratio: Annotated[
         float | None, typer.Option(help="Keep weights of at least this share of the document's largest weight.")
     ] = None,
     prune_mass: Annotated[
-        float | None, typer.Option(help="Keep the largest weights that make up this share of the document's sum.")
+        float | None,
+        typer.Option(help="Keep the largest weights that make up this share of the sum of a document's weights."),
     ] = None,
     prune_threshold: Annotated[float | None, typer.Option(help="Keep weights of at least this value.")] = None,
     max_df: Annotated[

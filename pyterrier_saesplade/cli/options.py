@@ -30,7 +30,7 @@ Device = Annotated[
 Precision = Annotated[types.Precision, typer.Option(help="Number format of the computation.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Setting NAME=VALUE, which overrides the one in the file. Can be repeated."),
+    typer.Option("--set", help="Setting as NAME=VALUE, which overrides --config. Can be repeated."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 Figure = Annotated[Path, typer.Option("--out", help="Figure to write, ending in .png, .pdf or .svg.")]

@@ -21,18 +21,21 @@ def pretrain(
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings. The paper's settings are in examples/paper/.")
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Number of latents. By default, as in --config, or 16384.")] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Number of latents. By default, the value in --config, or 16384.")
+    ] = None,
     k: Annotated[
-        int | None, typer.Option(help="Number of latents kept per token. By default, as in --config, or 8.")
+        int | None, typer.Option(help="Number of latents kept per token. By default, the value in --config, or 8.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Number of optimiser steps. By default, as in --config, or 250.")
+        int | None, typer.Option(help="Number of optimiser steps. By default, the value in --config, or 250.")
     ] = None,
     doc_max_length: Annotated[
-        int | None, typer.Option(help="Number of word pieces kept per document. By default, as in --config, or 128.")
+        int | None,
+        typer.Option(help="Number of word pieces kept per document. By default, the value in --config, or 128."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of everything random. By default, as in --config, or 42.")
+        int | None, typer.Option(help="Seed of all random choices. By default, the value in --config, or 42.")
     ] = None,
     set: Settings = None,
     queries: Annotated[
@@ -42,7 +45,7 @@ def pretrain(
 ) -> None:
     """Learn concepts from a collection of documents, without labels.
 
-    Example: saesplade pretrain --collection docstrings --backbone distilbert-base-uncased --out model
+    Example: saesplade pretrain --backbone distilbert-base-uncased --collection docstrings --out model
     """
     from pyterrier_saesplade.collections import open_collection, read_topics
     from pyterrier_saesplade.saesplade import SaeSplade

@@ -141,7 +141,7 @@ def compare(
         str, typer.Option(help="Correction for multiple tests: holm or another method of statsmodels, or none.")
     ] = "holm",
     collection: Annotated[
-        str | None, typer.Option(help="Like --queries, with the queries of this collection, for a single comparison.")
+        str | None, typer.Option(help="Show what --queries shows, with the queries of this collection.")
     ] = None,
     query_set: Annotated[str | None, typer.Option(help="Query set of --collection. By default, its main one.")] = None,
     queries: Annotated[

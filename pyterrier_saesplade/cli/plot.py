@@ -78,7 +78,7 @@ def differences(
     measure: Annotated[str, typer.Option(help="Measure to compare.")] = "nDCG@10",
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the gains and losses of queries over a baseline. They are in descending order.
+    """Draw each query's gain or loss. The differences from a baseline are in descending order.
 
     Example: saesplade plot differences comparison --baseline bm25 --out differences.pdf
     """
@@ -122,7 +122,7 @@ def postings(
     out: Figure,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the lengths of posting lists, in descending order.
+    """Draw the lengths of posting lists. They are in descending order.
 
     Example: saesplade plot postings concepts.index splade=words.index --out postings.pdf
     """

@@ -180,7 +180,7 @@ def queries(
         ),
     ],
     count: Annotated[int, typer.Option(help="Number of queries.", min=1)] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 42,
     overwrite: Overwrite = False,
 ) -> None:
     """Make queries from the documents of a collection. `saesplade mine` takes them with --queries.

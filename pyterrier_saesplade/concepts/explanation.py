@@ -51,7 +51,7 @@ class SharedConcept(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a document has its score.
+    """Why a document gets its score.
 
     ``str()`` returns a summary for a terminal. A notebook shows both texts with their words shaded by contribution.
 

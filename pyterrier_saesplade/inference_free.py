@@ -1,4 +1,4 @@
-"""Encodes queries without a network: a word piece activates the latents that it activates in documents on average."""
+"""Encodes queries by table: a word piece activates the latents that it activates in documents on average."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class InferenceFree(ModelFactory):
-    """A model that looks up queries in a table, so that searches do not run the network.
+    """A model that looks up queries in a table, so that searches do not run the encoder.
 
     Documents are encoded by the model, and its existing indexes can be searched. The vector of a query is the sum of
     the vectors of its word pieces. The vector of a word piece is its mean over the occurrences in documents. The
-    context of a word in the query is therefore lost: searches are faster but less effective (see the README). Create
-    one with :meth:`SaeSplade.inference_free`. To encode queries, a model that this package wrote does not load its
-    weights; a SPLADE checkpoint does.
+    context of a word in the query is therefore lost: searches are faster but less effective (the page on results has
+    figures). Create one with :meth:`SaeSplade.inference_free`. To encode queries, a model that this package wrote does
+    not load its weights; a SPLADE checkpoint does.
 
     Geng et al. (2024, arXiv 2411.04403) introduced inference-free sparse retrieval with one trained weight per word
     piece.

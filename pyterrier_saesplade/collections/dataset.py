@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pyterrier_saesplade.collections.base import Collection, make_document
-from pyterrier_saesplade.errors import DataError, SettingError
+from pyterrier_saesplade.errors import DataError, SaespladeError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +51,12 @@ class DatasetCollection(Collection):
         """Streams the documents; see :meth:`Collection.get_corpus_iter`.
 
         Raises:
-            DataError: If the dataset has no documents.
+            DataError: If the dataset has no documents, or cannot be downloaded.
         """
+        with _downloading(self.name):
+            yield from self._documents()
+
+    def _documents(self) -> Iterator[dict[str, str]]:
         source = _ir_dataset(self._dataset)
         if source is None:
             try:
@@ -73,9 +78,13 @@ class DatasetCollection(Collection):
         """Returns the queries; see :meth:`Collection.topics`.
 
         Raises:
-            DataError: If the dataset has no queries.
+            DataError: If the dataset has no queries, or cannot be downloaded.
             SettingError: If it has no such query set.
         """
+        with _downloading(self._named(query_set)):
+            return self._read_topics(query_set)
+
+    def _read_topics(self, query_set: str | None) -> pd.DataFrame:
         source = self._ir_query_set(query_set)
         if source is None:
             try:
@@ -91,9 +100,13 @@ class DatasetCollection(Collection):
         """Returns the qrels; see :meth:`Collection.qrels`.
 
         Raises:
-            DataError: If the dataset has no qrels.
+            DataError: If the dataset has no qrels, or cannot be downloaded.
             SettingError: If it has no such query set.
         """
+        with _downloading(self._named(query_set)):
+            return self._read_qrels(query_set)
+
+    def _read_qrels(self, query_set: str | None) -> pd.DataFrame:
         source = self._ir_query_set(query_set)
         if source is None:
             try:
@@ -114,6 +127,16 @@ class DatasetCollection(Collection):
     @property
     def _is_ir(self) -> bool:
         return _ir_dataset(self._dataset) is not None
+
+
+@contextmanager
+def _downloading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except SaespladeError:  # such as a missing Java, which reads some corpora
+        raise
+    except (RuntimeError, OSError) as error:  # ir_datasets raises one of these if every download source fails
+        raise DataError(f"{name} could not be downloaded: {error}") from error
 
 
 def _get_dataset(name: str) -> Dataset:

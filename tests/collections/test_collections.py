@@ -217,6 +217,22 @@ def test_a_data_set_without_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             list(open_collection(name).get_corpus_iter())
 
 
+@pytest.mark.parametrize("error", [RuntimeError("all sources failed"), OSError("no network")])
+def test_a_failed_download_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Networks fail in practice, so the error is no bug, and it names the dataset."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setitem(DATASET_MAP, "remote", Titled())
+    for name in ("get_corpus_iter", "get_topics", "get_qrels"):
+        monkeypatch.setattr(Titled, name, fail)
+    collection = open_collection("remote")
+    for ask in (collection.topics, collection.qrels, lambda: next(collection.get_corpus_iter())):
+        with pytest.raises(DataError, match=f"remote.*{error}"):
+            ask()
+
+
 def test_write_collection(tmp_path: Path) -> None:
     documents = [{"docno": "d1", "title": "Sparse", "text": "Sparse vectors"}, {"docno": "d2", "text": "é"}]
     collection = write_collection(tmp_path / "a" / "new", documents, TOPICS, QRELS)

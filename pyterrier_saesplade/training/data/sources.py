@@ -25,7 +25,7 @@ from pyterrier_saesplade.collections import (
 )
 from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.training.data.examples import Candidates, TrainingData, look_up, write_examples
-from pyterrier_saesplade.training.extra import Dataset, load_dataset, load_from_disk
+from pyterrier_saesplade.training.extra import Dataset, DatasetsError, load_dataset, load_from_disk
 
 if TYPE_CHECKING:
     import os
@@ -153,9 +153,8 @@ def read_dataset(dataset: Dataset | str | os.PathLike[str], *, on_error: OnError
         on_error: As for :func:`read_distillation`.
 
     Raises:
-        PathNotFoundError: If the file does not exist.
-        FileNotFoundError: If ``datasets`` does not find the data set.
-        DataError: If a column is missing, or nothing can be used.
+        PathNotFoundError: If there is no such data set.
+        DataError: If it cannot be read or downloaded, a column is missing, or nothing can be used.
 
     Examples:
         >>> texts = {"query": ["young cat"], "positive": ["A kitten is a young cat."], "negative": ["Cats sleep."]}
@@ -304,12 +303,19 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def _open_dataset(path: Path) -> Dataset:
+    try:
+        return _load_dataset(path)
+    except FileNotFoundError as error:
+        raise PathNotFoundError(f"there is no data set at {path}: {error}") from error
+    except (OSError, ValueError, DatasetsError) as error:
+        raise DataError(f"the data set {path} cannot be read: {error}") from error
+
+
+def _load_dataset(path: Path) -> Dataset:
     formats = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
     if path.is_dir():
         return load_from_disk(str(path))
     if path.suffix in formats:
-        if not path.is_file():
-            raise PathNotFoundError(f"there is no data set at {path}")
         return load_dataset(formats[path.suffix], data_files=str(path), split="train")
     return load_dataset(str(path), split="train")
 

@@ -218,6 +218,11 @@ def test_data_sets_that_cannot_be_used(tmp_path: Path) -> None:
         read_dataset(Dataset.from_dict({"query": ["a"], "positive": ["p"], "negative": ["n"], "score": [float("nan")]}))
     with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "none.parquet"))):
         read_dataset(tmp_path / "none.parquet")
+    with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path))):
+        read_dataset(tmp_path)
+    (tmp_path / "broken.jsonl").write_text("{not json\n")
+    with pytest.raises(DataError, match=r"broken\.jsonl"):
+        read_dataset(tmp_path / "broken.jsonl")
 
 
 def test_training_data_from_collections_and_files(

@@ -18,7 +18,14 @@ from pyterrier_saesplade.encoding.precision import autocast, pick_device, pick_d
 from pyterrier_saesplade.encoding.quiet import quiet_transformers
 from pyterrier_saesplade.encoding.tokens import TextTokenizer
 from pyterrier_saesplade.errors import ModelError
-from pyterrier_saesplade.model import Pooled, SaeSpladeConfig, SaeSpladeModel, tokenizer_digest, weights_digest
+from pyterrier_saesplade.model import (
+    Pooled,
+    SaeSpladeConfig,
+    SaeSpladeModel,
+    loading,
+    tokenizer_digest,
+    weights_digest,
+)
 from pyterrier_saesplade.vectors import ConceptVectors
 
 if TYPE_CHECKING:
@@ -113,10 +120,10 @@ class Encoder:
         """Loads a SAE-SPLADE model from a folder or the hub; ``width`` restricts it to its first latents.
 
         Raises:
-            ModelError: If the model lacks weights.
+            ModelError: If the model cannot be loaded, or lacks weights.
             SettingError: If the model has fewer than ``width`` latents, or the device or precision is unknown.
         """
-        with quiet_transformers():
+        with quiet_transformers(), loading(name_or_path):
             loaded: Any = SaeSpladeModel.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
             model, report = loaded
             if report["missing_keys"]:
@@ -135,7 +142,7 @@ class Encoder:
         **settings: Any,
     ) -> Encoder:
         """Loads any SPLADE checkpoint; ``settings`` as in :meth:`SaeSpladeModel.from_splade`."""
-        with quiet_transformers():
+        with quiet_transformers(), loading(name_or_path):
             model = SaeSpladeModel.from_splade(name_or_path, **settings)
             return cls(model, AutoTokenizer.from_pretrained(name_or_path), device=device, precision=precision)
 

@@ -2,6 +2,7 @@ from .backbone import above_layers as above_layers
 from .backbone import check_encoder as check_encoder
 from .backbone import layers_of as layers_of
 from .backbone import load_backbone as load_backbone
+from .backbone import loading as loading
 from .config import SaeSpladeConfig as SaeSpladeConfig
 from .config import check_k as check_k
 from .config import check_width as check_width

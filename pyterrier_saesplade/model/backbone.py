@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
@@ -13,6 +15,7 @@ from pyterrier_saesplade.errors import ModelError, PathNotFoundError, SettingErr
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
 Layer = int | Literal["last", "h"]
 
@@ -40,6 +43,23 @@ def check_encoder(name_or_path: str) -> None:
         ) from error
 
 
+@contextmanager
+def loading(name_or_path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raises a :exc:`ModelError` if the files of a model are missing or damaged, or cannot be downloaded.
+
+    Examples:
+        >>> with loading("my-model"):
+        ...     raise OSError("no file named model.safetensors")
+        Traceback (most recent call last):
+        ...
+        pyterrier_saesplade.errors.ModelError: the model my-model cannot be loaded: no file named model.safetensors
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the model {name_or_path} cannot be loaded: {error}") from error
+
+
 def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrainedModel:
     """Loads an encoder with its weights and truncates it to ``layer``.
 
@@ -49,11 +69,13 @@ def load_backbone(name_or_path: str | os.PathLike[str], layer: Layer) -> PreTrai
         layer: As in :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
 
     Raises:
-        ModelError: If the checkpoint lacks weights that are needed, or its layers cannot be identified.
+        ModelError: If the checkpoint cannot be loaded or lacks weights that are needed, or its layers cannot be
+            identified.
         SettingError: If the encoder has no such layer.
     """
     auto = AutoModelForMaskedLM if layer == "h" else AutoModel
-    backbone, report = auto.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
+    with loading(name_or_path):
+        backbone, report = auto.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True)
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ModelError(f"{name_or_path} lacks weights of its {type(backbone).__name__}: {', '.join(missing[:5])}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
 from pyterrier_saesplade.errors import ModelError
-from pyterrier_saesplade.model.backbone import Layer, build_backbone, load_backbone
+from pyterrier_saesplade.model.backbone import Layer, build_backbone, check_encoder, load_backbone, loading
 from pyterrier_saesplade.model.config import SaeSpladeConfig, check_k, check_width
 from pyterrier_saesplade.model.digest import weights_digest
 from pyterrier_saesplade.model.heads import SparseHead
@@ -64,6 +64,7 @@ class SaeSpladeModel(PreTrainedModel):
             **settings: Settings of :class:`~pyterrier_saesplade.model.SaeSpladeConfig`.
 
         Raises:
+            PathNotFoundError: If there is no such encoder.
             ModelError: If it is already a SAE-SPLADE model, or lacks weights that are needed.
             SettingError: If it has no such layer, or a setting is invalid.
 
@@ -73,6 +74,7 @@ class SaeSpladeModel(PreTrainedModel):
             (4096, 8)
         """
         layer: Layer = settings.get("layer", "last")
+        check_encoder(str(name_or_path))
         backbone_config = AutoConfig.from_pretrained(name_or_path).to_dict()
         if backbone_config["model_type"] == SaeSpladeConfig.model_type:
             raise ModelError(f"{name_or_path} is already a SAE-SPLADE model: give the encoder that it was built on")
@@ -89,9 +91,10 @@ class SaeSpladeModel(PreTrainedModel):
                 because SPLADE has no TopK.
 
         Raises:
-            ModelError: If the checkpoint has no vocabulary projection.
+            ModelError: If the checkpoint cannot be loaded, or has no vocabulary projection.
         """
-        source = AutoModelForMaskedLM.from_pretrained(name_or_path, dtype=torch.float32)
+        with loading(name_or_path):
+            source = AutoModelForMaskedLM.from_pretrained(name_or_path, dtype=torch.float32)
         projection = source.get_output_embeddings()
         if projection is None:
             raise ModelError(f"{name_or_path} is not a SPLADE checkpoint: it has no masked language model head")

@@ -437,6 +437,7 @@ def test_help_names_the_commands() -> None:
         (["pretrain", "--collection", "x", "--backbone", "x", "--out", "x", "--k", "two"], ["--k", "integer"]),
         (["evaluate", "--collection", "x", "--model", "nowhere", "--out", "x"], ["nowhere"]),
         (["pretrain", "--collection", "nowhere", "--backbone", "x", "--out", "x"], ["'nowhere'"]),
+        (["pretrain", "--collection", "docs", "--backbone", "nowhere", "--out", "x"], ["nowhere"]),
         (["index", "--collection", "x", "--model", "nowhere", "--out", "x"], ["nowhere"]),
         (
             ["search", "--index", "x", "--model", "splade=nowhere", "--topics", "x.tsv", "--out", "x"],
@@ -444,8 +445,13 @@ def test_help_names_the_commands() -> None:
         ),
     ],
 )
-def test_errors_are_one_line(arguments: list[str], facts: list[str]) -> None:
+def test_errors_are_one_line(
+    arguments: list[str], facts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The line begins with the name of the program, and names the argument or the value that is wrong."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "docs.jsonl").write_text('{"docno": "d1", "text": "a text"}')
+    monkeypatch.chdir(tmp_path)
     line = mistake(*arguments)
     assert line.startswith("saesplade: ")
     assert names(line, *facts)

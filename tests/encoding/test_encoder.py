@@ -177,6 +177,16 @@ def test_a_model_with_missing_weights(encoder: Encoder, tmp_path: Path) -> None:
         Encoder.from_pretrained(tmp_path)
 
 
+def test_a_model_with_damaged_or_missing_files(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        Encoder.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=rf"{tmp_path}.*model\.safetensors"):
+        Encoder.from_pretrained(tmp_path)
+
+
 def test_a_long_query_is_cut_not_refused(encoder: Encoder) -> None:
     words = " ".join(f"word{i}" for i in range(10_000))
     assert 0 < len(encoder.encode([words], side="query").latents) <= 32 * 8

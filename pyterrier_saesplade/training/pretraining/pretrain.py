@@ -82,6 +82,7 @@ def pretrain(
         model card.
 
     Raises:
+        PathNotFoundError: If there is no such backbone.
         PathExistsError: If ``out`` exists, or ``OUT.run`` belongs to a run with other settings.
         SettingError: If a setting cannot be used with this backbone, this device or this number of processes.
         DataError: If the corpus cannot be used, or ``OUT.run`` belongs to a run on another corpus.

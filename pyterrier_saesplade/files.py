@@ -175,6 +175,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yields ``file:number`` and the bytes of each line of a file, decompressing a file whose name ends in ``.gz``.
 
     Raises:
+        PathNotFoundError: If there is no such file.
         DataError: If the file cannot be decompressed.
 
     Examples:
@@ -187,6 +188,8 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 yield f"{path}:{number}", line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+    except FileNotFoundError as error:
+        raise PathNotFoundError(f"there is no file {path}") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}:{number + 1}: cannot be decompressed: {error}") from error
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.encoding import look_up
-from pyterrier_saesplade.errors import DataError, SettingError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.factory import ModelFactory
 from pyterrier_saesplade.files import atomic_write, require_new
 from pyterrier_saesplade.vectors import ConceptVectors
@@ -74,7 +74,7 @@ class InferenceFree(ModelFactory):
         """Reads a table that :meth:`save` wrote.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            PathNotFoundError: If there is no such file.
             ModelMismatchError: If the table was learned for another model.
             DataError: If the file is not a table of latents.
         """
@@ -82,6 +82,8 @@ class InferenceFree(ModelFactory):
             with np.load(path, allow_pickle=False) as arrays:
                 owner = str(arrays["model"])
                 table = ConceptVectors(arrays["indptr"], arrays["latents"], arrays["weights"])
+        except FileNotFoundError as error:
+            raise PathNotFoundError(f"there is no table of latents at {path}") from error
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is not a table of latents: write one with InferenceFree.save") from error
         require_same_model(str(path), owner, repr(model), model.fingerprint, "learn a table with inference_free")

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from pyterrier_saesplade import InferenceFree, SaeSplade, open_collection
 from pyterrier_saesplade.encoding import Encoder
-from pyterrier_saesplade.errors import DataError, ModelMismatchError, PathExistsError, SettingError
+from pyterrier_saesplade.errors import DataError, ModelMismatchError, PathExistsError, PathNotFoundError, SettingError
 from pyterrier_saesplade.model import SaeSpladeModel
 
 DOCUMENTS = [
@@ -113,6 +113,8 @@ def test_invalid_files_settings_and_documents(model: SaeSplade, fast: InferenceF
     (tmp_path / "table.npz").write_text("no table")
     with pytest.raises(DataError, match=str(tmp_path / "table.npz")):
         InferenceFree.load(tmp_path / "table.npz", model)
+    with pytest.raises(PathNotFoundError, match=str(tmp_path / "absent.npz")):
+        InferenceFree.load(tmp_path / "absent.npz", model)
     with pytest.raises(SettingError, match=r"\bk\b"):
         fast.encode(["music"], "query", k=2)
     with pytest.raises(DataError, match="'text'"):

@@ -315,7 +315,7 @@ def read_sweep(path: str | os.PathLike[str], measure: str) -> pd.DataFrame:
     """Reads the table of a sweep from a CSV file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        PathNotFoundError: If there is no such file.
         DataError: If one of the columns ``name``, ``k``, ``qd_flops`` and the measure is missing, or one of the last
             three has a value that is not a number.
 
@@ -328,6 +328,8 @@ def read_sweep(path: str | os.PathLike[str], measure: str) -> pd.DataFrame:
     numbers = ["k", "qd_flops", measure]
     try:
         return pd.read_csv(path)[["name", *numbers]].astype(dict.fromkeys(numbers, float))
+    except FileNotFoundError as error:
+        raise PathNotFoundError(f"there is no file {path}") from error
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} must have the columns name, k, qd_flops and {measure}: {error}") from error
 

@@ -49,11 +49,12 @@ def search(
         The path of the run file.
 
     Raises:
-        FileNotFoundError: If there is no such index or topics file.
+        PathNotFoundError: If there is no such index or topics file.
         PathExistsError: If the run file exists and ``overwrite`` is false.
-        DataError: If a line of the topics is malformed, or an identifier contains white space.
+        DataError: If a line of the topics is malformed, an identifier contains white space, or the engine of the index
+            is unknown.
         ModelMismatchError: If another model built the index.
-        SettingError: If a model is needed but not given, or an option or the engine of the index is unknown.
+        SettingError: If a model is needed but not given, or an option is unknown.
 
     Examples:
         >>> search("my-index", "my-model", "my-collection/queries.tsv", "concepts.trec.gz", num_results=100)

@@ -176,6 +176,8 @@ def test_the_table_of_a_sweep(tmp_path: Path) -> None:
     assert read_sweep(path, "AP").to_dict("records") == [{"name": "sae", "k": 4.0, "qd_flops": 1.5, "AP": 0.5}]
     with pytest.raises(DataError, match=r"k\.csv.*\bname, k, qd_flops and P@5"):
         read_sweep(path, "P@5")
+    with pytest.raises(PathNotFoundError, match=r"absent\.csv"):
+        read_sweep(tmp_path / "absent.csv", "AP")
     path.write_text("name,k,AP,qd_flops\nsae,four,0.5,1.5\n")
     with pytest.raises(DataError, match=r"k\.csv.*\bname, k, qd_flops and AP.*'four'"):
         read_sweep(path, "AP")

@@ -10,7 +10,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.collections import Collection, read_topics
-from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError, SettingError
+from pyterrier_saesplade.errors import DataError, PathExistsError, PathNotFoundError
 from pyterrier_saesplade.evaluation import search
 from pyterrier_saesplade.saesplade import SaeSplade
 
@@ -44,7 +44,7 @@ def test_errors_are_raised_before_any_work(exact_index: Path, untrained_model: P
     run.write_text("old", encoding="utf-8")
     with pytest.raises(PathExistsError, match=re.escape(str(run))):
         search(exact_index, untrained_model, topics, run)
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.tsv"):
+    with pytest.raises(PathNotFoundError, match=r"nowhere\.tsv"):
         search(exact_index, untrained_model, tmp_path / "nowhere.tsv", tmp_path / "new.trec")
     with pytest.raises(PathNotFoundError, match=re.escape(str(tmp_path / "nowhere"))):
         search(tmp_path / "nowhere", untrained_model, topics, tmp_path / "new.trec")
@@ -60,7 +60,7 @@ def test_an_unknown_engine(exact_index: Path, untrained_model: Path, tmp_path: P
     topics.write_text("q1\tsparse\n", encoding="utf-8")
     metadata = json.loads((index / "pt_meta.json").read_text(encoding="utf-8"))
     (index / "pt_meta.json").write_text(json.dumps(metadata | {"format": "other"}), encoding="utf-8")
-    with pytest.raises(SettingError) as error:
+    with pytest.raises(DataError) as error:
         search(index, untrained_model, topics, tmp_path / "run.trec")
     assert all(repr(engine) in str(error.value) for engine in ("other", "terrier", "exact"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyterrier_saesplade.errors import DataError
+from pyterrier_saesplade.errors import DataError, PathNotFoundError
 from pyterrier_saesplade.formats import export, import_vectors, read_queries
 from pyterrier_saesplade.impacts import Quantization
 from pyterrier_saesplade.store import StoredVectors
@@ -81,7 +81,7 @@ def test_invalid_lines(line: str, fact: str, tmp_path: Path) -> None:
 
 def test_invalid_files(store: StoredVectors, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
-    with pytest.raises(FileNotFoundError, match=str(path)):
+    with pytest.raises(PathNotFoundError, match=str(path)):
         import_vectors(path, "jsonl", tmp_path / "store")
     path.write_bytes(gzip.compress(b'{"docno": "d", "vector": {"dog": 1}}\n' * 99)[:-9])
     with pytest.raises(DataError, match=r"x\.jsonl\.gz:100\b.*Compressed file ended"):  # Python's message

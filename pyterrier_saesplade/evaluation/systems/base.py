@@ -206,13 +206,15 @@ class System(ABC):
         """Returns the size on disk of the artifacts that it searches, in 10^6 bytes; ``None`` if it is unknown."""
         if not self.searched:
             return None
-        return sum(size_on_disk(artifacts.path(artifact)) for artifact in self.searched) / 1e6
+        # The systems of a fusion may search the same index.
+        return sum(map(size_on_disk, {artifacts.path(artifact) for artifact in self.searched})) / 1e6
 
     def build_seconds(self, artifacts: ArtifactCache) -> float | None:
         """Returns the seconds that it took to encode and index all documents, in any process; ``None`` if unknown."""
         if not self.searched:
             return None
-        return sum(artifacts.seconds(artifact) for artifact in self.searched)
+        distinct = {artifacts.path(artifact): artifact for artifact in self.searched}
+        return sum(map(artifacts.seconds, distinct.values()))
 
 
 class IndexedSystem(System, Artifact):

@@ -30,8 +30,8 @@ class CustomSystem(System):
     Args:
         name: The name of the row.
         pipeline: A transformer from queries to results, or a function that returns one. The function gets the
-            collection and, if it takes a second argument, a folder for an index. If the folder does not exist, the
-            function must build the index; if it does, the function must open it.
+            collection and, if it takes a second positional argument, a folder for an index. If the folder does not
+            exist, the function must build the index; if it does, the function must open it.
         identity: A string that distinguishes this pipeline from others with the same name. An index is only reused if
             the identity is the same.
 
@@ -60,7 +60,7 @@ class CustomSystem(System):
         self.name = name
         self.note = f"{name}: {identity or pipeline!r}"
         self._given = pipeline
-        self._identity = identity or f"{name} {pipeline!r}"
+        self._identity = identity or _identity_of(name, pipeline)
         self._index = None if isinstance(pipeline, pt.Transformer) else _index_of(name, self._identity, pipeline)
         self.searched = () if self._index is None else (self._index,)
 
@@ -137,7 +137,7 @@ def imported_system(name: str) -> CustomSystem:
         except (ImportError, AttributeError) as error:
             raise SettingError(f"{name} cannot be imported: {error}") from error
     source = getattr(sys.modules[name.partition(":")[0]], "__file__", None)
-    digest = sha256(Path(source).read_bytes()).hexdigest()[:12] if source else "built in"
+    digest = _digest(Path(source).read_bytes()) if source else "built in"
     return CustomSystem(name.rpartition(":")[2], found, f"{name} (source {digest})")
 
 
@@ -151,10 +151,24 @@ def _current_folder_importable() -> Iterator[None]:
         sys.path.remove(folder)
 
 
+def _identity_of(name: str, pipeline: object) -> str:
+    """Returns a name, an address and a source: a changed function may have the address of the one that it replaced."""
+    try:
+        source = inspect.getsource(pipeline)  # type: ignore[arg-type]
+    except (OSError, TypeError):  # not a function, or its source is unknown
+        source = ""
+    return f"{name} {pipeline!r} (source {_digest(source.encode())})"
+
+
+def _digest(source: bytes) -> str:
+    return sha256(source).hexdigest()[:12]
+
+
 def _index_of(name: str, identity: str, make: Any) -> _CustomIndex | None:
     """Returns the artifact of a function that takes a folder; ``None`` for other functions."""
-    takes_folder = len(inspect.signature(make).parameters) > 1
-    return _CustomIndex(name, identity, make) if takes_folder else None
+    parameters = inspect.signature(make).parameters.values()
+    positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return _CustomIndex(name, identity, make) if len(positional) > 1 else None
 
 
 def _require_columns(name: str, pipeline: pt.Transformer, given: list[str], wanted: list[str]) -> None:

@@ -3,6 +3,8 @@
 import os
 import re
 import sys
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -174,6 +176,31 @@ def test_the_name_of_a_row_is_checked_before_any_work(untrained_model: Path, nam
     own = CustomSystem(name, pt.Transformer.identity())
     with pytest.raises(SettingError, match=repr(name)):
         make_systems([own], SaeSplade.from_pretrained(untrained_model))
+
+
+def test_only_a_second_positional_argument_is_a_folder() -> None:
+    def with_folder(collection: Collection, folder: Path) -> pt.Transformer:
+        return pt.Transformer.identity()
+
+    def with_setting(collection: Collection, *, depth: int = 10) -> pt.Transformer:
+        return pt.Transformer.identity()
+
+    assert len(CustomSystem("own", with_folder).searched) == 1
+    assert CustomSystem("own", with_setting).searched == ()
+    assert CustomSystem("own", partial(with_folder, folder=Path("fixed"))).searched == ()
+
+
+def test_a_changed_function_is_another_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new function may have the address of the old one, so its source counts too."""
+    monkeypatch.syspath_prepend(tmp_path)
+    identities = set()
+    for number in (1, 2):
+        name = f"changed_{number}_{os.urandom(4).hex()}"
+        (tmp_path / f"{name}.py").write_text(f"def same(collection, folder):\n    return {number}\n")
+        function = import_module(name).same
+        address = re.compile(r"0x\w+")
+        identities |= {address.sub("", setting) for setting in CustomSystem("own", function).settings}
+    assert len(identities) == 2
 
 
 def test_a_teacher_that_cannot_score_is_found_before_indexing(

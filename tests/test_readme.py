@@ -28,6 +28,7 @@ from pyterrier_saesplade.evaluation import read_comparison
 from pyterrier_saesplade.evaluation.systems.registry import kinds as kinds_of_systems
 from pyterrier_saesplade.model import SaeSpladeModel
 from pyterrier_saesplade.saesplade import SaeSplade
+from pyterrier_saesplade.training import FinetuneConfig
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -115,7 +116,7 @@ def test_the_pipeline_of_the_readme(
     Path("my-model").symlink_to(small_model)
     (module,) = (block for block in markdown_blocks("python") if block.startswith("# my_systems.py"))
     Path("my_systems.py").write_text(module, encoding="utf-8")
-    (command,) = (command for command in commands() if "my_systems:pl2" in command)
+    command = next(command for command in commands() if "my_systems:pl2" in command)  # the README's come first
     done = CliRunner().invoke(app, shlex.split(command))
     assert done.exit_code == 0, done.output
     table = read_comparison(tmp_path / "comparison").table
@@ -129,7 +130,7 @@ def test_the_python_of_the_readme(namespace: dict[str, Any], splade_path: Path) 
     (block,) = (block for block in markdown_blocks("python") if "from_splade" in block)
     lines = with_small_models(block, splade_path).splitlines()
     results: dict[str, Any] = {}
-    namespace["SaeSplade"] = SaeSplade  # imported by the README's first block
+    namespace |= {"SaeSplade": SaeSplade, "FinetuneConfig": FinetuneConfig}
     for line in lines:
         exec(compile(line, line, "exec"), namespace)
         if line and "=" not in line.split("(")[0] and line.startswith(("model >>", "bm25 >>")):
@@ -203,7 +204,8 @@ def with_small_models(block: str, splade_path: Path) -> str:
         block = block.replace(f'"{hub}"', repr(str(splade_path)))
     block = block.replace('out="my-model"', 'out="my-model", width=256, steps=4')
     block = block.replace("steps=250", "steps=2, batch_queries=2, nway=2")
-    return block.replace('out="my-tuned-model")', 'out="my-tuned-model", steps=2, batch_queries=2, nway=2)')
+    few = "config=FinetuneConfig(steps=2, batch_queries=2, nway=2)"
+    return block.replace('out="my-tuned-model")', f'out="my-tuned-model", {few})')
 
 
 @pytest.fixture

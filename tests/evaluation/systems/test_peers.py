@@ -74,7 +74,8 @@ def test_every_peer_has_a_row_with_its_costs(compared: tuple[Comparison, Path]) 
     assert table.index.tolist() == ["bm25", "anserini-bm25", "anserini-rm3", "pt-splade", "splade"]
     assert table["nDCG@10"].between(0.3, 1).all()
     flops = table["qd_flops"]
-    assert flops["anserini-bm25"] == pytest.approx(flops["bm25"], rel=0.5)  # other stop words, another tokeniser
+    # Other stop words and another tokeniser, which weigh more because there are only six queries.
+    assert 0.5 < flops["anserini-bm25"] / flops["bm25"] < 2
     assert flops["anserini-rm3"] > 1.5 * flops["anserini-bm25"]
     assert flops["pt-splade"] == pytest.approx(flops["splade"], rel=0.1)  # keeps weights from 0.01 on, not from 0.05
     assert table["nDCG@10"]["pt-splade"] == pytest.approx(table["nDCG@10"]["splade"], abs=0.02)

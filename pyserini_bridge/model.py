@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyterrier_saesplade.encoding import Encoder
 from pyterrier_saesplade.impacts import Terms, terms_of
-from pyterrier_saesplade.model import parse_model_name
+from pyterrier_saesplade.model import check_encoder, parse_model_name
 from pyterrier_saesplade.protocols import ConceptModel
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ class BridgeModel(ConceptModel):
         device: Where to compute; ``None`` for the first GPU, or the CPU if there is none.
 
     Raises:
-        OSError: If there is no such model.
-        ModelError: If weights are missing, or the model is of another kind.
+        PathNotFoundError: If there is no such model.
+        ModelError: If the model cannot be loaded, lacks weights, or is of another kind.
 
     Examples:
         >>> vectors = BridgeModel("my-model").encode(["young cat"], "query")
@@ -38,6 +38,7 @@ class BridgeModel(ConceptModel):
     def __init__(self, name: str | os.PathLike[str], device: str | None = None) -> None:
         self.name = str(name)
         source, head = parse_model_name(name)
+        check_encoder(source)
         open_source = Encoder.from_splade if head == "mlm" else Encoder.from_pretrained
         self._encoder = open_source(source, device=device)
 

@@ -78,7 +78,7 @@ def test_a_model_is_lazy_and_picklable(model: SaeSplade, tmp_path: Path) -> None
     assert bare.fingerprint == model.fingerprint
     assert bare.width == 64
     assert bare == SaeSplade.from_pretrained(model.source)
-    with pytest.raises(OSError, match=r"model\.safetensors|no file named"):
+    with pytest.raises(ModelError, match=r"model\.safetensors|no file named"):
         bare.encode(["a text"])
     loaded = SaeSplade.from_pretrained(model.source)
     loaded.encode(["a text"])

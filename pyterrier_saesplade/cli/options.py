@@ -61,7 +61,7 @@ def assigned(option: str, texts: list[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"{option} must be NAME=VALUE, not {text}")
         try:
             values[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # a date such as 2024-13-01 is a ValueError
             raise typer.BadParameter(f"the value of {option} {text} cannot be read: {error}") from error
     return values
 

@@ -12,7 +12,7 @@ from pyterrier_saesplade.checks import require_positive
 from pyterrier_saesplade.engines.approximate import ApproximateConceptIndex
 from pyterrier_saesplade.engines.forward import ForwardIndex
 from pyterrier_saesplade.engines.native import library, panics_as_errors, silence
-from pyterrier_saesplade.errors import SettingError
+from pyterrier_saesplade.errors import EngineError, SettingError
 
 if TYPE_CHECKING:
     import os
@@ -122,7 +122,10 @@ class SeismicConceptIndex(ApproximateConceptIndex):
         """The plain ``SeismicIndex``. Its documents are numbered in indexing order; its tokens are latent numbers."""
         index = getattr(_seismic(), f"SeismicIndex{_suffix(self.width)}")
         with panics_as_errors("the index is damaged: build it again"):
-            return index.load(str(self._folder / _SUBFOLDER / "index.index.seismic"))
+            try:
+                return index.load(str(self._folder / _SUBFOLDER / "index.index.seismic"))
+            except OSError as error:
+                raise EngineError(f"Seismic cannot load {self.path}: {error}: build the index again") from error
 
 
 def _fill(dataset: Any, spool: Spool) -> None:

@@ -166,17 +166,15 @@ def test_a_missing_package_is_an_error_before_any_work(
 
 
 @pytest.mark.parametrize(
-    ("engine", "error", "message"),
-    [("bmp", EngineError, "damaged"), ("seismic", OSError, "Failed to load index")],  # the latter is Seismic's own
+    ("engine", "message"),
+    [("bmp", "damaged"), ("seismic", "Failed to load index")],  # the latter is Seismic's own
 )
-def test_a_damaged_index_is_an_error(
-    engine: str, error: type[Exception], message: str, model: SaeSplade, tmp_path: Path
-) -> None:
+def test_a_damaged_index_is_an_error(engine: str, message: str, model: SaeSplade, tmp_path: Path) -> None:
     vectors = random_vectors(20, 5, seed=3)
     index = model.indexer(tmp_path / "index", engine).index_vectors([([str(i) for i in range(20)], vectors)])
     for file in (tmp_path / "index" / engine).glob("index.*"):
         file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(error, match=message):
+    with pytest.raises(EngineError, match=message):
         index.retriever()(query(c0=1.0, c1=1.0))
 
 

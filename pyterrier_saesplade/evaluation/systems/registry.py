@@ -202,7 +202,7 @@ def _option(name: str, kind: Kind, assignment: str) -> tuple[str, Any]:
         raise SettingError(f"{name!r}: {assignment!r} is not an option of {kind.name}. Its options are: {options}")
     try:
         return option, TypeAdapter(kind.options[option]).validate_python(yaml.safe_load(value), strict=True)
-    except (ValidationError, yaml.YAMLError) as error:
+    except (ValidationError, yaml.YAMLError, ValueError) as error:  # a date such as 2024-13-01 is a ValueError
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise SettingError(f"{name!r}: {option} cannot be {value!r}: {reason}") from error
 

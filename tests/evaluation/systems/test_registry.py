@@ -135,6 +135,7 @@ def test_invalid_names(own_module: str) -> None:
         ("saesplade,z=5", "'z=5'"),
         ("late-interaction=x,depth=many", "'many'"),
         ("saesplade,k=0", "'0'"),
+        ("saesplade,k=2024-13-01", "'2024-13-01'"),
         ("saesplade", "saesplade=FOLDER"),
         ("dense", "dense=NAME"),
         ("no_such_module:pipeline", "no_such_module"),

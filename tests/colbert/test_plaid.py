@@ -57,7 +57,9 @@ def test_a_run_agrees_with_exhaustive_scoring(
     exact = model.scorer()(pairs)
     joined = run.merge(exact, on=["qid", "docno"])
     assert len(joined) == len(run)
-    np.testing.assert_allclose(joined["score_x"], joined["score_y"], rtol=0.03)
+    differences = (joined["score_x"] / joined["score_y"] - 1).abs()
+    assert differences.mean() < 0.005  # of compression
+    assert differences.max() < 0.05
     best = exact[exact["rank"] < 20]
     assert len(run.merge(best, on=["qid", "docno"])) >= 0.8 * len(run)
     assert not run["docno"].isin(["none", "blank"]).any()

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyterrier_saesplade.errors import DataError
@@ -71,12 +72,20 @@ class StoredVectors:
         return Terms(self.manifest["width"], self.manifest["pieces"])
 
     def batches(self) -> Iterator[tuple[list[str], ConceptVectors]]:
-        """Yields docnos and float vectors, a few thousand documents at a time."""
+        """Yields docnos and float vectors, a few thousand documents at a time.
+
+        Raises:
+            DataError: If a file is missing or damaged.
+        """
         for part in self.manifest["parts"]:
-            with pq.ParquetFile(self.folder / part["file"]) as file:
-                for group in range(file.num_row_groups):
-                    window = file.read_row_group(group)
-                    yield window.column("docno").to_pylist(), from_arrow(window)
+            path = self.folder / part["file"]
+            try:
+                with pq.ParquetFile(path) as file:
+                    for group in range(file.num_row_groups):
+                        window = file.read_row_group(group)
+                        yield window.column("docno").to_pylist(), from_arrow(window)
+            except (pa.ArrowException, FileNotFoundError) as error:
+                raise DataError(f"{path} is missing or damaged: encode the corpus again ({error})") from error
 
     def get_corpus_iter(self) -> Iterator[dict[str, Any]]:
         """Yields one dictionary per document, with its ``docno`` and ``toks`` (pseudo-terms with float weights).

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -229,6 +230,16 @@ def test_a_store_of_another_format_is_refused(store: StoredVectors, tmp_path: Pa
     (folder / "pt_meta.json").write_text(json.dumps(manifest | {"format": "arrow"}))
     with pytest.raises(DataError, match="arrow"):
         StoredVectors(folder)
+
+
+def test_a_damaged_or_missing_part(store: StoredVectors) -> None:
+    part = store.folder / store.manifest["parts"][-1]["file"]
+    part.write_bytes(part.read_bytes()[:50])
+    with pytest.raises(DataError, match=re.escape(str(part))):
+        list(store.batches())
+    part.unlink()
+    with pytest.raises(DataError, match=re.escape(str(part))):
+        list(store.batches())
 
 
 def test_existing_folders(model: SaeSplade, corpus: SmallCorpus, store: StoredVectors, tmp_path: Path) -> None:

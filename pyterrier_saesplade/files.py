@@ -232,6 +232,18 @@ def read_artifact_metadata(folder: Path, artifact_type: str, what: str, remedy: 
     return metadata
 
 
+def read_json(path: Path) -> Any:
+    """Returns the content of a JSON file that this package wrote.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: it is not valid JSON: {error}") from error
+
+
 def read_metadata(folder: Path) -> dict[str, Any] | None:
     """Returns the metadata of an artifact, or ``None`` if the folder has no readable metadata."""
     try:

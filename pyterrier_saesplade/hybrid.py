@@ -15,7 +15,7 @@ import numpy as np
 from pyterrier_saesplade.documents import field
 from pyterrier_saesplade.errors import DataError, ModelError, SettingError
 from pyterrier_saesplade.factory import ModelFactory
-from pyterrier_saesplade.files import atomic_write, require_new
+from pyterrier_saesplade.files import atomic_write, read_json, require_new
 from pyterrier_saesplade.impacts import LatentStatistics, Terms, Words
 from pyterrier_saesplade.vectors import ConceptVectors
 
@@ -149,9 +149,17 @@ class WordsAndConcepts(ModelFactory):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: SaeSplade, *, verbose: bool = False) -> WordsAndConcepts:
-        """Reads the words and the balance that :meth:`save` wrote, for the same model."""
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return cls(model, Words(**content["words"]), content["balance"], verbose=verbose)
+        """Reads the words and the balance that :meth:`save` wrote, for the same model.
+
+        Raises:
+            DataError: If the file is damaged, or was not written by :meth:`save`.
+        """
+        content = read_json(Path(path))
+        try:
+            words, balance = Words(**content["words"]), content["balance"]
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path} was not written by WordsAndConcepts.save: {error}") from error
+        return cls(model, words, balance, verbose=verbose)
 
     def __eq__(self, other: object) -> bool:
         """Returns whether models, words and balances are equal."""

@@ -126,6 +126,14 @@ def test_words_and_balance_are_saved_and_loaded(both: WordsAndConcepts, tmp_path
         both.save(tmp_path / "words.json")
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"balance": 1}'])
+def test_a_damaged_file_is_named(both: WordsAndConcepts, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "words.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=str(path)):
+        WordsAndConcepts.load(path, both.model)
+
+
 def test_balances_that_are_unknown_or_out_of_range(model: SaeSplade, both: WordsAndConcepts) -> None:
     with pytest.raises(DataError, match=r"balance .*\bbalance=4\b"):
         WordsAndConcepts.fit(model, DOCUMENTS[:1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pyterrier_saesplade.files import installed_versions, write_artifact_metadata
+from pyterrier_saesplade.files import installed_versions, read_json, write_artifact_metadata
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write_docnos(folder: Path, docnos: Sequence[str]) -> None:
 
 def read_docnos(folder: Path) -> list[str]:
     """Reads the docnos that :func:`write_docnos` wrote."""
-    docnos: list[str] = json.loads((folder / _DOCNOS).read_text(encoding="utf-8"))
+    docnos: list[str] = read_json(folder / _DOCNOS)
     return docnos
 
 

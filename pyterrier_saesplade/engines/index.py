@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyterrier as pt
 from pyterrier_saesplade.engines.description import STATISTICS, TERMS, prepare_queries
 from pyterrier_saesplade.engines.write import INDEX_TYPE
 from pyterrier_saesplade.errors import DataError, SettingError
-from pyterrier_saesplade.files import installed_versions, read_artifact_metadata
+from pyterrier_saesplade.files import installed_versions, read_artifact_metadata, read_json
 from pyterrier_saesplade.hub_card import brief, fill_readme, opening
 from pyterrier_saesplade.impacts import LatentStatistics, Pruning, Quantization, Terms
 
@@ -147,8 +146,7 @@ class ConceptIndex(pt.Artifact):
     @cached_property
     def terms(self) -> Terms:
         """The names of the latents."""
-        pieces = json.loads((self._folder / TERMS).read_text(encoding="utf-8"))
-        return Terms(self.width, pieces)
+        return Terms(self.width, read_json(self._folder / TERMS))
 
     @cached_property
     def statistics(self) -> LatentStatistics:

@@ -24,6 +24,7 @@ from pyterrier_saesplade.engines.frames import Hits
 from pyterrier_saesplade.engines.index import ConceptIndex
 from pyterrier_saesplade.engines.native import library
 from pyterrier_saesplade.errors import DataError, EngineError, PathExistsError, PathNotFoundError, SettingError
+from pyterrier_saesplade.files import read_json
 from pyterrier_saesplade.vectors import ConceptVectors, best_first
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class MilvusConceptIndex(ConceptIndex):
 
     @cached_property
     def _description(self) -> dict[str, Any]:
-        description: dict[str, Any] = json.loads((self._folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        description: dict[str, Any] = read_json(self._folder / _DESCRIPTION)
         return description
 
     @cached_property

@@ -15,6 +15,7 @@ import pandas as pd
 from pyterrier_saesplade.collections import open_collection
 from pyterrier_saesplade.errors import DataError, PathNotFoundError, SettingError
 from pyterrier_saesplade.figures import plot_tradeoff
+from pyterrier_saesplade.files import read_json
 
 if TYPE_CHECKING:
     import os
@@ -428,10 +429,7 @@ def _read_perquery(path: Path) -> pd.DataFrame | None:
 
 
 def _read_json(path: Path, kind: type) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, kind):
         raise DataError(f"{path} was not written by `saesplade evaluate`")
     return content

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pyterrier_saesplade.errors import DataError
 
 if TYPE_CHECKING:
     import os
@@ -91,10 +94,17 @@ class LatentStatistics:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LatentStatistics:
-        """Reads a file written by :meth:`save`."""
-        with np.load(path, allow_pickle=False) as arrays:
-            # Indexes built by earlier versions have no such array, because they never dropped latents.
-            return cls(arrays["df"], int(arrays["n_docs"]), arrays.get("dropped"))
+        """Reads a file written by :meth:`save`.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                # Indexes built by earlier versions have no such array, because they never dropped latents.
+                return cls(arrays["df"], int(arrays["n_docs"]), arrays.get("dropped"))
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is damaged: {error}") from error
 
 
 def idf_of(df: NDArray[np.int64], n_docs: int) -> NDArray[np.float64]:

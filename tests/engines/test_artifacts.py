@@ -11,6 +11,7 @@ import pyterrier as pt
 import pytest
 
 from pyterrier_saesplade.engines import ENGINES, ConceptIndexer
+from pyterrier_saesplade.errors import DataError
 from pyterrier_saesplade.formats import import_vectors
 from pyterrier_saesplade.saesplade import SaeSplade
 from pyterrier_saesplade.store import ConceptStore, encode_corpus
@@ -123,3 +124,13 @@ def test_vectors_of_an_unknown_model(tmp_path: Path, hub: Path) -> None:
 def code_of(hub: Path) -> list[str]:
     blocks = (hub / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
     return [block.split("```")[0] for block in blocks]
+
+
+@pytest.mark.parametrize("file", ["statistics.npz", "terms.json", "docnos.json"])
+def test_a_damaged_file_is_named(random_model_path: Path, tmp_path: Path, file: str) -> None:
+    model = SaeSplade.from_pretrained(random_model_path)
+    index = model.indexer(tmp_path / "index", "exact").index(DOCUMENTS)
+    path = tmp_path / "index" / file
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        model.retriever(str(index.path)).search("music")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from pyterrier_saesplade.evaluation.significance import compare
 from pyterrier_saesplade.evaluation.suites.definition import Suite, SuiteSet, open_suite
 from pyterrier_saesplade.evaluation.systems import check_systems, make_systems
 from pyterrier_saesplade.figures import require_plots
-from pyterrier_saesplade.files import atomic_write, require_new
+from pyterrier_saesplade.files import atomic_write, read_json, require_new
 from pyterrier_saesplade.metrics import parse_measures
 from pyterrier_saesplade.model import SaeSpladeConfig
 from pyterrier_saesplade.saesplade import SaeSplade, open_model
@@ -193,7 +192,7 @@ class _Plan:
         systems = make_systems(self.baselines, self._open(), self.collection.language) if trained else None
         if overwrite or not (self.folder / "results.json").exists():
             return False
-        made = json.loads((self.folder / "about.json").read_text(encoding="utf-8")).get("settings")
+        made = read_json(self.folder / "about.json").get("settings")
         expected = None if systems is None else settings_of(systems, self.one.measures, **self._of_set())
         if made != expected:
             raise PathExistsError(
@@ -251,7 +250,7 @@ def _is_done_too(plan: Callable[[str], _Plan], name: str, out: Path) -> bool:
 def _check_new(path: Path, suite: str, *, overwrite: bool) -> None:
     """Checks that a folder has no results of another suite or of a comparison. Results of the same suite may stay."""
     if path.exists() and not overwrite:
-        there = json.loads(path.read_text(encoding="utf-8")).get("suite")
+        there = read_json(path).get("suite")
         if there != suite:
             raise PathExistsError(
                 f"{path.parent} has results of the suite {there}, not {suite}: give another folder, or overwrite them"
@@ -273,8 +272,8 @@ def _fetch(collection: Collection, query_set: str | None) -> None:
 def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
     sets, notes = {}, {}
     for name in suite.sets:
-        about = json.loads((out / name / "about.json").read_text(encoding="utf-8"))
-        rows = json.loads((out / name / "results.json").read_text(encoding="utf-8"))
+        about = read_json(out / name / "about.json")
+        rows = read_json(out / name / "results.json")
         significance = _significance(out / name, about["measures"][0], rows[0]["name"])
         sets[name] = {
             "title": about["title"] if about["collection"] == name else f"{name} ({about['title']})",

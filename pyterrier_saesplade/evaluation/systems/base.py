@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from pyterrier_saesplade.collections import Collection, TextTable, check_identifier, passages_of
 from pyterrier_saesplade.engines import java_length
 from pyterrier_saesplade.errors import DataError, SettingError
-from pyterrier_saesplade.files import atomic_write, size_on_disk
+from pyterrier_saesplade.files import atomic_write, read_json, size_on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,7 +138,7 @@ class ArtifactCache:
                 with atomic_write(home) as staging:
                     staging.mkdir()
                     self._build(artifact, staging, key)
-        record = json.loads((home / "build.json").read_text(encoding="utf-8"))
+        record = read_json(home / "build.json")
         seconds = record["build_seconds"]
         return BuiltArtifact(home / "index", float("nan") if seconds is None else seconds)
 

@@ -43,6 +43,7 @@ nitpicky = True
 # Types of search engines that are imported for the type checker only, so no module has them when Sphinx reads it.
 nitpick_ignore = [("py:class", name) for name in ("MilvusClient", "PisaIndex", "Searcher", "SeismicIndex")]
 
+autodoc_preserve_defaults = True  # as they are in the source
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

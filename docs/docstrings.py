@@ -7,9 +7,12 @@ link if a page documents the object under another name. Nothing is looked up onl
 
 from __future__ import annotations
 
+import ast
 import pkgutil
+import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -22,7 +25,7 @@ from sphinx.util.nodes import make_refnode
 
 #: Where to look for names that the module itself lacks: exceptions of functions that it calls, classes that it imports
 #: for the type checker only, and built-ins.
-_MODULES = ("pyterrier_saesplade.errors", "pyterrier.validate", "pyterrier_saesplade.engines", "pathlib", "builtins")
+_MODULES = ("pyterrier_saesplade.errors", "pyterrier.validate", "pyterrier_saesplade.engines", "builtins")
 
 _NAPOLEON = Config(napoleon_use_rtype=False)
 
@@ -63,8 +66,11 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, co
 def _candidates(node: addnodes.pending_xref) -> Iterator[str]:
     """Yields the full names that a name can stand for at its place, from the inner scope to the outer one."""
     target = node["reftarget"]
+    first, dot, rest = target.partition(".")
     for owner in _owners(node):
         yield f"{owner}.{target}"
+        if first in (imported := _imported_for_types(owner)):
+            yield f"{imported[first]}{dot}{rest}"
     yield target
     for module in _MODULES:
         yield f"{module}.{target}"
@@ -84,6 +90,22 @@ def _owners(node: nodes.Node) -> Iterator[str]:
                 for base in getattr(described, "__mro__", (described,)):
                     yield getattr(base, "__module__", "builtins")
         ancestor = ancestor.parent
+
+
+@cache
+def _imported_for_types(module: str) -> dict[str, str]:
+    """Returns what a module imports for the type checker only: the full names by the names in the module."""
+    source = getattr(sys.modules.get(module), "__file__", None)
+    if source is None or not source.endswith(".py"):
+        return {}
+    return {
+        alias.asname or alias.name: alias.name if isinstance(line, ast.Import) else f"{line.module}.{alias.name}"
+        for block in ast.parse(Path(source).read_text("utf-8")).body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for line in block.body
+        if isinstance(line, ast.Import | ast.ImportFrom)
+        for alias in line.names
+    }
 
 
 def _look_up(name: str) -> Any:

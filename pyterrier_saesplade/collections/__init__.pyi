@@ -3,6 +3,7 @@ from .base import check_identifier as check_identifier
 from .cache import cached as cached
 from .cache import file_identity as file_identity
 from .dataset import DatasetCollection as DatasetCollection
+from .dataset import downloading as downloading
 from .docstrings import docstring_collection as docstring_collection
 from .docstrings import installed_docstrings as installed_docstrings
 from .folder import FolderCollection as FolderCollection

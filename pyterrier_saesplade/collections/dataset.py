@@ -53,7 +53,7 @@ class DatasetCollection(Collection):
         Raises:
             DataError: If the dataset has no documents, or cannot be downloaded.
         """
-        with _downloading(self.name):
+        with downloading(self.name):
             yield from self._documents()
 
     def _documents(self) -> Iterator[dict[str, str]]:
@@ -81,7 +81,7 @@ class DatasetCollection(Collection):
             DataError: If the dataset has no queries, or cannot be downloaded.
             SettingError: If it has no such query set.
         """
-        with _downloading(self._named(query_set)):
+        with downloading(self._named(query_set)):
             return self._read_topics(query_set)
 
     def _read_topics(self, query_set: str | None) -> pd.DataFrame:
@@ -103,7 +103,7 @@ class DatasetCollection(Collection):
             DataError: If the dataset has no qrels, or cannot be downloaded.
             SettingError: If it has no such query set.
         """
-        with _downloading(self._named(query_set)):
+        with downloading(self._named(query_set)):
             return self._read_qrels(query_set)
 
     def _read_qrels(self, query_set: str | None) -> pd.DataFrame:
@@ -130,7 +130,8 @@ class DatasetCollection(Collection):
 
 
 @contextmanager
-def _downloading(name: str) -> Iterator[None]:
+def downloading(name: str) -> Iterator[None]:
+    """Turns what ``ir_datasets`` raises if a download fails into a :exc:`DataError` that names the dataset."""
     try:
         yield
     except SaespladeError:  # such as a missing Java, which reads some corpora

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pyterrier_saesplade.errors import SettingError
-from pyterrier_saesplade.files import require_new, scratch_beside
+from pyterrier_saesplade.files import replacing, require_new
 from pyterrier_saesplade.formats import ciff, jsonl
 from pyterrier_saesplade.impacts import Terms
 from pyterrier_saesplade.store import StoredVectors, write_store
@@ -88,12 +88,12 @@ def import_vectors(
     if model is None:
         names = reader.terms(path)
         model = _UnknownModel(path.name, Terms(len(names), names))
-    with scratch_beside(out) as workplace:
-        for name in ("scratch", "store"):
-            (workplace / name).mkdir(parents=True)
-        batches = reader.read(path, model.terms, workplace / "scratch")
-        write_store(model, _divided(batches, scale), workplace / "store")
-        (workplace / "store").rename(out)
+    with replacing(out, lambda: require_new(out)) as made:
+        scratch = made.with_name(f"{made.name}.scratch")
+        for folder in (scratch, made):
+            folder.mkdir()
+        batches = reader.read(path, model.terms, scratch)
+        write_store(model, _divided(batches, scale), made)
     return StoredVectors(out)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pyterrier_saesplade.engines.lucene import Description
 from pyterrier_saesplade.errors import DataError, ModelMismatchError, PathExistsError, SettingError
 from pyterrier_saesplade.formats import export
 from pyterrier_saesplade.formats.anserini import export_vectors
@@ -124,3 +125,11 @@ def test_the_public_function(model: SaeSplade, encoded: StoredVectors, queries: 
     with pytest.raises(PathExistsError, match=str(tmp_path / "mine")):
         export(encoded, "anserini", tmp_path / "mine", overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["mine", "vectors"]
+
+
+@pytest.mark.parametrize("name", ["pt_meta.json", "terms.json", "statistics.npz"])
+def test_a_damaged_file_is_named(encoded: StoredVectors, tmp_path: Path, name: str) -> None:
+    path = export_vectors(encoded, tmp_path / "exported") / name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=str(path)):
+        Description.read(path.parent)

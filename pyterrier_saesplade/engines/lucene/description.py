@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import numpy as np
 from pyterrier_saesplade.checks import require_same_model
 from pyterrier_saesplade.engines.description import STATISTICS, TERMS, prepare_queries
 from pyterrier_saesplade.errors import DataError, PathNotFoundError
-from pyterrier_saesplade.files import METADATA
+from pyterrier_saesplade.files import METADATA, read_json
 from pyterrier_saesplade.impacts import LatentStatistics, Quantization, Terms, to_toks
 
 if TYPE_CHECKING:
@@ -48,12 +47,12 @@ class Description:
 
         Raises:
             PathNotFoundError: If the folder has no description, or an incomplete one.
-            DataError: If the vectors were not quantised.
+            DataError: If the vectors were not quantised, or a file is damaged.
         """
         folder = Path(folder)
         try:
-            metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-            pieces = json.loads((folder / TERMS).read_text(encoding="utf-8"))
+            metadata = read_json(folder / METADATA)
+            pieces = read_json(folder / TERMS)
             statistics = LatentStatistics.load(folder / STATISTICS)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise PathNotFoundError(

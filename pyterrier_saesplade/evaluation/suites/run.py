@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_saesplade.collections import Collection, open_collection
-from pyterrier_saesplade.errors import DataError, PathExistsError, SettingError
+from pyterrier_saesplade.collections import Collection, downloading, open_collection
+from pyterrier_saesplade.errors import PathExistsError, SettingError
 from pyterrier_saesplade.evaluation.experiment import RESULTS, evaluate, provenance, settings_of, write_json
 from pyterrier_saesplade.evaluation.results import COSTS, read_results
 from pyterrier_saesplade.evaluation.significance import compare
@@ -261,12 +261,10 @@ def _check_new(path: Path, suite: str, *, overwrite: bool) -> None:
 
 def _fetch(collection: Collection, query_set: str | None) -> None:
     """Downloads a dataset before any other work."""
-    try:
+    with downloading(collection.name):
         collection.topics(query_set)
         collection.qrels(query_set)
         next(collection.get_corpus_iter(), None)
-    except (RuntimeError, OSError) as error:  # ir_datasets raises one of these if every download source fails
-        raise DataError(f"{collection.name} could not be downloaded: {error}") from error
 
 
 def _joined(suite: Suite, out: Path, command: str | None) -> SuiteResults:
